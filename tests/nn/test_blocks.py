@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from etudes.nn.norm import BatchNorm, Standardise, count_parameters, recalibrate
+from etudes.core.errors import Problem
+from etudes.measure.size import count_parameters
+from etudes.nn.norm import BatchNorm, Standardise, norm, recalibrate
 from etudes.nn.resnet import preact_resnet
 from etudes.nn.vgg import vgg
 
@@ -18,6 +20,38 @@ def test_networks_have_the_published_numbers_of_parameters():
 @pytest.mark.parametrize(("make", "side"), [(lambda: vgg(1, 7, 16), 16), (lambda: preact_resnet(1, 7, 4, (1, 2)), 8)])
 def test_networks_map_pictures_to_logits(make, side):
     assert make()(torch.rand(3, 1, side, side)).shape == (3, 7)
+
+
+def test_vgg_takes_normalisation_and_dropout_in_both_orders():
+    def after_pools(order):
+        layers = list(vgg(3, 10, kind="batch", rates=(0.1, 0.2, 0.3, 0.4), order=order))
+        kinds = [type(layer).__name__ for layer in layers]
+        assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.1, 0.2, 0.3, 0.4]
+        return [kinds[i + 1 : i + 3] for i, kind in enumerate(kinds) if kind == "MaxPool2d"]
+
+    assert after_pools("norm-dropout") == [["BatchNorm", "Dropout"]] * 3
+    assert after_pools("dropout-norm") == [["Dropout", "BatchNorm"]] * 3
+    assert not any(isinstance(layer, nn.Dropout | BatchNorm) for layer in vgg(3, 10))
+
+
+def test_group_norms_are_those_of_their_definitions():
+    x = torch.randn(4, 16, 5, 5)
+    (layer,), (instance,), (group,) = norm("layer", 16), norm("instance", 16), norm("group", 16)
+    mean, variance = x.mean((1, 2, 3), keepdim=True), x.var((1, 2, 3), keepdim=True, correction=0)
+    assert torch.allclose(layer(x), (x - mean) / (variance + 1e-5).sqrt(), atol=1e-5)
+    assert torch.allclose(layer(x), nn.LayerNorm([16, 5, 5], elementwise_affine=False)(x), atol=1e-5)
+    assert torch.allclose(instance(x), nn.InstanceNorm2d(16)(x), atol=1e-5)
+    halves = [nn.functional.layer_norm(part, part.shape[1:]) for part in x.split(2, dim=1)]
+    assert torch.allclose(group(x), torch.cat(halves, 1), atol=1e-5)
+    with pytest.raises(Problem, match="12 channels do not fall into 8 groups"):
+        norm("group", 12)
+    with pytest.raises(Problem, match="did you mean 'batch'"):
+        norm("bach", 16)
+
+
+@pytest.mark.parametrize("kind", ["none", "batch", "layer", "instance", "group"])
+def test_norms_stand_behind_dense_layers_too(kind):
+    assert vgg(3, 10, 16, width=8, kind=kind)(torch.rand(3, 3, 16, 16)).shape == (3, 10)
 
 
 def test_a_preactivation_block_keeps_its_input_where_the_shape_does_not_change():

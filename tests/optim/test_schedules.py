@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from etudes.optim.schedules import SCHEDULES, cosine, decay
+from etudes.optim.schedules import SCHEDULES, cosine, decay, linear, restarts, warmup
 
 
 def test_cosine_is_torchs():
@@ -17,6 +17,29 @@ def test_decay_divides_by_ten_at_a_half_and_at_three_quarters():
     assert [decay(i, 200) for i in (0, 99, 100, 149, 150, 199)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
+def test_restarts_are_torchs():
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, T_0=10, T_mult=2)
+    for i in range(70):
+        assert restarts(i, 70) == pytest.approx(opt.param_groups[0]["lr"])
+        opt.step()
+        theirs.step()
+
+
+def test_warmup_rises_to_the_peak_and_falls_as_a_cosine():
+    factors = [warmup(i, 100) for i in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert factors[10:] == [cosine(i, 90) for i in range(90)]
+    assert warmup(0, 3) == 1  # a line of one step
+
+
+def test_linear_falls_by_the_same_each_step():
+    assert [linear(i, 4) for i in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
-def test_schedules_start_at_the_peak(schedule):
-    assert schedule(0, 50) == 1
+@pytest.mark.parametrize("steps", [1, 2, 5, 50])
+def test_schedules_stay_between_0_and_the_peak_and_reach_it(schedule, steps):
+    factors = [schedule(i, steps) for i in range(steps)]
+    assert max(factors) == 1
+    assert min(factors) > 0

@@ -1,19 +1,29 @@
 """Normalisation layers."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from etudes.core.errors import Problem, unknown
+
+Norm = Literal["none", "batch", "layer", "instance", "group"]
+GROUPS = 8  # of group normalisation; the paper's 32 is for 64 channels and more
 
 
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the whole batch, also where several processes hold its parts (Ioffe & Szegedy 2015,
     arXiv:1502.03167, algorithm 1).
 
-    In one process it is `nn.BatchNorm2d`. In several, mean and variance are averaged over processes with equal parts,
-    and gradients flow through that average, so that the result is the single process's. (`nn.SyncBatchNorm` does the
-    same on GPUs alone.)
+    For [n, c, h, w] and [n, c]. In one process it is `nn.BatchNorm2d` or `1d`. In several, mean and variance are
+    averaged over processes with equal parts, and gradients flow through that average, so that the result is the single
+    process's. (`nn.SyncBatchNorm` does the same on GPUs alone.)
     """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim not in (2, 4):
+            raise ValueError(f"batch normalisation takes [n, c] or [n, c, h, w], not {list(input.shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
@@ -21,7 +31,8 @@ class BatchNorm(nn.BatchNorm2d):
         from torch.distributed.nn.functional import all_reduce
 
         x32 = x.float()
-        moments = torch.cat([x32.mean((0, 2, 3)), x32.square().mean((0, 2, 3))])
+        others = [0, *range(2, x.ndim)]
+        moments = torch.cat([x32.mean(others), x32.square().mean(others)])
         mean, square = (all_reduce(moments) / torch.distributed.get_world_size()).chunk(2)
         variance = square - mean.square()
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
@@ -31,7 +42,29 @@ class BatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
-        return (x32 * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        shape = [-1] + [1] * (x.ndim - 2)
+        return (x32 * scale.view(shape) + shift.view(shape)).to(x.dtype)
+
+
+def norm(kind: Norm, channels: int, dense: bool = False) -> list[nn.Module]:
+    """The layer that normalises [n, channels, h, w], or [n, channels] where `dense`; [] for "none".
+
+    All have a scale and a shift a channel. "batch": each channel over the batch (arXiv:1502.03167). For each picture
+    alone: "layer", over channels and places together (Ba et al. 2016, arXiv:1607.06450); "instance", each channel over
+    places (Ulyanov et al. 2016, arXiv:1607.08022); "group", 8 groups of channels over places (Wu & He 2018,
+    arXiv:1803.08494): "layer" is one group, "instance" as many as channels. A dense layer has no places: there
+    "instance", which would leave nothing, is [].
+    """
+    if kind == "none" or (kind == "instance" and dense):
+        return []
+    if kind == "batch":
+        return [BatchNorm(channels)]
+    groups = {"layer": 1, "instance": channels, "group": GROUPS}
+    if kind not in groups:
+        raise unknown("normalisation", kind, ("none", "batch", *groups))
+    if channels % groups[kind]:
+        raise Problem(f"{channels} channels do not fall into {groups[kind]} groups; take a multiple of {groups[kind]}")
+    return [nn.GroupNorm(groups[kind], channels)]
 
 
 class Standardise(nn.Module):
@@ -64,7 +97,3 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     for m, momentum in zip(norms, momenta, strict=True):
         m.momentum = momentum
     model.train(was_training)
-
-
-def count_parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

@@ -21,7 +21,9 @@ class Recipe:
     steps: Annotated[int, above(1)] = 1000  # optimiser steps
     batch: Annotated[int, above(1)] = 128  # examples a step, over all processes together
     lr: Annotated[float, above(0)] = 0.1  # peak learning rate
-    schedule: Literal["constant", "cosine", "decay"] = "cosine"  # learning rate over the steps
+    schedule: Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"] = (
+        "cosine"  # learning rate over the steps
+    )
     momentum: Annotated[float, within(0, 1)] = 0.9  # of SGD
     weight_decay: Annotated[float, above(0)] = 1e-4  # L2 penalty on all parameters
     eval_every: Annotated[int, above(0)] = 0  # steps between evaluations; 0: at the end alone
@@ -38,8 +40,13 @@ def seeded(run: Run, stream: str, make: Callable[[], Model]) -> Model:
 def sgd(model: torch.nn.Module, cfg: Recipe) -> tuple[SGD, LambdaLR]:
     """SGD with momentum over all parameters, and the recipe's schedule."""
     opt = SGD(model.parameters(), lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
+    return opt, scheduled(opt, cfg)
+
+
+def scheduled(opt: Optimizer, cfg: Recipe) -> LambdaLR:
+    """The recipe's schedule on the learning rates of any optimiser."""
     factor = SCHEDULES[cfg.schedule]
-    return opt, LambdaLR(opt, lambda step: factor(step, cfg.steps))
+    return LambdaLR(opt, lambda step: factor(step, cfg.steps))
 
 
 def descend(loss: Tensor, opt: Optimizer, schedule: LRScheduler) -> Tensor:

@@ -26,7 +26,8 @@ from etudes.data.images import Images, images, unit
 from etudes.data.labels import few, spoil
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, predictions
-from etudes.nn.norm import Standardise, count_parameters, recalibrate
+from etudes.measure.size import count_parameters
+from etudes.nn.norm import Standardise, recalibrate
 from etudes.nn.resnet import preact_resnet
 from etudes.reports.charts import against, bars, curves
 from etudes.train.distribute import part
