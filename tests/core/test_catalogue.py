@@ -37,3 +37,12 @@ def test_listing_imports_nothing_heavy():
         "heavy = {'torch', 'scipy', 'datasets', 'altair', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_reports_of_every_scale_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / name / scale)
+    assert catalogue.reported("coins") == []
+    for scale in ("laptop", "full", "half-written"):
+        (tmp_path / "coins" / scale).mkdir(parents=True)
+        (tmp_path / "coins" / scale / ("report.md" if "half" in scale else "report.json")).write_text("{}")
+    assert catalogue.reported("coins") == ["full", "laptop"]

@@ -9,7 +9,7 @@ from scipy import stats
 from coins import make_study
 from etudes.core.errors import Problem
 from etudes.core.judge import decide, interval, judge
-from etudes.core.record import Record
+from etudes.core.record import Record, execute, load
 from etudes.core.spec import Claim, above, below, within
 
 finite = st.floats(-1e3, 1e3)
@@ -17,7 +17,7 @@ finite = st.floats(-1e3, 1e3)
 
 def records(study, numbers, scale="laptop"):
     """Records of the plan whose metric is numbers[variant][seed]."""
-    plan = study.plan(scale, seeds=max(map(len, numbers.values())))
+    plan = study.plan(scale, variants=list(numbers), seeds=max(map(len, numbers.values())))
     return [
         Record(s, {"test/score": numbers[s.variant][s.seed]}, {}, Path())
         for s in plan
@@ -72,6 +72,22 @@ def test_nothing_is_judged_below_three_complete_seeds_or_at_a_scale_too_small():
     assert judge(study, records(study, enough))[0].verdict == "supported"
     assert judge(study, records(study, enough, "smoke"))[0].verdict == "not judged"
     assert judge(study, [])[0].verdict == "not judged"
+
+
+def test_a_claim_about_variants_that_were_not_run_is_not_judged_and_the_others_are():
+    level = Claim("level", "", "", lambda t: t["plain"]["test/score"], below(0))
+    study = make_study(claims=(*make_study().claims, level))
+    shifts, level = judge(study, records(study, {"plain": [-1.0, -1.1, -1.2]}))
+    assert (shifts.verdict, shifts.values) == ("not judged", [])
+    assert level.verdict == "supported"
+
+
+def test_a_claim_may_be_about_the_seconds_that_runs_took(tmp_path):
+    quick = Claim("quick", "", "", lambda t: t["plain"]["seconds"], below(60))
+    study = make_study(claims=(quick,))
+    for spec in study.plan():
+        execute(study, spec, tmp_path)
+    assert judge(study, load(study.plan(), tmp_path))[0].verdict == "supported"
 
 
 def test_several_claims_share_the_confidence():

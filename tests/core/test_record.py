@@ -23,7 +23,8 @@ def test_a_run_is_done_once_and_then_kept(coins, tmp_path):
     assert run_all(coins, tmp_path) == ["kept"] * 4
     spec = coins.plan("smoke")[0]
     folder = tmp_path / spec.key
-    assert sorted(p.name for p in folder.iterdir()) == ["env.json", "lock", "log.jsonl", "result.json", "spec.json"]
+    names = ["env.json", "lock", "log.jsonl", "result.json", "spec.json", "times.txt"]
+    assert sorted(p.name for p in folder.iterdir()) == names
     assert json.loads((folder / "spec.json").read_text())["config"]["steps"] == 2
     env = json.loads((folder / "env.json").read_text())
     assert env["precision"] == "fp32"
@@ -213,6 +214,11 @@ def test_a_run_of_two_phases_resumes_to_the_same_bytes(tmp_path, monkeypatch, di
         assert (tmp_path / "broken" / spec.key / name).read_bytes() == (
             tmp_path / "straight" / spec.key / name
         ).read_bytes()
+    for root in ("straight", "broken"):
+        (record,) = load([spec], tmp_path / root)
+        assert len(record.times) == len(record.log) == 19
+        assert record.times == sorted(record.times)
+        assert record.times[-1] <= record.env["seconds"]
 
 
 def test_a_run_that_other_code_began_says_so(tmp_path, monkeypatch):

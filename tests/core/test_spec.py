@@ -40,6 +40,14 @@ def test_a_plan_has_whole_trials_first(coins):
     assert len({s.key for s in plan}) == 8
 
 
+def test_a_scale_may_run_some_variants_alone():
+    study = make_study(scales=make_study().scales | {"long": Scale({}, 3, 9, variants=("shifted",))})
+    assert [spec.variant for spec in study.plan("long")] == ["shifted"] * 3
+    assert {spec.variant for spec in study.plan("long", variants=["plain"])} == {"plain"}
+    with pytest.raises(Problem, match="no variant of coins 'shift'; did you mean 'shifted'"):
+        make_study(scales=study.scales | {"long": Scale({}, 3, 9, variants=("shift",))})
+
+
 def test_a_plan_names_what_it_does_not_know(coins):
     with pytest.raises(Problem, match="no scale of coins 'laptpo'; did you mean 'laptop'"):
         coins.plan("laptpo")

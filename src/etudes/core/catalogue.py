@@ -59,6 +59,11 @@ def committed(name: str, scale: str = "laptop") -> Path:
     return (checkout if checkout.is_dir() else package / "results") / name / scale
 
 
+def reported(name: str) -> list[str]:
+    """The scales of which a report of the study is committed."""
+    return sorted(path.parent.name for path in committed(name).parent.glob("*/report.json"))
+
+
 def card(study: Study) -> dict[str, Any]:
     """All that can be told of a study without running it, as JSON."""
     return {

@@ -33,11 +33,17 @@ class Verdict:
 
 
 def trials(study: Study, records: Sequence[Record]) -> dict[int, dict[str, Mapping[str, float]]]:
-    """{seed: {variant: metrics}} for the seeds for which every variant of the study is finished."""
+    """{seed: {variant: metrics}} for the seeds that have every variant that any of them has.
+
+    Beside a run's metrics stand its `seconds`.
+    """
     by_seed: dict[int, dict[str, Mapping[str, float]]] = {}
     for record in records:
-        by_seed.setdefault(record.spec.seed, {})[record.spec.variant] = record.metrics
-    names = {variant.name for variant in study.variants}
+        by_seed.setdefault(record.spec.seed, {})[record.spec.variant] = {
+            "seconds": record.env.get("seconds", math.nan),
+            **record.metrics,
+        }
+    names = {record.spec.variant for record in records}
     return {seed: trial for seed, trial in sorted(by_seed.items()) if trial.keys() == names}
 
 
@@ -69,20 +75,24 @@ def judge(study: Study, records: Sequence[Record], alpha: float = ALPHA) -> list
     """A verdict for each claim of the study, from records of one scale.
 
     The intervals are Bonferroni-corrected: each has confidence 1 - alpha / (number of claims), so that all hold
-    together with 1 - alpha. Raises Problem where a claim names a variant or metric that no run has.
+    together with 1 - alpha. A claim about variants without runs is not judged. Raises Problem where it names a variant
+    that the study lacks or a metric that no run has.
     """
     complete = trials(study, records)
     scale = records[0].spec.scale if records else ""
     judges = bool(records) and study.scales[scale].judges and len(complete) >= FEWEST_SEEDS
+    absent = {variant.name for variant in study.variants} - {record.spec.variant for record in records}
     verdicts = []
     for claim in study.claims:
         try:
             values = [float(claim.measure(trial)) for trial in complete.values()]
         except KeyError as missing:
-            raise Problem(f"claim '{claim.name}' of {study.name} asks for {missing}, which no run has") from None
+            if missing.args[0] not in absent:
+                raise Problem(f"claim '{claim.name}' of {study.name} asks for {missing}, which no run has") from None
+            values = []
         low, high = interval(values, alpha / len(study.claims))
         agree = sum(value in claim.expect for value in values)
-        verdict = decide(low, high, claim.expect) if judges else "not judged"
+        verdict = decide(low, high, claim.expect) if judges and values else "not judged"
         mean = math.fsum(values) / len(values) if values else math.nan
         verdicts.append(Verdict(claim, values, mean, low, high, agree, _sign_test(agree, len(values)), verdict))
     return verdicts

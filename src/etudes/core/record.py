@@ -6,6 +6,7 @@ finished, one without it is not, and running it again goes on from its last chec
     spec.json       what was asked for
     env.json        code, machine, libraries, data, seconds
     log.jsonl       one line of numbers a logged step
+    times.txt       when each of them was written: seconds that the run had worked by then
     progress.json   the checkpoints so far, and how long the log was at each; gone when finished
     result.json     the numbers that claims see
 """
@@ -23,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from etudes.core.environment import environment
 from etudes.core.errors import Diverged, Problem
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, int, int], None]  # (key of the run, steps done, steps in all)
 SAVE_SECONDS = 30.0
-OWN_FILES = re.compile(r"(spec|env|progress|result)\.json|log\.jsonl|lock|checkpoint-.*")
+OWN_FILES = re.compile(r"(spec|env|progress|result)\.json|log\.jsonl|times\.txt|lock|checkpoint-.*")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Run:
         if leader:
             self._log = open(folder / "log.jsonl", "ab")  # noqa: SIM115, closed by close()
             self._log.truncate(last.log_bytes if last else 0)
+            self._times = _reopened(folder)
 
     def seed(self, stream: str, *index: int) -> int:
         """A number in [0, 2^63) hashed from (study, seed, stream, index)."""
@@ -94,6 +96,8 @@ class Run:
         if self.leader and self._repeats_until < 0:
             self._log.write(json.dumps({"step": step, **numbers}).encode() + b"\n")
             self._log.flush()
+            self._times.write(f"{self._worked():.3f}\n")
+            self._times.flush()
 
     def result(self, **numbers: float) -> None:
         """Add to the run's final metrics, `split/name`. Raises Diverged where a number is not finite."""
@@ -164,9 +168,8 @@ class Run:
         with appearing(path) as draft:
             write(draft)
         os.fsync(self._log.fileno())
-        seconds = self._seconds_before + begun - self._started
         logged = self._log.tell()
-        entry = Checkpoint(self.phase, step, path.name, sha256(path), logged, round(seconds, 3), self._code)
+        entry = Checkpoint(self.phase, step, path.name, sha256(path), logged, self._worked(begun), self._code)
         older = [c for c in _listed(self.folder) if c.phase < self.phase or (c.phase == self.phase and c.step < step)]
         kept = [c for c in older if c.phase < self.phase] + [c for c in older if c.phase == self.phase][-1:] + [entry]
         write_json(self.folder / "progress.json", {"checkpoints": [dataclasses.asdict(c) for c in kept]})
@@ -187,8 +190,7 @@ class Run:
         if not self.metrics:
             raise Problem(f"{self.spec.key}: the program ended without a result; call run.result(...) at its end")
         os.fsync(self._log.fileno())
-        seconds = self._seconds_before + time.monotonic() - self._started
-        own = {"code": self._code, "seconds": round(seconds, 3)}
+        own = {"code": self._code, "seconds": self._worked()}
         write_json(self.folder / "env.json", environment() | self.facts | own)
         write_json(self.folder / "result.json", self.metrics)
         _clean(self.folder)
@@ -196,6 +198,11 @@ class Run:
     def close(self) -> None:
         if self.leader:
             self._log.close()
+            self._times.close()
+
+    def _worked(self, until: float = math.inf) -> float:
+        """The run's seconds so far, without those that were lost when it was killed."""
+        return round(self._seconds_before + min(until, time.monotonic()) - self._started, 3)
 
     def _check_finite(self, numbers: Mapping[str, float], when: str) -> None:
         for name, number in numbers.items():
@@ -228,6 +235,15 @@ def _whole_checkpoints(folder: Path) -> dict[int, Checkpoint]:
         else:
             warnings.warn(f"{path} or its log is damaged; going on from the checkpoint before it", stacklevel=2)
     return whole
+
+
+def _reopened(folder: Path) -> IO[str]:
+    """times.txt, with as many lines as the log has."""
+    path, logged = folder / "times.txt", (folder / "log.jsonl").read_bytes().count(b"\n")
+    times = path.read_text().splitlines() if path.exists() else []
+    file = open(path, "w")  # noqa: SIM115, closed by Run.close
+    file.writelines(f"{seconds}\n" for seconds in times[:logged])
+    return file
 
 
 def _clean(folder: Path) -> None:
@@ -310,6 +326,16 @@ class Record:
             return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
         except ValueError:
             raise Problem(f"{self.folder / 'log.jsonl'} is not whole; delete {self.folder} and run again") from None
+
+    @functools.cached_property
+    def times(self) -> list[float]:
+        """The seconds that the run had worked when it logged each line; [] where that is not known."""
+        path = self.folder / "times.txt"
+        try:
+            times = [float(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except ValueError:
+            times = []
+        return times if len(times) == len(self.log) else []
 
 
 def load(plan: Sequence[Spec], root: Path) -> list[Record]:

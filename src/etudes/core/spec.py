@@ -75,6 +75,7 @@ class Scale:
     `minutes` is for all runs together, on two cores for "smoke" and "laptop". `judges` is False where the scale is too
     small for verdicts. `offline` holds further changes, announced when they are made, for when no source of the
     scale's data is reachable; they enter the config before it is hashed, so results bear the name of the data used.
+    `variants` are those that the scale runs where none are named, such as the end points of a long one; (): all.
     """
 
     changes: Changes
@@ -82,6 +83,7 @@ class Scale:
     minutes: float
     judges: bool = True
     offline: Changes = field(default_factory=dict)
+    variants: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -188,17 +190,18 @@ class Study:
     ) -> list[Spec]:
         """The runs of one scale, seeds outermost, so that whole trials are finished first.
 
-        `variants` keeps those named (all by default); `overrides` are Config fields set for every run. A field in
+        `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field in
         which the variants differ can be overridden for a single named variant only. Raises Problem on unknown names
         and impossible values.
         """
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales)
         by_name = {variant.name: variant for variant in self.variants}
-        for name in variants:
+        plain = self.scales[scale]
+        for name in (*variants, *plain.variants):
             if name not in by_name:
                 raise unknown(f"variant of {self.name}", name, by_name)
-        chosen = [by_name[name] for name in variants] or list(self.variants)
+        chosen = [by_name[name] for name in variants or plain.variants or by_name]
         configure(self.name, self.config, overrides)  # an impossible value is told before a forbidden one
         varied = [name for name in overrides if name in self._varied()]
         if varied and len(chosen) > 1:
@@ -206,7 +209,6 @@ class Study:
                 f"{self.name}: '{varied[0]}' is what the variants differ in; "
                 f"name one of them to set it, as in --variants {chosen[-1].name}"
             )
-        plain = self.scales[scale]
         count = plain.seeds if seeds is None else seeds
         if count < 1:
             raise Problem(f"{self.name}: seeds is {count}; it must be at least 1")
