@@ -255,6 +255,23 @@ def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatc
     assert "mixup on cifar10" in capsys.readouterr().out
 
 
+def test_committed_reports_of_any_scale_are_named_and_shown(capsys, run, tmp_path, monkeypatch):
+    from etudes.core import catalogue
+
+    assert main(["show", "mixup"]) == 0
+    assert "etudes report mixup --scale laptop" in capsys.readouterr().out
+    results = tmp_path / "results"
+    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": results / name / scale)
+    assert main([str(a) for a in run]) == 0
+    assert main(["report", str(MINE), *map(str, run[2:]), "--out", str(results / "coins" / "smoke")]) == 0
+    capsys.readouterr()
+    assert main(["show", str(MINE), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reported"] == ["smoke"]
+    elsewhere = ["--scale", "smoke", "--root", str(tmp_path / "none")]
+    assert main(["report", str(MINE), *elsewhere, "--format", "md"]) == 0
+    assert capsys.readouterr().out.startswith("# coins")
+
+
 def test_fields_are_flags_with_their_comments_as_help(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["run", "mixup", "--help"])

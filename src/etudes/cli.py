@@ -101,15 +101,16 @@ def list_(family: str = "", json: bool = False, markdown: bool = False) -> int:
 
 
 def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
-    """One study: its question, paper, variants, scales and claims.
+    """One study: its question, paper, variants, scales, claims and committed reports.
 
     Args:
         name: the study
         json: as JSON
     """
     card = catalogue.card(catalogue.find(name))
+    reported = catalogue.reported(card["name"])
     if json:
-        _print_json(card)
+        _print_json(card | {"reported": reported})
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -121,9 +122,10 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     variants = Table("variant", "changes", "", box=None)
     for v in card["variants"]:
         variants.add_row(v["name"], ", ".join(f"{k} = {x}" for k, x in v["changes"].items()), v["says"])
-    scales = Table("scale", "seeds", "minutes", "judges", box=None)
+    scales = Table("scale", "seeds", "minutes", "judges", "committed report", box=None)
     for scale, s in card["scales"].items():
-        scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no")
+        shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
+        scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
     claims = Table("claim", "says", "where", "expected", box=None)
     for c in card["claims"]:
         claims.add_row(c["name"], c["says"], c["where"], c["expect"])

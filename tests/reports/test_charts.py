@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def layers(spec: dict[str, Any], mark: str) -> list[dict[str, Any]]:
 def test_naming_a_chart_imports_nothing() -> None:
     code = (
         "import sys, etudes.reports.charts as c; c.bars('test/error'); c.curves('a', 'b'); c.against('x', 'y');"
+        "c.pictures('samples.png');"
         "print([m for m in ('altair', 'torch', 'scipy', 'numpy', 'vl_convert', 'jinja2', 'nbformat', 'PIL')"
         " if m in sys.modules])"
     )
@@ -72,6 +74,28 @@ def test_bars_show_every_seed_the_mean_and_one_deviation(report: Report) -> None
         assert (shown["high"] - shown["low"]) / 2 == pytest.approx(found["deviation"])
     assert seeds["encoding"]["y"]["scale"]["domain"] == [row["variant"] for row in report.table]
     assert rows(spec, layers(spec, "text")[0])[0]["label"] == report.table_rows()[1][0][2].partition(" ")[0]
+
+
+def test_the_papers_figures_are_diamonds_apart_from_our_numbers(report: Report) -> None:
+    plain, chart = (bars("test/error", "train/loss", paper=p) for p in ({}, {"mixed-50": 0.27, "plain-0": 0.1}))
+    spec, bare = chart.draw(report).to_dict(), plain.draw(report).to_dict()
+    (diamonds,) = [layer for layer in layers(spec, "point") if layer["mark"].get("shape") == "diamond"]
+    assert diamonds in panels(spec)[0]["layer"]
+    assert not diamonds["mark"].get("filled")
+    assert rows(spec, diamonds) == [{"variant": "mixed-50", "value": 0.27}, {"variant": "plain-0", "value": 0.1}]
+    assert [rows(spec, layer) for p in panels(spec) for layer in p["layer"] if layer != diamonds] == [
+        rows(bare, layer) for p in panels(bare) for layer in p["layer"]
+    ]
+    assert chart.says == plain.says + " Diamonds are the paper's figures, not measured here."
+    assert chart.name == plain.name
+
+
+def test_the_papers_figure_of_a_variant_without_runs_is_left_out(report: Report) -> None:
+    few = dataclasses.replace(report, table=report.table[:1], trials=report.trials[:1])
+    spec = bars("test/error", paper={"mixed-50": 0.27, "plain-0": 0.1}).draw(few).to_dict()
+    assert rows(spec, spec["layer"][-1]) == [{"variant": "plain-0", "value": 0.1}]
+    none = bars("test/error", paper={"mixed-50": 0.27}).draw(few).to_dict()
+    assert none == bars("test/error").draw(few).to_dict()
 
 
 def test_several_metrics_are_several_panels(report: Report) -> None:
@@ -150,6 +174,8 @@ def test_many_values_lie_where_they_are(waves: Callable[..., Study], report: Rep
     [
         (bars("test/eror"), "no number in the runs of waves, 'test/eror'; did you mean 'test/error'?"),
         (bars("test/error", by="alfa"), "no config field 'alfa'; did you mean 'alpha'?"),
+        (bars("test/error", paper={"plain": 0.3}), "no variant of waves 'plain'; did you mean 'plain-0'?"),
+        (bars("test/error", paper={"plain-0": math.nan}), "the paper's figure for plain-0 is nan; give a number"),
         (curves("test/error", reference="bound"), "no number in the runs of waves, 'bound'"),
         (curves("test/error", variants=("plain",)), "no variant of waves 'plain'"),
         (against("noise", "test/error"), "variants plain-0 and mixed-0 have the same noise; name as `by`"),

@@ -29,13 +29,13 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> pictures uint8 [n,
 
 @dataclass(frozen=True)
 class Carrier:
-    """A file, or a flat folder of files, inside a package of a registry."""
+    """A file, or a folder of files, inside a package of a registry."""
 
     registry: Literal["pypi", "debian", "npm"]
     package: str
     version: str
     path: str  # inside the unpacked package
-    sha256: str  # of the file; of a folder: of its sorted lines "sha256  name\n"
+    sha256: str  # of the file; of a folder: of the sorted lines "sha256  relative/name\n" of its files
 
     @property
     def says(self) -> str:
@@ -96,8 +96,8 @@ def fetch(carrier: Carrier, folder: Path) -> Path:
                 f"{carrier.path} of {carrier.says} has sha256 {seen} and not {carrier.sha256}: "
                 "another file stands under that name now; take the dataset from another source"
             )
-        for file in sorted(found.iterdir()) if found.is_dir() else [found]:
-            with appearing(target / file.name if found.is_dir() else target) as draft:
+        for file in sorted(f for f in found.rglob("*") if f.is_file()) if found.is_dir() else [found]:
+            with appearing(target / file.relative_to(found)) as draft:
                 shutil.copyfile(file, draft)
     return target
 
@@ -211,6 +211,23 @@ def read_csv(path: Path) -> Arrays:
     table = np.loadtxt(path, delimiter=",", dtype=np.int64)
     side = round((table.shape[1] - 1) ** 0.5)
     return {"train": (table[:, :-1].astype(np.uint8).reshape(-1, side, side, 1), table[:, -1])}
+
+
+def read_faces(path: Path) -> Arrays:
+    """The two splits of ORL's folders s1 .. s40 of a person each, with pictures 1.pgm .. 10.pgm: the last 8 are the
+    test part, so that nobody is in both; label k - 1 is person sk. Problem where a picture is absent or damaged."""
+    from PIL import Image
+
+    def picture(file: Path) -> np.ndarray:
+        try:
+            with Image.open(file, formats=["PPM"]) as found:
+                return np.asarray(found.convert("L"))
+        except (OSError, SyntaxError, ValueError):  # what Pillow raises for absent and damaged files
+            raise Problem(f"{file} is no whole picture; fetch the set again") from None
+
+    pictures = np.stack([picture(path / f"s{k}" / f"{i}.pgm") for k in range(1, 41) for i in range(1, 11)])[..., None]
+    people = np.repeat(np.arange(40), 10)
+    return {"train": (pictures[:320], people[:320]), "test": (pictures[320:], people[320:])}
 
 
 def read_digits() -> Arrays:

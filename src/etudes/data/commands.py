@@ -48,9 +48,9 @@ def get(name: str) -> str:
         def report(done: int, total: int) -> None:
             progress.update(task, description=f"decoding {source.name}", completed=done, total=total)
 
-        if source.task == "classification":
-            from etudes.data.images import images
+        from etudes.data.images import TASKS, images
 
+        if source.task in TASKS:
             found = images(name, report)
             return f"{source.name}: {found.source['says']} (from {found.source['kind']})"
         return f"{source.name}: {_other(name)}"

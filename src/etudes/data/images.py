@@ -21,7 +21,16 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
-from etudes.data.carriers import Arrays, digest, fetch, read_csv, read_digits, read_idx_folder, read_pickle
+from etudes.data.carriers import (
+    Arrays,
+    digest,
+    fetch,
+    read_csv,
+    read_digits,
+    read_faces,
+    read_idx_folder,
+    read_pickle,
+)
 from etudes.data.declared import SOURCES, Source
 from etudes.data.sources import (
     KINDS,
@@ -42,15 +51,21 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]  # pictures decoded, pictures in all
 SIDES = {"imagenette": 96, "stanford-cars": 64}  # pictures of many sizes: their height and width here
-_CARRIED = {"mnist": read_pickle, "mnist-5k": read_csv, "fashion-mnist": read_idx_folder}
+TASKS = ("classification", "generation")  # of the sets read here; of the latter no test class is in the training part
 _FASHION = "T - shirt / top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"  # spelt as on the hub
+_CARRIED = {  # reader and class names of what packages carry
+    "mnist": (read_pickle, list("0123456789")),
+    "mnist-5k": (read_csv, list("0123456789")),
+    "fashion-mnist": (read_idx_folder, _FASHION.split(",")),
+    "orl-faces": (read_faces, [f"person {k}" for k in range(1, 41)]),
+}
 _HELD_OUT = "every fifth of each class held out as test"
 _TENSORS = ("x", "y", "test_x", "test_y")
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A classification set: pictures uint8 [n, c, h, w] (channels last in memory) and labels int64 [n]."""
+    """A set of labelled pictures: uint8 [n, c, h, w] (channels last in memory) and labels int64 [n]."""
 
     name: str
     x: torch.Tensor
@@ -120,7 +135,7 @@ def unit(x: torch.Tensor) -> torch.Tensor:
 
 
 def images(name: str, report: Report = lambda done, total: None) -> Images:
-    """The classification set of a declared name, or of a mirror's folder owner/name with a picture and a class column.
+    """The labelled pictures of a declared name, or of a mirror's folder owner/name with a picture and a class column.
 
     Its kinds of source are tried in order. Sets without a test part hold out every fifth picture of each class.
     Pictures of several sizes are resized to one shortest side (SIDES, else the smallest in the set) and cropped at the
@@ -128,8 +143,8 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
     Problem for an unknown name, a set of another task, a damaged mirror, or when no source can be reached.
     """
     source = find(name)
-    if source.task != "classification":
-        known = ", ".join(s.name for s in SOURCES.values() if s.task == "classification")
+    if source.task not in TASKS:
+        known = ", ".join(s.name for s in SOURCES.values() if s.task in TASKS)
         raise Problem(f"'{name}' is a {source.task} set, no classification set; images() reads {known}")
     readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
     failed = {}
@@ -166,11 +181,10 @@ def _hub(source: Source, report: Report) -> Images:
 
 def _carrier(source: Source, report: Report) -> Images:
     assert source.carrier is not None
-    arrays = _CARRIED[source.name](fetch(source.carrier, cache_folder()))
-    labels = _FASHION.split(",") if source.name == "fashion-mnist" else list("0123456789")
-    return _save(
-        copy(source, "carrier", source.carrier.sha256), _built(source, "carrier", source.carrier.says, arrays, labels)
-    )
+    read, labels = _CARRIED[source.name]
+    arrays = read(fetch(source.carrier, cache_folder()))
+    found = _built(source, "carrier", source.carrier.says, arrays, labels)
+    return _save(copy(source, "carrier", source.carrier.sha256), found)
 
 
 def _embedded(source: Source, report: Report) -> Images:

@@ -17,8 +17,9 @@ from etudes.core.judge import Verdict, judge
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
 
-from . import facts
+from . import facts, sheets
 from .numbers import NONE, given, number, plain, span, spread, tidy
+from .sheets import Picture, Sheet
 
 if TYPE_CHECKING:
     import altair
@@ -31,8 +32,8 @@ class Report:
     """What the runs of one study at one scale say.
 
     `study` is the study's card with a verdict for each claim; `table` has a row for each variant, `trials` an entry for
-    each run, `curves` one for each logged metric of each run. `choice` are the keyword arguments of `Study.plan` that
-    lead here, of which `changed` are the Config fields.
+    each run, `curves` one for each logged metric of each run, `pictures` one for each file of the runs that a chart
+    shows. `choice` are the keyword arguments of `Study.plan` that lead here, of which `changed` are the Config fields.
     """
 
     definition: Study = field(repr=False)
@@ -46,6 +47,7 @@ class Report:
     table: Sequence[Mapping[str, Any]]
     trials: Sequence[Mapping[str, Any]]
     curves: Sequence[Mapping[str, Any]] = field(repr=False)
+    pictures: Sequence[Picture]
     warnings: Sequence[str]
     environment: Mapping[str, Any]
     commands: Sequence[str]
@@ -61,14 +63,15 @@ class Report:
         name = f"report-{facts.digest(self.choice)}" if self.choice else "report"
         return root / self.definition.name / self.scale / name
 
-    def chart(self, name: str) -> "altair.Chart":
+    def chart(self, name: str) -> "altair.Chart | Sheet":
         """The study's chart of that name, titled. Raises Problem where there is none, or nothing to draw."""
         from .look import framed
 
         charts = {chart.name: chart for chart in self.definition.charts}
         if name not in charts:
             raise unknown(f"chart of {self.definition.name}", name, charts)
-        return framed(charts[name].draw(self), charts[name].title, self.title)
+        drawn = charts[name].draw(self)
+        return drawn if isinstance(drawn, Sheet) else framed(drawn, charts[name].title, self.title)
 
     def verdict_rows(self) -> list[dict[str, str]]:
         """A row of words for each claim. `mean`, `interval` and `agree` are of our runs, `paper` is the paper's."""
@@ -128,6 +131,7 @@ class Report:
             "verdicts": plain(verdicts),
             "table": [plain({**row, "config": None}) | {"config": row["config"]} for row in self.table],
             "trials": plain(list(self.trials)),
+            "pictures": [picture.json() for picture in self.pictures],
             "warnings": list(self.warnings),
             "environment": plain(self.environment),
             "commands": list(self.commands),
@@ -163,6 +167,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
         "warnings": facts.warnings(study, plan, records),
         "environment": facts.environment(records),
         "commands": [facts.command(study, scale, chosen, records[0].spec.precision)],
+        "pictures": sheets.collect(study, records),
     }
     configs = {spec.variant: dict(spec.config) for spec in plan}
     trials = [
@@ -192,7 +197,8 @@ def read(folder: Path, study: Study) -> Report:
     if saved["scale"] not in study.scales or not names.issuperset(row["variant"] for row in saved["table"]):
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: row["config"] for row in saved["table"]}
-    return _report(study, configs, saved["trials"], curves, saved)
+    pictures = sheets.restore(study, saved.get("pictures", []), folder, remedy)
+    return _report(study, configs, saved["trials"], curves, {**saved, "pictures": pictures})
 
 
 def _report(
@@ -205,7 +211,7 @@ def _report(
     records = [
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
-                 study.revision), t["metrics"], {}, Path(t["key"]),
+                 study.revision), t["metrics"], {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
         )
         for t in trials
     ]  # fmt: skip

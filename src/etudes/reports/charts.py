@@ -1,23 +1,26 @@
-"""The charts that a study names: `charts=(bars("test/error"), curves("test/error"))`.
+"""The charts that a study names: `charts=(bars("test/error"), curves("test/error"), pictures("samples.png"))`.
 
 A `Chart` is a plain value that draws when asked, so naming one imports nothing. A variant has the same colour in all
 charts of its study, by its place among the variants.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem, unknown
 
-from .look import BROKEN, INK, WIDTH, channels, data, scale, side_by_side
+from .look import BROKEN, GREY, INK, WIDTH, channels, data, scale, side_by_side
 from .numbers import number
 
 if TYPE_CHECKING:
     import altair
 
     from .build import Report
+    from .sheets import Sheet
 
 POINTS = 2000  # of all lines of a chart together, but no fewer than 40 a line
 FEW = 8  # values of a field that stand side by side, whatever their distances
@@ -27,25 +30,32 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Chart:
-    """A named drawing of a report. `says` is the caption: what the marks mean."""
+    """A named drawing of a report. `says` is the caption: what the marks mean.
+
+    One that shows a file of the runs names it, and the variants whose runs have it (all without names).
+    """
 
     name: str
     title: str
-    draw: Callable[["Report"], "altair.Chart"]
+    draw: Callable[["Report"], "altair.Chart | Sheet"]
     says: str = ""
+    file: str = ""
+    variants: Sequence[str] = ()
 
 
-def bars(*metrics: str, title: str = "", by: str = "") -> Chart:
+def bars(*metrics: str, title: str = "", by: str = "", paper: Mapping[str, float] = {}) -> Chart:
     """Each metric's mean over seeds, a row for each variant: with every seed's own number and one standard deviation.
 
-    `by` names a Config field whose values the colours show, instead of one colour a variant.
+    `by` names a Config field whose values the colours show, instead of one colour a variant. `paper` holds the paper's
+    figures {variant: first metric}, shown apart from ours.
     """
+    diamonds = " Diamonds are the paper's figures, not measured here." if paper else ""
     return Chart(
         name=_slug(*metrics),
         title=title or _headline(metrics, "by variant"),
-        draw=lambda report: _bars(report, metrics, by),
+        draw=lambda report: _bars(report, metrics, by, paper),
         says="Circles are single seeds. The dot above them is their mean, written at the right, with one standard "
-        "deviation to each side.",
+        f"deviation to each side.{diamonds}",
     )
 
 
@@ -81,7 +91,32 @@ def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool 
     )
 
 
-def _bars(report: "Report", metrics: Sequence[str], by: str) -> "altair.Chart":
+def pictures(file: str, *, title: str = "", says: str = "", variants: Sequence[str] = ()) -> Chart:
+    """The PNG that runs wrote to `run.path(file)`, one for each variant (or those named): its first seed's that has it.
+
+    `says` tells what is seen. Raises Problem on other files.
+    """
+    if not file.endswith(".png"):
+        raise Problem(f"a report shows pictures of PNG files, and '{file}' is none; name it {Path(file).stem}.png")
+    name = _slug(Path(file).stem, *(variants if len(variants) < 4 else ()))
+    title = title or _headline([Path(file).stem], "by variant")
+    return Chart(name, title, lambda report: _sheet(report, file, variants, title), says, file, variants)
+
+
+def _sheet(report: "Report", file: str, variants: Sequence[str], title: str) -> "Sheet":
+    from .sheets import Sheet
+
+    shown = _shown(report, variants)
+    found = [picture for picture in report.pictures if picture.file == file and picture.variant in shown]
+    if not found:
+        raise Problem(f"no run of {' or '.join(variants) or report.definition.name} left a file {file}")
+    for picture in found:
+        if picture.problem:
+            raise Problem(picture.problem)
+    return Sheet(title, found)
+
+
+def _bars(report: "Report", metrics: Sequence[str], by: str, paper: Mapping[str, float]) -> "altair.Chart":
     import altair
 
     _check(metrics, report.metrics, report)
@@ -92,6 +127,7 @@ def _bars(report: "Report", metrics: Sequence[str], by: str) -> "altair.Chart":
     else:
         groups = {name: name for name in order}
         colour, _ = channels("group", _variants(report), legend=False)
+    figures = _figures(report, paper)
     columns = min(len(metrics), 3)
     panels = []
     for i, metric in enumerate(metrics):
@@ -119,8 +155,26 @@ def _bars(report: "Report", metrics: Sequence[str], by: str) -> "altair.Chart":
         text = mean.mark_text(align="left", fontSize=11, color=INK).encode(
             y=y, x=altair.value(width + 8), text="label:N"
         )
-        panels.append(altair.layer(single, reach, dot, text).properties(width=width, height=30 * len(order)))
+        layers = [single, reach, dot, text]
+        if figures and i == 0:
+            layers.append(_diamonds(figures).encode(x, y))
+        panels.append(altair.layer(*layers).properties(width=width, height=30 * len(order)))
     return side_by_side(panels, columns)
+
+
+def _figures(report: "Report", paper: Mapping[str, float]) -> list[Row]:
+    """The paper's figures for the variants that have runs. Raises Problem on unknown names and what is no number."""
+    for name, value in paper.items():
+        if name not in _variants(report):
+            raise unknown(f"variant of {report.definition.name}", name, _variants(report))
+        if not math.isfinite(value):
+            raise Problem(f"the paper's figure for {name} is {value}; give a number, or leave it out")
+    present = {row["variant"] for row in report.table}
+    return [{"variant": name, "value": value} for name, value in paper.items() if name in present]
+
+
+def _diamonds(figures: list[Row]) -> "altair.Chart":
+    return data(figures).mark_point(shape="diamond", size=80, strokeWidth=1.8, color=GREY, opacity=1, yOffset=-4)
 
 
 def _curves(

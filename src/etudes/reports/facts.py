@@ -170,11 +170,11 @@ def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
 def _unjudged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     scale = plan[0].scale
     if not study.scales[scale].judges:
-        return [f"Scale {scale} is too small to judge the claims: it shows that the study runs, no more."]
+        return [f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."]
     asked = {spec.variant for spec in plan}
     absent = [variant.name for variant in study.variants if variant.name not in asked]
     if absent:
-        return [f"Claims are not judged, as they need all variants; not asked for: {', '.join(absent)}."]
+        return [f"Claims about variants that were not run are not judged: {', '.join(absent)}."]
     complete = len(judge.trials(study, records))
     if complete < judge.FEWEST_SEEDS:
         seeds = f"{complete or 'no'} {'seed is' if complete == 1 else 'seeds are'}"

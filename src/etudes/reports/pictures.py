@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,11 @@ from etudes.core.errors import Problem
 from etudes.core.judge import Verdict
 
 from .numbers import given, number, span
+from .sheets import Picture, Sheet
 
 if TYPE_CHECKING:
+    import altair
+
     from .build import Report
 
 PNG_COLOURS = 64  # of a PNG's palette: charts have few, and their smoothed edges
@@ -29,12 +33,13 @@ FOREST = 260  # pixels of a claim's drawing
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart of the study: its SVG, or the problem that these runs cannot fill it."""
+    """A chart of the study: its SVG, or its pictures, or the problem that these runs cannot fill it."""
 
     name: str
     title: str
     says: str
     svg: str = ""
+    pictures: Sequence[Picture] = ()
     problem: str = ""
 
 
@@ -43,17 +48,19 @@ def drawings(report: "Report") -> list[Drawing]:
     found = []
     for chart in report.definition.charts:
         try:
-            found.append(Drawing(chart.name, chart.title, chart.says, svg=svg(report, chart.name)))
+            drawn = report.chart(chart.name)
+            content = {"pictures": drawn.pictures} if isinstance(drawn, Sheet) else {"svg": svg(drawn, chart.name)}
+            found.append(Drawing(chart.name, chart.title, chart.says, **content))
         except Problem as problem:
             found.append(Drawing(chart.name, chart.title, chart.says, problem=str(problem)))
     return found
 
 
-def svg(report: "Report", name: str) -> str:
+def svg(chart: "altair.Chart", name: str) -> str:
     """The chart as one SVG element, with coordinates to a tenth of a pixel and ids of its own."""
     import vl_convert
 
-    text = vl_convert.vegalite_to_svg(report.chart(name).to_dict())
+    text = vl_convert.vegalite_to_svg(chart.to_dict())
     text = re.sub("|".join(UNSEEN), "", text)
     text = re.sub(r'( (?:d|transform|[xy][12]?)=")([^"]*)"', lambda m: f'{m[1]}{_rounded(m[2])}"', text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)

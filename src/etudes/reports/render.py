@@ -14,6 +14,7 @@ from . import facts, pictures
 from .build import Report
 from .numbers import NONE, number, spread
 from .pictures import Drawing
+from .sheets import Sheet
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,18 +37,19 @@ def render(report: Report, format: str) -> str:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write report.json, curves.json, report.md, report.html, report.ipynb and charts/; remove charts that are gone."""
+    """Write report.json, curves.json, report.md, report.html, report.ipynb, charts/ and pictures/; remove charts and
+    pictures that are gone."""
     drawings = pictures.drawings(report)
-    wanted = set()
+    files = {Path("pictures") / picture.name: picture.png for picture in report.pictures if picture.png}
     for drawing in drawings:
         if drawing.svg:
-            paths = folder / "charts" / f"{drawing.name}.svg", folder / "charts" / f"{drawing.name}.png"
-            write_text(paths[0], drawing.svg)
-            with appearing(paths[1]) as draft:
-                draft.write_bytes(pictures.png(drawing.svg))
-            wanted.update(paths)
-    for path in (folder / "charts").glob("*"):
-        if path.suffix in (".svg", ".png") and path not in wanted:
+            files[Path("charts") / f"{drawing.name}.svg"] = drawing.svg.encode()
+            files[Path("charts") / f"{drawing.name}.png"] = pictures.png(drawing.svg)
+    for name, content in files.items():
+        with appearing(folder / name) as draft:
+            draft.write_bytes(content)
+    for path in [*(folder / "charts").glob("*"), *(folder / "pictures").glob("*")]:
+        if path.suffix in (".svg", ".png") and path.relative_to(folder) not in files:
             path.unlink()
     write_text(folder / "curves.json", json.dumps(report.packed(), separators=(",", ":"), allow_nan=False) + "\n")
     write_text(folder / "report.md", _markdown(report, drawings))
@@ -64,6 +66,11 @@ def html(report: Report) -> str:
 def summary(report: Report) -> str:
     """The verdicts, the table and the charts, as Jupyter shows them."""
     return _page("summary.html", report, pictures.drawings(report))
+
+
+def sheet(sheet: Sheet) -> str:
+    """Pictures under their title, as Jupyter shows them."""
+    return str(_templates().get_template("parts.html").module.sheet(sheet))
 
 
 def _page(template: str, report: Report, drawings: Sequence[Drawing]) -> str:
@@ -129,10 +136,7 @@ def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
     lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
     lines += ["## Charts"] if drawings else []
     for drawing in drawings:
-        picture = f"![{_escaped(drawing.title)}](charts/{drawing.name}.svg)\n\n{_escaped(drawing.says)}"
-        lines.append(
-            picture if drawing.svg else f"{_escaped(drawing.title)} is not drawn: {_escaped(drawing.problem)}."
-        )
+        lines += _figure(drawing)
     changes = [[v["name"], _changes(v["changes"]), v["says"]] for v in card["variants"]]
     lines += ["## Variants", _table(["variant", "changes", ""], changes)]
     if report.departures:
@@ -143,6 +147,18 @@ def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
     lines += ["## Environment", _table(["fact", ""], [list(fact) for fact in _facts(report)])]
     lines += ["## Again", "```\n" + "\n".join(report.commands) + "\n```", f"The runs took {_duration(report)} in all."]
     return "\n\n".join(lines) + "\n"
+
+
+def _figure(drawing: Drawing) -> list[str]:
+    title = _escaped(drawing.title)
+    if drawing.problem:
+        return [f"{title} is not drawn: {_escaped(drawing.problem)}."]
+    if drawing.svg:
+        shown = [f"![{title}](charts/{drawing.name}.svg)"]
+    else:
+        shown = [f"**{title}**"]
+        shown += [f"{_escaped(p.caption)}\n\n![{title}: {p.variant}](pictures/{p.name})" for p in drawing.pictures]
+    return shown + ([_escaped(drawing.says)] if drawing.says else [])
 
 
 _DATA = ("dataset", "kind", "says", "fingerprint")

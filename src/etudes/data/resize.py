@@ -1,0 +1,26 @@
+"""Pictures made smaller, whole sets at a time."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from etudes.core.errors import Problem
+
+
+def resized(x: torch.Tensor, side: int) -> torch.Tensor:
+    """The pictures uint8 [n, c, side, side]: their shortest side resized to `side`, then cropped at the centre.
+
+    x: uint8 [n, c, h, w] on the CPU; the memory format is kept. Bilinear and antialiased in whole numbers, as in
+    Pillow, so within 1 of what `images.fitted` gives. Raises Problem on other tensors.
+    """
+    if x.ndim != 4 or x.dtype != torch.uint8 or side < 1:
+        raise Problem(f"resized takes pictures uint8 [n, c, h, w] and a side of at least 1, not {x.dtype} {[*x.shape]}")
+    scale = side / min(x.shape[2:])
+    h, w = (max(side, math.floor(length * scale + 0.5)) for length in x.shape[2:])
+    if (h, w) != tuple(x.shape[2:]):
+        x = F.interpolate(x, size=(h, w), mode="bilinear", antialias=True)
+    top, left = (h - side) // 2, (w - side) // 2
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    cropped = x[:, :, top : top + side, left : left + side]
+    return cropped.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

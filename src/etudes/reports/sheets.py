@@ -1,0 +1,129 @@
+"""The pictures that runs left in their folders, such as samples, as a report keeps and shows them."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from etudes.core.errors import Problem
+from etudes.core.record import Record
+from etudes.core.spec import Study
+
+from .look import WIDTH
+
+MOST = 300_000  # bytes of a picture, as a report holds it twice and must stay small
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that the run of one variant and seed left, or the problem that keeps it from being shown."""
+
+    variant: str
+    seed: int
+    file: str
+    png: bytes = field(repr=False)
+    problem: str = ""
+    says: str = ""  # the variant's own words
+
+    @property
+    def name(self) -> str:
+        """Its name in the report's folder: no variant has a dot, so no two pictures share a name."""
+        return f"{self.variant}.{self.file}"
+
+    @property
+    def caption(self) -> str:
+        return f"{self.variant}, seed {self.seed}{': ' if self.says else ''}{self.says}"
+
+    @property
+    def width(self) -> int:
+        """The pixels to show it in: the largest whole multiple of its own that is no wider than a chart."""
+        own = int.from_bytes(self.png[16:20], "big")
+        return own * max(1, WIDTH // own)
+
+    @property
+    def address(self) -> str:
+        """The picture itself as an address, for a page that needs nothing but itself."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+    def json(self) -> dict[str, Any]:
+        """What report.json says of it."""
+        known = {"variant": self.variant, "seed": self.seed, "file": self.file, "problem": self.problem}
+        return known | {"sha256": hashlib.sha256(self.png).hexdigest() if self.png else ""}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a chart of pictures draws."""
+
+    title: str
+    pictures: Sequence[Picture]
+
+    def _repr_html_(self) -> str:
+        from .render import sheet
+
+        return sheet(self)
+
+
+def collect(study: Study, records: Sequence[Record]) -> list[Picture]:
+    """The pictures that the study's charts show: each variant's, of its first seed that has the file."""
+    found = []
+    for variant, file in _wanted(study):
+        seeds = sorted((r for r in records if r.spec.variant == variant), key=lambda r: r.spec.seed)
+        record = next((r for r in seeds if (r.folder / file).is_file()), None)
+        if record:
+            png, problem = _look(record.folder / file, f"{record.spec.key}/{file}")
+            found.append(Picture(variant, record.spec.seed, file, png, problem, _says(study)[variant]))
+    return found
+
+
+def restore(study: Study, saved: Sequence[Mapping[str, Any]], folder: Path, remedy: str) -> list[Picture]:
+    """The pictures of a report that was written in `folder`, those that the study's charts still show.
+
+    Raises Problem, ending in `remedy`, where a file is absent or another than was written.
+    """
+    wanted, found = _wanted(study), []
+    for entry in saved:
+        if (entry["variant"], entry["file"]) not in wanted:
+            continue
+        says = _says(study)[entry["variant"]]
+        bare = Picture(entry["variant"], entry["seed"], entry["file"], b"", entry["problem"], says)
+        path = folder / "pictures" / bare.name
+        png = path.read_bytes() if path.is_file() and not bare.problem else b""
+        picture = Picture(bare.variant, bare.seed, bare.file, png, bare.problem, says)
+        if picture.json() != entry:
+            raise Problem(f"{path} is not there as the report was written; {remedy}")
+        found.append(picture)
+    return found
+
+
+def _wanted(study: Study) -> list[tuple[str, str]]:
+    """(variant, file) of each picture that a chart of the study shows."""
+    names = [variant.name for variant in study.variants]
+    pairs = [(name, c.file) for c in study.charts if c.file for name in names if name in (c.variants or names)]
+    return list(dict.fromkeys(pairs))
+
+
+def _says(study: Study) -> dict[str, str]:
+    return {variant.name: variant.says for variant in study.variants}
+
+
+def _look(path: Path, name: str) -> tuple[bytes, str]:
+    """The PNG's bytes and ""; or no bytes, and why it cannot be shown."""
+    from PIL import Image
+
+    size = path.stat().st_size
+    if size > MOST:
+        return b"", f"{name} has {size:,} bytes, but a report shows pictures of at most {MOST:,}; save a smaller one"
+    png = path.read_bytes()
+    if not png.startswith(SIGNATURE):
+        return b"", f"{name} is no PNG file; save it as one"
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+        return b"", f"{name} is damaged; delete the run's folder and run it again"
+    return png, ""
