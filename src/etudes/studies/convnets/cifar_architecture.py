@@ -1,0 +1,294 @@
+"""cifar-architecture: from the tutorials' VGG to a ResNet, one change at a time, with three blocks and with four.
+
+The VGG has blocks of two 3x3 convolutions and a 2x2 max-pool, then a dense layer. The steps accumulate:
+
+    vgg         flatten, a dense layer of 128, a linear layer
+    gap         global average pooling and the linear layer instead (Lin et al. 2014, sec. 3.2)
+    stride      a block begins with a convolution of stride 2 where there was a max-pool (Springenberg et al. 2015)
+    residual    a shortcut around each pair of convolutions (He et al. 2016, eqs. 1 and 2)
+
+On `residual` with three blocks, normalisation and augmentation are then exchanged. All steps have batch normalisation,
+between convolution and ReLU: a deeper plain network is not to fail by vanishing signals (He et al., sec. 3.4, 4.1).
+
+    etudes run cifar-architecture                  7 minutes on two cores, 15 variants, 5 seeds
+    etudes run cifar-architecture --scale paper    width 64, two pairs a block, 200 epochs of CIFAR-10
+
+Departures. A block of VGG is one pair of convolutions and changes the shape, so at `depth` 1 every shortcut has a 1x1
+convolution; further pairs have identity shortcuts. The fourth block is the widest too, 8 times the first; at 32x32 its
+convolutions see 4x4 places, which max-pools alone then halve to 2x2. As in ResNets no stride follows the last block,
+so `stride` has the parameters and the multiply-adds of `gap`. Shortcuts add both, the dense layer adds parameters. The
+laptop scale has width 16, few pictures, and for all variants the same steps and learning rate: comparisons at equal
+steps, which are not equal multiply-adds, and not the papers' error rates.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etudes.core.record import Run
+from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, within
+from etudes.data.augment import affine, flip, photometric, shift
+from etudes.data.batches import Batches
+from etudes.data.images import images, unit
+from etudes.data.labels import few
+from etudes.data.resize import resized
+from etudes.losses.cross_entropy import cross_entropy, one_hot
+from etudes.measure.error import error_rate
+from etudes.measure.size import count_parameters
+from etudes.nn.norm import Norm, Standardise, norm
+from etudes.reports.charts import bars, curves
+from etudes.train.distribute import part
+from etudes.train.loop import fit
+from etudes.train.recipe import Recipe, descend, seeded, sgd
+
+Head = Literal["dense", "gap"]
+Down = Literal["pool", "stride"]
+Augment = Literal["none", "flip-shift", "geometric", "photometric"]
+
+
+@dataclass(frozen=True)
+class Config(Recipe):
+    dataset: str = "cifar10"  # a picture set, as listed by `etudes data`
+    examples: Annotated[int, above(0)] = 0  # training pictures a class; 0: all
+    side: Annotated[int, above(8)] = 32  # height and width in pixels to which the pictures are brought
+    flips: bool = False  # random flips and shifts in every variant, not in the augmented ones alone
+    width: Annotated[int, above(1)] = 32  # channels of the first block; each later one has twice as many
+    depth: Annotated[int, above(1)] = 1  # pairs of convolutions a block
+    blocks: Annotated[int, within(1, 5)] = 3  # blocks, each at half the height and width of the one before
+    head: Head = "dense"  # flatten and a dense layer of 128, or global average pooling, before the linear layer
+    down: Down = "pool"  # what halves the picture: a max-pool behind each block, or a stride at the next one's begin
+    skip: bool = False  # shortcuts around pairs of convolutions
+    norm: Norm = "batch"  # the normalisation behind each convolution
+    augment: Augment = "none"  # flips and shifts; with rotation and scale; with light, contrast and colour
+
+
+class Pair(nn.Module):
+    """relu(F(x)), or relu(F(x) + shortcut(x)) with `skip`, F being two 3x3 convolutions (He et al., fig. 2, eq. 1).
+
+    The first convolution has the stride. The shortcut is the identity or, where F changes the shape, a 1x1 convolution
+    of that stride (eq. 2, option B). A normalisation follows every convolution, before ReLU and sum (sec. 3.4).
+    """
+
+    def __init__(self, channels: int, out: int, stride: int, kind: Norm, skip: bool) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(channels, out, 3, stride, 1), *norm(kind, out))
+        self.second = nn.Sequential(nn.Conv2d(out, out, 3, 1, 1), *norm(kind, out))
+        same = channels == out and stride == 1
+        self.shortcut = None
+        if skip:
+            self.shortcut = nn.Sequential(*([] if same else [nn.Conv2d(channels, out, 1, stride), *norm(kind, out)]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(functional.relu(self.first(x)))
+        return functional.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+def network(cfg: Config, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """A network [n, *shape] -> logits [n, classes]: without normalisation, by default, the tutorials' VGG.
+
+    Sides that halving does not divide are rounded up, so that a side of 1 stays. Weights are drawn from
+    N(0, 2 / fan-in), biases are 0 (He et al. 2015, arXiv:1502.01852, eq. 10).
+    """
+    channels, h, w = shape
+    layers: list[nn.Module] = []
+    for block in range(cfg.blocks):
+        for i in range(cfg.depth):
+            strided = cfg.down == "stride" and block > 0 and i == 0
+            layers.append(Pair(channels, cfg.width * 2**block, 2 if strided else 1, cfg.norm, cfg.skip))
+            channels = cfg.width * 2**block
+        if cfg.down == "pool":
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+    if cfg.head == "dense":
+        halved = 2 ** (cfg.blocks if cfg.down == "pool" else cfg.blocks - 1)
+        layers += [nn.Flatten(), nn.Linear(channels * math.ceil(h / halved) * math.ceil(w / halved), 128)]
+        layers += [*norm(cfg.norm, 128, dense=True), nn.ReLU(), nn.Linear(128, classes)]
+    else:
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+    for layer in nn.ModuleList(layers).modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+    return nn.Sequential(*layers)
+
+
+def augmented(x: Tensor, kind: Augment, rng: Callable[[str], numpy.random.Generator]) -> Tensor:
+    """The pictures [n, c, h, w] in [0, 1], each changed at random; `rng` gives the generator of a change.
+
+    All but "none" flip, and shift by up to an eighth of the side (4 of 32 pixels, zeros outside: He et al., sec. 4.2).
+    "geometric" then turns by up to 15 degrees and scales by 0.8 to 1.25; "photometric" scales light, contrast and
+    colour by 0.6 to 1.4.
+    """
+    if kind == "none":
+        return x
+    with torch.autocast(x.device.type, enabled=False):  # bf16 would blur where a pixel comes from, and its light
+        x = shift(flip(x, rng("flip")), rng("shift"), pixels=x.shape[-1] // 8, mode="zeros")
+        if kind == "geometric":
+            return affine(x, rng("affine"), degrees=15, scale=(0.8, 1.25))
+        if kind == "photometric":
+            return photometric(x, rng("photometric"), brightness=0.4, contrast=0.4, saturation=0.4)
+    return x
+
+
+def train(cfg: Config, run: Run) -> None:
+    d = images(cfg.dataset)
+    if cfg.examples:
+        d = d.take(few(d.y, cfg.examples, run.rng("subset")))
+    run.note(data=d.source)
+    d = replace(d, x=resized(d.x, cfg.side), test_x=resized(d.test_x, cfg.side)).to(run.device)
+    model = seeded(run, "init", lambda: nn.Sequential(Standardise(d.mean, d.std), network(cfg, d.shape, d.classes)))
+    opt, schedule = sgd(model, cfg)
+    batches = Batches(len(d.x), cfg.batch, run.seed("order"))
+    changes = "flip-shift" if cfg.flips and cfg.augment == "none" else cfg.augment
+
+    def step(i: int) -> dict[str, Tensor]:
+        pick = batches.at(i).to(run.device)
+        x = augmented(unit(d.x[pick]), changes, lambda change: run.rng(change, i))
+        x, y = part(x, one_hot(d.y[pick], d.classes))
+        return {"train/loss": descend(cross_entropy(model(x), y), opt, schedule)}
+
+    def evaluate() -> dict[str, float]:
+        return {"test/error": error_rate(model, d.test_x, d.test_y), "train/error": error_rate(model, d.x, d.y)}
+
+    parts = {"model": model, "opt": opt, "schedule": schedule}
+    final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
+    majority = (d.test_y != d.y.mode().values).double().mean().item()
+    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": majority})
+
+
+def _less(name: str, other: str) -> Callable[[Trial], float]:
+    """A measure: the test error of variant `name` minus that of `other`."""
+    return lambda trial: trial[name]["test/error"] - trial[other]["test/error"]
+
+
+def _difference_of_depths(trial: Trial) -> float:
+    """What the fourth block adds to the test error with shortcuts, minus what it adds without."""
+    return _less("residual-4", "residual")(trial) - _less("stride-4", "stride")(trial)
+
+
+STEPS: dict[str, dict[str, object]] = {
+    "vgg": {},
+    "gap": {"head": "gap"},
+    "stride": {"head": "gap", "down": "stride"},
+    "residual": {"head": "gap", "down": "stride", "skip": True},
+}
+SAYS = {
+    "vgg": "max-pools and a dense layer",
+    "gap": "global average pooling for the dense layer",
+    "stride": "strides for the max-pools too",
+    "residual": "and shortcuts",
+}
+NORMS = {
+    "none": "residual without normalisation",
+    "layer": "over channels and places of each picture",
+    "instance": "over places, for each picture and channel",
+    "group": "over places and 8 groups of channels of each picture",
+}
+AUGMENTS = {
+    "flip-shift": "residual with random flips and shifts",
+    "geometric": "flips, shifts, rotation and scale",
+    "photometric": "flips, shifts, light, contrast and colour",
+}
+SMALL = {"side": 16, "width": 16, "examples": 100, "batch": 50, "lr": 0.05}
+
+STUDY = Study(
+    name="cifar-architecture",
+    question="Which change from a VGG to a ResNet lowers the test error, with three blocks and with four?",
+    paper=Paper(
+        "Deep Residual Learning for Image Recognition",
+        "He, Zhang, Ren, Sun",
+        2016,
+        "https://arxiv.org/abs/1512.03385",
+    ),
+    config=Config,
+    program=train,
+    variants=(
+        *(Variant(name, changes, SAYS[name]) for name, changes in STEPS.items()),
+        *(Variant(f"{name}-4", changes | {"blocks": 4}, f"{SAYS[name]}, 4 blocks") for name, changes in STEPS.items()),
+        *(Variant(f"norm-{kind}", STEPS["residual"] | {"norm": kind}, says) for kind, says in NORMS.items()),
+        *(Variant(f"augment-{kind}", STEPS["residual"] | {"augment": kind}, says) for kind, says in AUGMENTS.items()),
+    ),
+    scales={
+        "smoke": Scale(
+            SMALL | {"dataset": "digits", "side": 8, "width": 8, "examples": 10, "steps": 4, "log_every": 1},
+            seeds=1,
+            minutes=0.1,
+            judges=False,
+        ),
+        "laptop": Scale(SMALL | {"steps": 500}, seeds=5, minutes=7, offline={"dataset": "digits"}),
+        "paper": Scale(
+            {"width": 64, "depth": 2, "flips": True, "steps": 78_125, "schedule": "decay", "eval_every": 3_906}
+            | {"log_every": 100},
+            seeds=3,
+            minutes=1_200,
+        ),
+    },
+    claims=(
+        Claim(
+            "global pooling generalises",
+            "global average pooling has a lower test error than the dense layer",
+            "Lin et al. 2014, arXiv:1312.4400, sec. 4.6, table 5",
+            _less("gap", "vgg"),
+            below(0),
+            paper=0.1041 - 0.1159,
+        ),
+        Claim(
+            "strides replace pools",
+            "strides in place of max-pools change the test error by at most 0.02",
+            "Springenberg et al. 2015, arXiv:1412.6806, sec. 3, table 3",
+            _less("stride", "gap"),
+            within(-0.02, 0.02),
+            paper=0.1019 - 0.0974,
+        ),
+        Claim(
+            "shortcuts help four blocks",
+            "with four blocks, shortcuts lower the test error",
+            "sec. 4.2, fig. 6",
+            _less("residual-4", "stride-4"),
+            below(0),
+        ),
+        Claim(
+            "depth needs shortcuts",
+            "the fourth block lowers the test error more (or raises it less) with shortcuts than without",
+            "sec. 4.1 and 4.2, fig. 6",
+            _difference_of_depths,
+            below(0),
+        ),
+        Claim(
+            "normalisation helps",
+            "at equal steps, batch normalisation has a lower test error than none",
+            "Ioffe and Szegedy 2015, arXiv:1502.03167, sec. 4.2",
+            _less("residual", "norm-none"),
+            below(0),
+        ),
+        *(
+            Claim(
+                f"batch below {kind}",
+                f"batch normalisation has a lower test error than {kind} normalisation",
+                "Wu and He 2018, arXiv:1803.08494, sec. 4.1, table 1",
+                _less("residual", f"norm-{kind}"),
+                below(0),
+                paper=0.236 - error,
+            )
+            for kind, error in (("layer", 0.253), ("instance", 0.284))
+        ),
+        Claim(
+            "group near batch",
+            "group and batch normalisation differ by at most 0.02 in test error",
+            "Wu and He 2018, arXiv:1803.08494, sec. 4.1, table 1",
+            _less("norm-group", "residual"),
+            within(-0.02, 0.02),
+            paper=0.241 - 0.236,
+        ),
+    ),
+    charts=(
+        bars("test/error", "train/error", by="blocks"),
+        curves("train/loss", title="The steps from VGG to ResNet", variants=(*STEPS, *(f"{name}-4" for name in STEPS))),
+    ),
+    origin="C",
+)
