@@ -50,7 +50,7 @@ def test_every_learnt_parameter_is_in_one_group_and_the_first_bias_stops_early()
         rates.append([group["lr"] for group in opt.param_groups])
         opt.step()
         schedule.step()
-    assert rates[0] == [0.24, 0.53, 6.7, 0.53]
+    assert rates[0] == [0.12, 0.53, 6.7, 0.53]
     assert [rate[3] > 0 for rate in rates] == [True] * 30 + [False] * 50
     assert all(rate[0] > 0 for rate in rates)
 

@@ -59,7 +59,7 @@ class Config(Recipe):
     whiten: bool = True  # whether the first layer is fixed and whitens; else it is learnt
     flip: Literal["alternating", "random"] = "alternating"  # every second epoch, or by chance
     optimiser: Literal["muon", "sgd"] = "muon"  # of the filters
-    lr: Annotated[float, above(0)] = 0.24  # of Muon
+    lr: Annotated[float, above(0)] = 0.12  # of Muon
     momentum: Annotated[float, within(0, 1)] = 0.6  # of Muon
     schedule: Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"] = "linear"  # of all learning rates
     weight_decay: Annotated[float, above(0)] = 1.3e-5  # of biases and last layer: lost an example at the peak rate
