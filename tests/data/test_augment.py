@@ -177,3 +177,14 @@ def test_flip_and_shift_take_little_time() -> None:
     finally:
         torch.set_num_threads(threads)
     assert min(times) < 5e-3
+
+
+def test_mixed_precision_does_not_blur_places_and_light():
+    x = torch.rand(4, 3, 8, 8)
+    for change in (
+        lambda: affine(x, rng(0), degrees=20, scale=(0.8, 1.2)),
+        lambda: photometric(x, rng(0), brightness=0.4, contrast=0.4, saturation=0.4),
+    ):
+        plain = change()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(change(), plain)

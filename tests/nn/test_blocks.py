@@ -49,6 +49,16 @@ def test_group_norms_are_those_of_their_definitions():
         norm("bach", 16)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_group_norm_in_channels_last_is_torchs_and_stays_there(dtype):
+    (group,) = norm("group", 16)
+    x = torch.randn(4, 16, 5, 5, dtype=dtype)
+    last = group(x.to(memory_format=torch.channels_last))
+    assert torch.equal(last, nn.GroupNorm(8, 16)(x))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert group(x).is_contiguous()
+
+
 @pytest.mark.parametrize("kind", ["none", "batch", "layer", "instance", "group"])
 def test_norms_stand_behind_dense_layers_too(kind):
     assert vgg(3, 10, 16, width=8, kind=kind)(torch.rand(3, 3, 16, 16)).shape == (3, 10)

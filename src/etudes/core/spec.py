@@ -190,9 +190,9 @@ class Study:
     ) -> list[Spec]:
         """The runs of one scale, seeds outermost, so that whole trials are finished first.
 
-        `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field in
-        which the variants differ can be overridden for a single named variant only. Raises Problem on unknown names
-        and impossible values.
+        `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field
+        in which the variants differ can be overridden for a single named variant only. Raises Problem on unknown
+        names and impossible values.
         """
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales)

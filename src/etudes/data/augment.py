@@ -116,8 +116,9 @@ def _inverse(
 
 
 def _resample(x: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
-    grid = F.affine_grid(_to(maps, x).to(x.dtype), list(x.shape), align_corners=False)
-    return _like(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False), x)
+    with torch.autocast(x.device.type, enabled=False):  # bf16 would blur where a pixel comes from
+        grid = F.affine_grid(_to(maps, x).to(x.dtype), list(x.shape), align_corners=False)
+        return _like(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False), x)
 
 
 def photometric(
@@ -142,7 +143,8 @@ def _grey(x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] == 1:
         return x
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=x.dtype, device=x.device)
-    return torch.einsum("nchw,c->nhw", x, weights)[:, None]
+    with torch.autocast(x.device.type, enabled=False):  # bf16 would blur the light
+        return torch.einsum("nchw,c->nhw", x, weights)[:, None]
 
 
 def _to(draws: np.ndarray, x: torch.Tensor) -> torch.Tensor:

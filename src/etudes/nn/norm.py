@@ -46,6 +46,19 @@ class BatchNorm(nn.BatchNorm2d):
         return (x32 * scale.view(shape) + shift.view(shape)).to(x.dtype)
 
 
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's group normalisation, three times as fast in channels_last memory on a CPU.
+
+    There PyTorch's own is slow for more than one group, and two copies cost less.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        if not (last and self.num_groups > 1 and x.device.type == "cpu"):
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
 def norm(kind: Norm, channels: int, dense: bool = False) -> list[nn.Module]:
     """The layer that normalises [n, channels, h, w], or [n, channels] where `dense`; [] for "none".
 
@@ -64,7 +77,7 @@ def norm(kind: Norm, channels: int, dense: bool = False) -> list[nn.Module]:
         raise unknown("normalisation", kind, ("none", "batch", *groups))
     if channels % groups[kind]:
         raise Problem(f"{channels} channels do not fall into {groups[kind]} groups; take a multiple of {groups[kind]}")
-    return [nn.GroupNorm(groups[kind], channels)]
+    return [GroupNorm(groups[kind], channels)]
 
 
 class Standardise(nn.Module):
