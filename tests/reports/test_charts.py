@@ -163,6 +163,14 @@ def test_against_joins_the_variants_of_a_group(report: Report) -> None:
     assert lines[1][2]["value"] == report.table[5]["metrics"]["test/error"]["mean"]
 
 
+def test_against_may_group_by_several_fields(report: Report) -> None:
+    spec = against("noise", "test/error", by="dataset, alpha").draw(report).to_dict()
+    assert [{row["group"] for row in rows(spec, layer)} for layer in layers(spec, "line")] == [
+        {"waves, 0"},
+        {"waves, 1"},
+    ]
+
+
 def test_many_values_lie_where_they_are(waves: Callable[..., Study], report: Report) -> None:
     table = [{**row, "config": {**row["config"], "rate": 0.1 * i}} for i, row in enumerate(report.table)]
     spec = against("rate", "test/error").draw(dataclasses.replace(report, table=table)).to_dict()

@@ -102,6 +102,11 @@ class Claim:
     paper: float = math.nan
 
 
+def difference(variant: str, other: str, metric: str = "test/error") -> Callable[[Trial], float]:
+    """A measure: `metric` of `variant` minus that of `other`, under one seed."""
+    return lambda trial: trial[variant][metric] - trial[other][metric]
+
+
 @dataclass(frozen=True)
 class Spec:
     """All that decides the numbers of one run. Every field is hashed into `key`."""

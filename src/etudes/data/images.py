@@ -32,6 +32,7 @@ from etudes.data.carriers import (
     read_pickle,
 )
 from etudes.data.declared import SOURCES, Source
+from etudes.data.resize import resized
 from etudes.data.sources import (
     KINDS,
     cache_folder,
@@ -103,6 +104,15 @@ class Images:
     def take(self, index: torch.Tensor) -> "Images":
         """The same set with its training part restricted to the rows `index`."""
         return replace(self, x=self.x[index], y=self.y[index])
+
+    def resized(self, side: int) -> "Images":
+        """The same set with square pictures of `side` pixels."""
+        return replace(self, x=resized(self.x, side), test_x=resized(self.test_x, side))
+
+    @property
+    def majority_error(self) -> float:
+        """The test error of always saying the most frequent training class: the trivial baseline."""
+        return (self.test_y != self.y.mode().values).double().mean().item()
 
     def encoded(self) -> "DatasetDict":
         """The two splits in the hub's layout: columns image (PNG) and label."""

@@ -82,7 +82,10 @@ def curves(
 
 
 def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool = False) -> Chart:
-    """Each metric over the variants' values of a Config field, with a line for each value of the field `by`."""
+    """Each metric over the variants' values of a Config field, with a line for each value of the field `by`.
+
+    Several fields, as in `by="kind, q"`, give a line for each combination of their values.
+    """
     return Chart(
         name=_slug(*metrics, "against", field),
         title=title or _headline(metrics, f"against {_words(field)}"),
@@ -262,7 +265,7 @@ def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log:
     table = [row for row in report.table if any(metric in row["metrics"] for metric in metrics)]
     places = _places(table, field, by)
     values = sorted({value for value, _ in places.values()})
-    groups = [_label(group) for group in sorted({group for _, group in places.values()})]
+    groups = [_combined(group) for group in sorted({group for _, group in places.values()})]
     ordinal = len(values) <= FEW
     axis = altair.Axis(grid=False, **({"labelAngle": 0} if ordinal else {"tickCount": 6}))
     x = altair.X(f"x:{'O' if ordinal else 'Q'}", title=_words(field), axis=axis, sort=values)
@@ -292,11 +295,11 @@ def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log:
     return side_by_side(panels, columns)
 
 
-def _places(table: Sequence[Mapping[str, Any]], field: str, by: str) -> dict[str, tuple[Any, Any]]:
-    """{variant: (value of `field`, value of `by`)}. Raises Problem where two variants share a place."""
-    places: dict[str, tuple[Any, Any]] = {}
+def _places(table: Sequence[Mapping[str, Any]], field: str, by: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """{variant: (value of `field`, values of `by`)}. Raises Problem where two variants share a place."""
+    places: dict[str, tuple[Any, tuple[Any, ...]]] = {}
     for row in table:
-        place = (_config(row, field), _config(row, by) if by else "")
+        place = (_config(row, field), tuple(_config(row, name) for name in by.split(", ") if name))
         for name, other in places.items():
             if place == other:
                 more = "choose another `by`" if by else "name as `by` a field in which they differ"
@@ -305,9 +308,13 @@ def _places(table: Sequence[Mapping[str, Any]], field: str, by: str) -> dict[str
     return places
 
 
-def _place(row: Mapping[str, Any], places: Mapping[str, tuple[Any, Any]]) -> Row:
+def _place(row: Mapping[str, Any], places: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> Row:
     value, group = places[row["variant"]]
-    return {"x": value, "group": _label(group)}
+    return {"x": value, "group": _combined(group)}
+
+
+def _combined(values: Sequence[Any]) -> str:
+    return ", ".join(map(_label, values))
 
 
 def _points(curves: Sequence[Mapping[str, Any]], most: int) -> tuple[list[Row], list[Row]]:

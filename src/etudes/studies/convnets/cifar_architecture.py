@@ -23,7 +23,7 @@ steps and learning rate: comparisons at equal steps, not equal multiply-adds, an
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy
@@ -31,12 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, within
+from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
 from etudes.data.augment import affine, flip, photometric, shift
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit
 from etudes.data.labels import few
-from etudes.data.resize import resized
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate
 from etudes.measure.size import count_parameters
@@ -138,7 +137,7 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
     run.note(data=d.source)
-    d = replace(d, x=resized(d.x, cfg.side), test_x=resized(d.test_x, cfg.side)).to(run.device)
+    d = d.resized(cfg.side).to(run.device)
     model = seeded(run, "init", lambda: nn.Sequential(Standardise(d.mean, d.std), network(cfg, d.shape, d.classes)))
     opt, schedule = sgd(model, cfg)
     batches = Batches(len(d.x), cfg.batch, run.seed("order"))
@@ -155,18 +154,12 @@ def train(cfg: Config, run: Run) -> None:
 
     parts = {"model": model, "opt": opt, "schedule": schedule}
     final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
-    majority = (d.test_y != d.y.mode().values).double().mean().item()
-    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": majority})
-
-
-def _less(name: str, other: str) -> Callable[[Trial], float]:
-    """A measure: the test error of variant `name` minus that of `other`."""
-    return lambda trial: trial[name]["test/error"] - trial[other]["test/error"]
+    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": d.majority_error})
 
 
 def _difference_of_depths(trial: Trial) -> float:
     """What the fourth block adds to the test error with shortcuts, minus what it adds without."""
-    return _less("residual-4", "residual")(trial) - _less("stride-4", "stride")(trial)
+    return difference("residual-4", "residual")(trial) - difference("stride-4", "stride")(trial)
 
 
 STEPS: dict[str, dict[str, object]] = {
@@ -231,7 +224,7 @@ STUDY = Study(
             "global pooling generalises",
             "global average pooling has a lower test error than the dense layer",
             "Lin et al. 2014, arXiv:1312.4400, sec. 4.6, table 5",
-            _less("gap", "vgg"),
+            difference("gap", "vgg"),
             below(0),
             paper=0.1041 - 0.1159,
         ),
@@ -239,7 +232,7 @@ STUDY = Study(
             "strides replace pools",
             "strides in place of max-pools change the test error by at most 0.02",
             "Springenberg et al. 2015, arXiv:1412.6806, sec. 3, table 3",
-            _less("stride", "gap"),
+            difference("stride", "gap"),
             within(-0.02, 0.02),
             paper=0.1019 - 0.0974,
         ),
@@ -247,7 +240,7 @@ STUDY = Study(
             "shortcuts help four blocks",
             "with four blocks, shortcuts lower the test error",
             "sec. 4.2, fig. 6",
-            _less("residual-4", "stride-4"),
+            difference("residual-4", "stride-4"),
             below(0),
         ),
         Claim(
@@ -261,7 +254,7 @@ STUDY = Study(
             "normalisation helps",
             "at equal steps, batch normalisation has a lower test error than none",
             "Ioffe and Szegedy 2015, arXiv:1502.03167, sec. 4.2",
-            _less("residual", "norm-none"),
+            difference("residual", "norm-none"),
             below(0),
         ),
         *(
@@ -269,7 +262,7 @@ STUDY = Study(
                 f"batch below {kind}",
                 f"batch normalisation has a lower test error than {kind} normalisation",
                 "Wu and He 2018, arXiv:1803.08494, sec. 4.1, table 1",
-                _less("residual", f"norm-{kind}"),
+                difference("residual", f"norm-{kind}"),
                 below(0),
                 paper=0.236 - error,
             )
@@ -279,7 +272,7 @@ STUDY = Study(
             "group near batch",
             "group and batch normalisation differ by at most 0.02 in test error",
             "Wu and He 2018, arXiv:1803.08494, sec. 4.1, table 1",
-            _less("norm-group", "residual"),
+            difference("norm-group", "residual"),
             within(-0.02, 0.02),
             paper=0.241 - 0.236,
         ),

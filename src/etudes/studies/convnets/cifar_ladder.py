@@ -23,7 +23,7 @@ its last rung, and the test error after 100, which its first rungs get, is in th
 At laptop scale 2,000 pictures of 16 pixels, half the width, and a learning rate that falls: comparisons at equal steps.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
@@ -34,7 +34,6 @@ from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
 from etudes.data.labels import few
-from etudes.data.resize import resized
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate
 from etudes.measure.size import count_parameters
@@ -62,14 +61,8 @@ class Config(Recipe):
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:
-    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]; weights uniform with variance 2 / fan-in, biases 0
-    (He et al. 2015, arXiv:1502.01852, eq. 10)."""
-    model = vgg(d.shape[0], d.classes, cfg.side, width=cfg.width, kind=cfg.norm, rates=RATES[cfg.dropout])
-    for layer in model:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    return model
+    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]."""
+    return vgg(d.shape[0], d.classes, cfg.side, width=cfg.width, kind=cfg.norm, rates=RATES[cfg.dropout])
 
 
 def train(cfg: Config, run: Run) -> None:
@@ -77,7 +70,7 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
     run.note(data=d.source)
-    d = replace(d, x=resized(d.x, cfg.side), test_x=resized(d.test_x, cfg.side)).to(run.device)
+    d = d.resized(cfg.side).to(run.device)
 
     model = seeded(run, "init", lambda: network(cfg, d))
     opt, schedule = sgd(model, cfg)
@@ -96,8 +89,7 @@ def train(cfg: Config, run: Run) -> None:
 
     parts = {"model": model, "opt": opt, "schedule": schedule}
     final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
-    majority = (d.test_y != d.y.mode().values).double().mean().item()
-    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": majority})
+    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": d.majority_error})
 
 
 ALL = {"dropout": "rising", "augment": True, "norm": "batch"}

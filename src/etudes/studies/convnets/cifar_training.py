@@ -18,8 +18,7 @@ Departures from the papers: their networks are ResNets, and a VGG with normalisa
 augmented. At laptop scale 1,000 pictures of 16 pixels and 40 epochs: comparisons at equal steps.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -28,11 +27,10 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, within
+from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
 from etudes.data.labels import few
-from etudes.data.resize import resized
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, evaluating
 from etudes.measure.size import count_parameters
@@ -85,14 +83,9 @@ def optimiser(model: nn.Module, cfg: Config) -> tuple[Optimizer, LambdaLR]:
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:
-    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]; weights uniform with variance 2 / fan-in, biases 0
-    (He et al. 2015, arXiv:1502.01852, eq. 10)."""
+    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]."""
     rates = (cfg.dropout,) * 4
     body = vgg(d.shape[0], d.classes, cfg.side, width=cfg.width, kind=cfg.norm, rates=rates, order=cfg.order)
-    for layer in body:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
     return nn.Sequential(Standardise(d.mean, d.std), *body) if cfg.standardise else body
 
 
@@ -109,7 +102,7 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
     run.note(data=d.source)
-    d = replace(d, x=resized(d.x, cfg.side), test_x=resized(d.test_x, cfg.side)).to(run.device)
+    d = d.resized(cfg.side).to(run.device)
 
     model = seeded(run, "init", lambda: network(cfg, d))
     opt, schedule = optimiser(model, cfg)
@@ -129,13 +122,7 @@ def train(cfg: Config, run: Run) -> None:
 
     parts = {"model": model, "opt": opt, "schedule": schedule}
     final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
-    majority = (d.test_y != d.y.mode().values).double().mean().item()
-    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": majority})
-
-
-def _less(name: str, other: str, metric: str = "test/error") -> Callable[[Trial], float]:
-    """A measure: `metric` of variant `name` minus that of `other`."""
-    return lambda trial: trial[name][metric] - trial[other][metric]
+    run.result(**final, parameters=count_parameters(model), **{"test/error-majority": d.majority_error})
 
 
 def _both_against_one(trial: Trial) -> float:
@@ -189,42 +176,42 @@ STUDY = Study(
             "AdamW below Adam",
             "AdamW has a lower test error than Adam with an L2 penalty",
             "sec. 4.1 and 4.3",
-            _less("adamw", "adam"),
+            difference("adamw", "adam"),
             below(0),
         ),
         Claim(
             "SGD below Adam",
             "SGD with momentum has a lower test error than Adam",
             "Wilson et al. 2017, arXiv:1705.08292, sec. 4",
-            _less("sgd", "adam"),
+            difference("sgd", "adam"),
             below(0),
         ),
         Claim(
             "cosine below constant",
             "a learning rate that falls along a cosine has a lower test error than one that stays",
             "sec. 4.1; the schedule: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5",
-            _less("sgd", "constant"),
+            difference("sgd", "constant"),
             below(0),
         ),
         Claim(
             "standardised inputs learn faster",
             "after equal steps the training loss is lower with standardised inputs than with inputs in [0, 1]",
             "LeCun et al. 1998, Efficient BackProp, sec. 4.3",
-            _less("sgd", "raw-inputs", "train/cross-entropy"),
+            difference("sgd", "raw-inputs", "train/cross-entropy"),
             below(0),
         ),
         Claim(
             "normalisation before dropout",
             "with both, normalising before dropout has a lower test error than after it",
             "Li et al. 2019, arXiv:1801.05134, abstract",
-            _less("norm-dropout", "dropout-norm"),
+            difference("norm-dropout", "dropout-norm"),
             below(0),
         ),
         Claim(
             "disharmony",
             "dropout before normalisation has a higher test error than normalisation alone",
             "Li et al. 2019, fig. 1: DenseNet on CIFAR-100",
-            _less("dropout-norm", "batch-norm"),
+            difference("dropout-norm", "batch-norm"),
             above(0),
             paper=0.7742 - 0.6855,
         ),

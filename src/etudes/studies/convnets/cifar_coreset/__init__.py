@@ -16,7 +16,6 @@ Departures from the paper: VGGs with batch normalisation for ResNet-164 and ResN
 pictures at 16 pixels, without augmentation. As in the paper, all classes compete for the places.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
@@ -25,12 +24,11 @@ from torch import Tensor, nn
 
 from etudes.core.errors import Problem
 from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, within
+from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
 from etudes.data.labels import few, spoil
-from etudes.data.resize import resized
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, evaluating
 from etudes.measure.size import count_parameters
@@ -147,7 +145,7 @@ def train(cfg: Config, run: Run) -> None:
     run.note(data=d.source)
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
-    d = replace(d, x=resized(d.x, cfg.side), test_x=resized(d.test_x, cfg.side))
+    d = d.resized(cfg.side)
     labels = spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
     wrong = labels != d.y
     d, labels, wrong = d.to(run.device), labels.to(run.device), wrong.to(run.device)
@@ -169,7 +167,7 @@ def train(cfg: Config, run: Run) -> None:
         **{
             "train/cost": (large.steps + cost) / cfg.steps,
             "train/largest-class": labels[rows].bincount().max().item() / len(rows),
-            "test/error-majority": (d.test_y != d.y.mode().values).double().mean().item(),
+            "test/error-majority": d.majority_error,
         }
     )
     if cfg.budget == "updates" and not cfg.noise:
@@ -182,11 +180,6 @@ def train(cfg: Config, run: Run) -> None:
         own = entropy(predicted(run, model, d.x))
         agreement = spearmanr(own.cpu().numpy(), by_proxy["entropy"].cpu().numpy()).statistic
         run.result(**{"train/rank-agreement": agreement, "test/error-proxy": by_proxy["error"].item()})
-
-
-def _less(name: str, other: str, metric: str = "test/error") -> Callable[[Trial], float]:
-    """A measure: `metric` of variant `name` minus that of `other`."""
-    return lambda trial: trial[name][metric] - trial[other][metric]
 
 
 SMALL = {"side": 16, "width": 16, "examples": 400, "batch": 100}
@@ -243,35 +236,35 @@ STUDY = Study(
             "half by entropy is enough",
             "the half that the proxy is least sure of gives a test error less than 0.02 (our margin) above that of all",
             "abstract",
-            _less("entropy-50", "full"),
+            difference("entropy-50", "full"),
             below(0.02),
         ),
         Claim(
             "half by forgetting is enough",
             "so does the half that the proxy forgot most often",
             "core-set selection on CIFAR-10; arXiv:1812.05159, abstract",
-            _less("forgetting-50", "full"),
+            difference("forgetting-50", "full"),
             below(0.02),
         ),
         Claim(
             "entropy beats chance",
             "half of the pictures by entropy give a lower test error than a random half",
             "core-set selection on CIFAR-10",
-            _less("entropy-50", "random-50"),
+            difference("entropy-50", "random-50"),
             below(0),
         ),
         Claim(
             "margin is like entropy",
             "the half with the smallest margins does as well, within 0.02 (ours)",
             "sec. 2.2",
-            _less("margin-50", "entropy-50"),
+            difference("margin-50", "entropy-50"),
             within(-0.02, 0.02),
         ),
         Claim(
             "chance wins on small sets",
             "a random tenth of the pictures gives a lower test error than a tenth by entropy",
             "arXiv:2204.08499, abstract; arXiv:2210.15809, sec. 1",
-            _less("random-10", "entropy-10"),
+            difference("random-10", "entropy-10"),
             below(0),
         ),
         Claim(
@@ -285,7 +278,7 @@ STUDY = Study(
             "entropy picks wrong labels",
             "with a fifth of the labels random, more of those chosen by entropy are wrong than of those by chance",
             "arXiv:1812.05159, sec. 4 (of forgetting)",
-            _less("entropy-50-noisy", "random-50-noisy", "train/wrong-among-chosen"),
+            difference("entropy-50-noisy", "random-50-noisy", "train/wrong-among-chosen"),
             above(0),
         ),
     ),
