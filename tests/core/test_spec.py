@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coins import Config, make_study
 from etudes.core.errors import Problem
-from etudes.core.spec import Interval, Scale, Spec, Variant, above, configure, within
+from etudes.core.spec import Interval, Scale, Spec, Variant, above, configure, difference, within
 
 
 def refused(**changed: object) -> str:
@@ -128,6 +128,12 @@ def test_a_key_does_not_depend_on_the_order_of_fields():
         Spec("s", "x", "v", 0, fields, "fp32", 1).key
         == Spec("s", "x", "v", 0, dict(reversed(fields.items())), "fp32", 1).key
     )
+
+
+def test_a_difference_is_of_one_metric_under_one_seed():
+    trial = {"a": {"test/error": 0.5, "train/error": 0.1}, "b": {"test/error": 0.25, "train/error": 0.4}}
+    assert difference("a", "b")(trial) == 0.25
+    assert difference("b", "a", "train/error")(trial) == pytest.approx(0.3)
 
 
 def test_an_interval_tells_itself():

@@ -172,6 +172,17 @@ def test_mean_std_take_and_unit(tiny_mirror: Path) -> None:
     assert found.to("cpu").x.device.type == "cpu"
 
 
+def test_a_set_is_resized_whole_and_knows_its_trivial_baseline() -> None:
+    d = images("digits")
+    small = d.resized(4)
+    assert small.shape == (1, 4, 4)
+    assert small.test_x.shape[1:] == (1, 4, 4)
+    assert torch.equal(small.y, d.y)
+    counts = torch.bincount(d.y).tolist()
+    most = counts.index(max(counts))
+    assert d.majority_error == pytest.approx(sum(int(y) != most for y in d.test_y) / len(d.test_y))
+
+
 def test_the_fingerprint_sees_every_change(hub_folder: Folder, tiny_mirror: Path) -> None:
     first = images("cifar10").source["fingerprint"]
     wanted = np.load(tiny_mirror.parent / "pictures.npz")
