@@ -242,6 +242,15 @@ def test_curves_keep_their_ends_and_at_most_200_points(report: Report, root: Pat
     assert found == pytest.approx({step: logged[step] for step in found}, rel=1e-4)
 
 
+def test_the_seconds_of_a_run_rise_along_its_log(report: Report) -> None:
+    times = [series for series in report.curves if series["metric"] == "seconds"]
+    assert len(times) == len(report.trials)
+    for series in times:
+        assert len(series["steps"]) == len(series["values"]) == 20
+        assert (series["steps"][0], series["steps"][-1]) == (1, 300)
+        assert series["values"] == sorted(series["values"])
+
+
 @pytest.mark.parametrize("n", [1, 2, 199, 200, 201, 399, 1000, 12345])
 def test_thinned(n: int) -> None:
     kept = thinned(list(range(n)), 200)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import altair
 
 POINTS = 200  # kept of a logged metric of a run
+TIMES = 20  # and of its seconds, which rise almost evenly
 
 
 @dataclass(frozen=True)
@@ -262,10 +263,14 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _curves(record: Record) -> list[dict[str, Any]]:
-    """The run's logged metrics, each as {variant, seed, metric, steps, values} of at most `POINTS` points."""
+    """The run's logged metrics, each as {variant, seed, metric, steps, values} of at most `POINTS` points.
+
+    The seconds that the run had worked by then stand among them.
+    """
     found: dict[str, tuple[list[float], list[float]]] = {}
-    for line in record.log:
-        for name, value in line.items():
+    times = record.times or [None] * len(record.log)
+    for line, seconds in zip(record.log, times, strict=True):
+        for name, value in (line if seconds is None else line | {"seconds": seconds}).items():
             if name != "step":
                 steps, values = found.setdefault(name, ([], []))
                 steps.append(line["step"])
@@ -275,8 +280,8 @@ def _curves(record: Record) -> list[dict[str, Any]]:
             "variant": record.spec.variant,
             "seed": record.spec.seed,
             "metric": name,
-            "steps": thinned(steps, POINTS),
-            "values": thinned(values, POINTS),
+            "steps": thinned(steps, TIMES if name == "seconds" else POINTS),
+            "values": thinned(values, TIMES if name == "seconds" else POINTS),
         }
         for name, (steps, values) in sorted(found.items())
     ]

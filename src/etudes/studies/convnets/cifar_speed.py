@@ -196,8 +196,8 @@ STUDY = Study(
             minutes=8,
             offline={"dataset": "digits"},
         ),
-        "eight-minutes": Scale({"steps": 600, "eval_every": 100, "goal": 0.10}, 3, 24, variants=("full",)),
-        "twenty-minutes": Scale({"steps": 1200, "eval_every": 100, "goal": 0.08}, 3, 60, variants=("full",)),
+        "eight-minutes": Scale({"steps": 470, "eval_every": 235, "goal": 0.10}, 3, 24, variants=("full",)),
+        "twenty-minutes": Scale({"steps": 1200, "eval_every": 300, "goal": 0.08}, 3, 60, variants=("full",)),
         "paper": Scale({"steps": 990, "eval_every": 100}, seeds=5, minutes=5),
     },
     claims=(
@@ -246,6 +246,11 @@ STUDY = Study(
             below(1),
         ),
     ),
-    charts=(bars("test/error", "test/error-plain"), curves("train/loss"), curves("test/error-plain")),
+    charts=(
+        bars("test/error", "test/error-plain", "test/error-last"),
+        curves("train/loss"),
+        curves("seconds", title="The run's seconds at each step"),
+        curves("test/error-plain"),
+    ),
     origin="C",
 )
