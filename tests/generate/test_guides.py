@@ -11,7 +11,7 @@ def reflected(i, n):
     return -i if i < 0 else 2 * (n - 1) - i if i >= n else i
 
 
-@pytest.mark.parametrize("brush, tones", [(1, 5), (3, 2), (5, 3)])
+@pytest.mark.parametrize(("brush", "tones"), [(1, 5), (3, 2), (5, 3)])
 def test_strokes_are_the_naive_loop(brush, tones):
     x = torch.rand(2, 3, 6, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
     painted = strokes(x, brush, tones)
@@ -39,7 +39,7 @@ def test_a_fine_line_vanishes_and_a_broad_one_stays():
     assert (painted[..., 4:8] == 1).all()
 
 
-@pytest.mark.parametrize("brush, tones", [(2, 3), (0, 3), (17, 3), (3, 1)])
+@pytest.mark.parametrize(("brush", "tones"), [(2, 3), (0, 3), (17, 3), (3, 1)])
 def test_an_impossible_brush_is_told(brush, tones):
     with pytest.raises(Problem, match=r"odd brush of 1 to 15 pixels"):
         strokes(torch.zeros(1, 1, 8, 8), brush, tones)
@@ -49,7 +49,7 @@ def test_the_widest_brush_is_possible():
     assert strokes(torch.zeros(1, 1, 8, 8), 15, 3).shape == (1, 1, 8, 8)
 
 
-@pytest.mark.parametrize("h, w", [(8, 8), (16, 16), (9, 14)])
+@pytest.mark.parametrize(("h", "w"), [(8, 8), (16, 16), (9, 14)])
 def test_a_hole_is_the_middle_half(h, w):
     mask = hole(h, w)
     assert mask.shape == (1, 1, h, w)

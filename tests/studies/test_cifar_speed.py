@@ -59,8 +59,8 @@ def test_scales_are_those_that_the_paper_and_the_card_speak_of():
     (spec, *_) = STUDY.plan("paper", variants=["full"])
     assert (spec.config["width"], spec.config["examples"], spec.config["goal"]) == (64, 0, 0.06)
     assert spec.config["steps"] * spec.config["batch"] == 9.9 * 50_000
-    for name, share in (("eight-minutes", 0.10), ("twenty-minutes", 0.08)):
+    for name, variant, share in (("eight-minutes", "full", 0.10), ("twenty-minutes", "residual", 0.08)):
         plan = STUDY.plan(name)
-        assert {spec.variant for spec in plan} == {"full"}
+        assert {spec.variant for spec in plan} == {variant}
         assert len(plan) == 3
         assert plan[0].config["goal"] == share

@@ -226,7 +226,8 @@ def sdedit(
     t0 = 0 gives the guide itself, t0 = 1 starts from (nearly) pure noise. `mask`, of a shape that broadcasts to the
     guide's, is 1 where to redraw and 0 where to keep: after each step the kept pixels are the guide's with the noise
     of the level reached, and so in the end exactly the guide's. `sampler` is `ddpm`, `unblend` or a partial `ddim`.
-    Meng et al. 2021, algorithms 2 and 3 (one repeat; there the kept pixels have the level before the step).
+    Meng et al. 2021, sec. 3, on the variance-preserving chain, without repeats; the algorithm with a mask is in their
+    appendix. Departure: there kept pixels take the level before the step and so end with a trace of noise.
     """
     if not 0 <= t0 <= 1:
         raise Problem(f"SDEdit's t0 is a share of the steps and cannot be {t0}; take 0 (the guide) to 1 (pure noise)")

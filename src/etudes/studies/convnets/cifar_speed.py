@@ -7,7 +7,7 @@ Here the filters follow Muon, the weights are averaged, and the first half of tr
 
     etudes run cifar-speed                        what each trick is worth, on a tenth of CIFAR-10
     etudes run cifar-speed --scale eight-minutes  all of CIFAR-10 in eight minutes on two cores
-    etudes run cifar-speed --scale twenty-minutes
+    etudes run cifar-speed --scale twenty-minutes the residual network
     etudes run cifar-speed --scale paper          94 % on the original pictures; seconds on a GPU
 
 Departures from the paper: Muon and smaller pictures at first; batches of 500, since two cores gain nothing from larger
@@ -197,16 +197,17 @@ STUDY = Study(
             offline={"dataset": "digits"},
         ),
         "eight-minutes": Scale({"steps": 470, "eval_every": 235, "goal": 0.10}, 3, 24, variants=("full",)),
-        "twenty-minutes": Scale({"steps": 1200, "eval_every": 300, "goal": 0.08}, 3, 60, variants=("full",)),
+        "twenty-minutes": Scale({"steps": 900, "eval_every": 300, "goal": 0.08}, 3, 60, variants=("residual",)),
         "paper": Scale({"steps": 990, "eval_every": 100}, seeds=5, minutes=5),
     },
     claims=(
         Claim(
             "reaches its goal",
-            "the test error is at most the scale's goal: the paper's 6 % with all pictures, 10 % in eight and 8 % in "
-            "twenty minutes, and with a tenth of the pictures the 27 % of a tutorial's plain network with all",
+            "the test error, of the residual network where it alone was run, is at most the scale's goal: the paper's "
+            "6 %, 10 % in eight and 8 % in twenty minutes; with a tenth of the pictures, smaller, the 27 % of a "
+            "tutorial's plain network with all",
             "abstract",
-            lambda t: t["full"]["test/over-goal"],
+            lambda t: t["full" if "full" in t else "residual"]["test/over-goal"],
             below(0),
             paper=0.0,
         ),
