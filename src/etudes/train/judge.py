@@ -20,7 +20,7 @@ from etudes.train.recipe import Recipe, descend, scheduled, seeded
 def judge(run: Run, d: Images, width: int, steps: int) -> tuple[nn.Sequential, float]:
     """A classifier of pictures [n, c, h, w] in [0, 1], and its test error; one for all variants of a seed.
 
-    A residual network whose last layer sees 4 * width features, trained by Adam on `steps` batches of 128.
+    In evaluation mode. A residual network, its last layer sees 4 * width features; `steps` batches of 128 by Adam.
     """
     recipe = Recipe(steps=steps, lr=3e-3, schedule="linear")
 
@@ -45,4 +45,4 @@ def judge(run: Run, d: Images, width: int, steps: int) -> tuple[nn.Sequential, f
     folder = run.once("judge", {"dataset": d.name, "side": d.shape[1], "width": width, "steps": steps}, learn)
     model = make()
     load_model(model, folder / "judge.safetensors")
-    return model.to(run.device), read_json(folder / "result.json", f"delete {folder}")["test/error"]
+    return model.to(run.device).eval(), read_json(folder / "result.json", f"delete {folder}")["test/error"]
