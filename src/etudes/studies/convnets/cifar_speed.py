@@ -196,7 +196,7 @@ STUDY = Study(
             minutes=8,
             offline={"dataset": "digits"},
         ),
-        "eight-minutes": Scale({"width": 48, "steps": 840, "eval_every": 420, "goal": 0.1}, 3, 24, variants=("full",)),
+        "eight-minutes": Scale({"width": 48, "steps": 800, "goal": 0.1}, 3, 24, variants=("full",)),
         "twenty-minutes": Scale({"steps": 900, "eval_every": 300, "goal": 0.08}, 3, 60, variants=("residual",)),
         "paper": Scale({"steps": 990, "eval_every": 100}, seeds=5, minutes=5),
     },
