@@ -75,7 +75,12 @@ def card(study: Study) -> dict[str, Any]:
         "revision": study.revision,
         "variants": [{"name": v.name, "changes": dict(v.changes), "says": v.says} for v in study.variants],
         "scales": {
-            name: {"seeds": s.seeds, "minutes": s.minutes, "variants": len(study.variants), "judges": s.judges}
+            name: {
+                "seeds": s.seeds,
+                "minutes": s.minutes,
+                "variants": len(s.variants or study.variants),
+                "judges": s.judges,
+            }
             for name, s in study.scales.items()
         },
         "claims": [
