@@ -151,6 +151,7 @@ def test_control_c_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "etudes", "run", "edge-of-stability", "--steps", "100000", "--seeds", "1"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     while not list(tmp_path.rglob("log.jsonl")) and process.poll() is None:
         time.sleep(0.05)
