@@ -186,7 +186,7 @@ STUDY = Study(
     scales={
         "smoke": Scale(
             {"dataset": "digits", "side": 16, "small_side": 12, "width": 4, "batch": 50, "steps": 12, "eval_every": 6},
-            seeds=2,
+            seeds=1,
             minutes=0.1,
             judges=False,
         ),

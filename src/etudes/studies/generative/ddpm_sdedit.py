@@ -219,7 +219,7 @@ STUDY = Study(
         Variant("blend", {"process": "blend"}, "a tutorial's straight line of 16 steps: no diffusion"),
     ),
     scales={
-        "smoke": Scale(TINY | FEW, seeds=2, minutes=0.2, judges=False),
+        "smoke": Scale(TINY | FEW, seeds=1, minutes=0.2, judges=False),
         "laptop": Scale(SNEAKERS, seeds=5, minutes=8, offline={"dataset": "digits", "only": -1}),
         "cars": Scale(CARS, minutes=10, **ALONE),
         "stanford-cars": Scale(CARS | {"dataset": "stanford-cars", "side": 48, "only": -1}, minutes=25, **ALONE),
