@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 
 from etudes.core.record import Run
-from etudes.core.spec import Claim, Interval, Paper, Scale, Study, Variant, above, below, within
+from etudes.core.spec import Claim, Interval, Paper, Scale, Study, Variant, above, below, difference, within
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
@@ -106,7 +106,7 @@ def _claim(name: str, says: str, variant: str, other: str, where: str, expect: I
         name,
         says,
         where,
-        lambda trial: trial[variant]["test/error"] - trial[other]["test/error"],
+        difference(variant, other),
         expect,
         paper=TUTORIAL[variant] - TUTORIAL[other],
     )
