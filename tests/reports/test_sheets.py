@@ -87,7 +87,10 @@ class Images(html.parser.HTMLParser):
 
 
 def test_each_variant_shows_the_first_seed_that_has_the_file(report: Report) -> None:
-    assert [(p.variant, p.seed, p.png) for p in report.pictures] == [("plain", 1, png(111)), ("shifted", 0, png(100))]
+    assert [(p.variant, p.seed, p.content) for p in report.pictures] == [
+        ("plain", 1, png(111)),
+        ("shifted", 0, png(100)),
+    ]
     assert list(report.chart("samples").pictures) == list(report.pictures)
     assert [p.caption for p in report.pictures] == ["plain, seed 1", "shifted, seed 0: one <lower> & out"]
 
@@ -190,7 +193,7 @@ def test_what_is_not_there_is_not_drawn(chart: object, sentence: str, root: Path
         (png(1)[:-20], "is damaged; delete the run's folder"),
         (png(1).replace(b"IDAT", b"IDAX"), "is damaged; delete the run's folder"),
         (png(1)[:8] + b"no chunks at all", "is damaged; delete the run's folder"),
-        (png(1) + bytes(sheets.MOST), "but a report shows pictures of at most 300,000; save a smaller one"),
+        (png(1) + bytes(sheets.MOST[".png"]), "but a report shows files of at most 300,000; save a smaller one"),
     ],
     ids=["jpeg", "cut", "chunk", "empty", "large"],
 )
@@ -219,8 +222,8 @@ def test_a_picture_that_cannot_be_shown_is_told_of_and_the_report_stands(
         again.chart("samples")
 
 
-def test_only_png_files_can_be_named() -> None:
-    with pytest.raises(Problem, match=r"'samples\.jpg' is none; name it samples\.png"):
+def test_only_png_and_text_files_can_be_named() -> None:
+    with pytest.raises(Problem, match=r"'samples\.jpg' is neither; name it samples\.png or samples\.txt"):
         pictures("samples.jpg")
 
 
@@ -231,5 +234,41 @@ def test_two_pictures_never_share_a_name(tmp_path: Path) -> None:
 
     claim = dataclasses.replace(study().claims[0], measure=lambda t: t["a"]["test/score"])
     two = study(pictures("b-c.png"), pictures("c.png"), program=leave, variants=[Variant("a"), Variant("a-b")])
-    names = [picture.name for picture in made(dataclasses.replace(two, claims=(claim,)), tmp_path).pictures]
+    names = [picture.path for picture in made(dataclasses.replace(two, claims=(claim,)), tmp_path).pictures]
     assert len(names) == len(set(names)) == 2
+
+
+TALE = "Il était <b>une fois</b>\n```\n| un & œuf |\n"
+
+
+def tale(content: bytes) -> Study:
+    def leave(cfg: object, run: Run) -> None:
+        toss(cfg, run)
+        run.path("tale.txt").write_bytes(content)
+
+    return study(pictures("tale.txt", says="As written."), program=leave)
+
+
+def test_a_text_is_shown_as_it_is_and_read_back(tmp_path: Path) -> None:
+    chosen = tale(TALE.encode())
+    report, target = made(chosen, tmp_path / "runs"), tmp_path / "report"
+    render.write(report, target)
+    assert (target / "texts" / "plain.tale.txt").read_text() == TALE
+    assert f"````text\n{TALE}````\n" in (target / "report.md").read_text()
+    page = (target / "report.html").read_text()
+    assert "<pre>Il était &lt;b&gt;une fois&lt;/b&gt;\n```\n| un &amp; œuf |\n</pre>" in page
+    assert "<pre>" in report.chart("tale")._repr_html_()
+    assert read(target, chosen).json() == report.json()
+    (target / "texts" / "gone.tale.txt").write_text("of a variant that is no more")
+    render.write(report, target)
+    assert len(list((target / "texts").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"\xff\xfe\x00", "is no text in UTF-8"), (b"a" * 20_001, "a report shows files of at most 20,000")],
+)
+def test_a_text_that_cannot_be_shown_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    report = made(tale(content), tmp_path)
+    with pytest.raises(Problem, match=sentence):
+        report.chart("tale")

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from etudes.core.errors import Problem, unknown
@@ -132,6 +133,8 @@ class Study:
     """A question, the paper that answers it, and the program that tests the answer.
 
     `precision` is "auto" (bf16 autocast where the hardware has it) or "fp32" for studies whose numbers need it.
+    `generator(config, folder)` is (network, tokenizer) of a finished run in `folder`, where the study's runs keep one
+    that writes: what `etudes generate` takes.
     `origin` names the list of course projects that asked for the study. A change of claims, variants or program that
     makes earlier results incomparable bumps `revision`.
 
@@ -151,6 +154,7 @@ class Study:
     origin: str = ""
     revision: int = 1
     precision: Literal["auto", "fp32"] = "auto"
+    generator: Callable[[Any, Path], tuple[Any, Any]] | None = None
 
     def __post_init__(self) -> None:
         if not SLUG.fullmatch(self.name):

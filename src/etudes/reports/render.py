@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,10 @@ def render(report: Report, format: str) -> str:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write report.json, curves.json, report.md, report.html, report.ipynb, charts/ and pictures/; remove charts and
-    pictures that are gone."""
+    """Write report.json, curves.json, report.md, report.html, report.ipynb, charts/, pictures/ and texts/; remove
+    charts, pictures and texts that are gone."""
     drawings = pictures.drawings(report)
-    files = {Path("pictures") / picture.name: picture.png for picture in report.pictures if picture.png}
+    files = {picture.path: picture.content for picture in report.pictures if picture.content}
     for drawing in drawings:
         if drawing.svg:
             files[Path("charts") / f"{drawing.name}.svg"] = drawing.svg.encode()
@@ -48,9 +49,10 @@ def write(report: Report, folder: Path) -> None:
     for name, content in files.items():
         with appearing(folder / name) as draft:
             draft.write_bytes(content)
-    for path in [*(folder / "charts").glob("*"), *(folder / "pictures").glob("*")]:
-        if path.suffix in (".svg", ".png") and path.relative_to(folder) not in files:
-            path.unlink()
+    for kind, suffixes in {"charts": (".svg", ".png"), "pictures": (".png",), "texts": (".txt",)}.items():
+        for path in (folder / kind).glob("*"):
+            if path.suffix in suffixes and path.relative_to(folder) not in files:
+                path.unlink()
     write_text(folder / "curves.json", json.dumps(report.packed(), separators=(",", ":"), allow_nan=False) + "\n")
     write_text(folder / "report.md", _markdown(report, drawings))
     write_text(folder / "report.html", _page("report.html", report, drawings))
@@ -69,7 +71,7 @@ def summary(report: Report) -> str:
 
 
 def sheet(sheet: Sheet) -> str:
-    """Pictures under their title, as Jupyter shows them."""
+    """Pictures, or texts, under their title, as Jupyter shows them."""
     return str(_templates().get_template("parts.html").module.sheet(sheet))
 
 
@@ -157,8 +159,17 @@ def _figure(drawing: Drawing) -> list[str]:
         shown = [f"![{title}](charts/{drawing.name}.svg)"]
     else:
         shown = [f"**{title}**"]
-        shown += [f"{_escaped(p.caption)}\n\n![{title}: {p.variant}](pictures/{p.name})" for p in drawing.pictures]
+        for p in drawing.pictures:
+            page = _verbatim(p.text) if p.text else f"![{title}: {p.variant}]({p.path})"
+            shown.append(f"{_escaped(p.caption)}\n\n{page}")
     return shown + ([_escaped(drawing.says)] if drawing.says else [])
+
+
+def _verbatim(text: str) -> str:
+    """The text as a block of code, whatever it holds."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text.rstrip()}\n{fence}"
 
 
 _DATA = ("dataset", "kind", "says", "fingerprint")

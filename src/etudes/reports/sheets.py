@@ -1,4 +1,4 @@
-"""The pictures that runs left in their folders, such as samples, as a report keeps and shows them."""
+"""The pictures and texts that runs left in their folders, such as samples, as a report keeps and shows them."""
 
 import base64
 import hashlib
@@ -14,50 +14,56 @@ from etudes.core.spec import Study
 
 from .look import WIDTH
 
-MOST = 300_000  # bytes of a picture, as a report holds it twice and must stay small
+MOST = {".png": 300_000, ".txt": 20_000}  # bytes of a file, as a report holds it twice and must stay small
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that the run of one variant and seed left, or the problem that keeps it from being shown."""
+    """A PNG, or a page of text, that the run of one variant and seed left; or the problem that keeps it from being
+    shown."""
 
     variant: str
     seed: int
     file: str
-    png: bytes = field(repr=False)
+    content: bytes = field(repr=False)
     problem: str = ""
     says: str = ""  # the variant's own words
 
     @property
-    def name(self) -> str:
-        """Its name in the report's folder: no variant has a dot, so no two pictures share a name."""
-        return f"{self.variant}.{self.file}"
+    def path(self) -> Path:
+        """Where it stands in the report's folder: no variant has a dot, so no two files share a name."""
+        return Path("texts" if self.file.endswith(".txt") else "pictures", f"{self.variant}.{self.file}")
 
     @property
     def caption(self) -> str:
         return f"{self.variant}, seed {self.seed}{': ' if self.says else ''}{self.says}"
 
     @property
+    def text(self) -> str:
+        """The page's text; "" of a PNG."""
+        return self.content.decode() if self.file.endswith(".txt") else ""
+
+    @property
     def width(self) -> int:
-        """The pixels to show it in: the largest whole multiple of its own that is no wider than a chart."""
-        own = int.from_bytes(self.png[16:20], "big")
+        """The pixels to show a PNG in: the largest whole multiple of its own that is no wider than a chart."""
+        own = int.from_bytes(self.content[16:20], "big")
         return own * max(1, WIDTH // own)
 
     @property
     def address(self) -> str:
-        """The picture itself as an address, for a page that needs nothing but itself."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        """The PNG itself as an address, for a page that needs nothing but itself."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
 
     def json(self) -> dict[str, Any]:
         """What report.json says of it."""
         known = {"variant": self.variant, "seed": self.seed, "file": self.file, "problem": self.problem}
-        return known | {"sha256": hashlib.sha256(self.png).hexdigest() if self.png else ""}
+        return known | {"sha256": hashlib.sha256(self.content).hexdigest() if self.content else ""}
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a chart of pictures draws."""
+    """What a chart of pictures, or of texts, draws."""
 
     title: str
     pictures: Sequence[Picture]
@@ -75,8 +81,8 @@ def collect(study: Study, records: Sequence[Record]) -> list[Picture]:
         seeds = sorted((r for r in records if r.spec.variant == variant), key=lambda r: r.spec.seed)
         record = next((r for r in seeds if (r.folder / file).is_file()), None)
         if record:
-            png, problem = _look(record.folder / file, f"{record.spec.key}/{file}")
-            found.append(Picture(variant, record.spec.seed, file, png, problem, _says(study)[variant]))
+            content, problem = _look(record.folder / file, f"{record.spec.key}/{file}")
+            found.append(Picture(variant, record.spec.seed, file, content, problem, _says(study)[variant]))
     return found
 
 
@@ -91,9 +97,9 @@ def restore(study: Study, saved: Sequence[Mapping[str, Any]], folder: Path, reme
             continue
         says = _says(study)[entry["variant"]]
         bare = Picture(entry["variant"], entry["seed"], entry["file"], b"", entry["problem"], says)
-        path = folder / "pictures" / bare.name
-        png = path.read_bytes() if path.is_file() and not bare.problem else b""
-        picture = Picture(bare.variant, bare.seed, bare.file, png, bare.problem, says)
+        path = folder / bare.path
+        content = path.read_bytes() if path.is_file() and not bare.problem else b""
+        picture = Picture(bare.variant, bare.seed, bare.file, content, bare.problem, says)
         if picture.json() != entry:
             raise Problem(f"{path} is not there as the report was written; {remedy}")
         found.append(picture)
@@ -101,7 +107,7 @@ def restore(study: Study, saved: Sequence[Mapping[str, Any]], folder: Path, reme
 
 
 def _wanted(study: Study) -> list[tuple[str, str]]:
-    """(variant, file) of each picture that a chart of the study shows."""
+    """(variant, file) of each picture or text that a chart of the study shows."""
     names = [variant.name for variant in study.variants]
     pairs = [(name, c.file) for c in study.charts if c.file for name in names if name in (c.variants or names)]
     return list(dict.fromkeys(pairs))
@@ -112,18 +118,31 @@ def _says(study: Study) -> dict[str, str]:
 
 
 def _look(path: Path, name: str) -> tuple[bytes, str]:
-    """The PNG's bytes and ""; or no bytes, and why it cannot be shown."""
+    """The file's bytes and ""; or no bytes, and why it cannot be shown."""
+    size, most = path.stat().st_size, MOST[path.suffix]
+    if size > most:
+        return b"", f"{name} has {size:,} bytes, but a report shows files of at most {most:,}; save a smaller one"
+    content = path.read_bytes()
+    problem = _no_text(content) if path.suffix == ".txt" else _no_png(content)
+    return (b"", f"{name} {problem}") if problem else (content, "")
+
+
+def _no_text(content: bytes) -> str:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "is no text in UTF-8; save it as that"
+    return ""
+
+
+def _no_png(content: bytes) -> str:
     from PIL import Image
 
-    size = path.stat().st_size
-    if size > MOST:
-        return b"", f"{name} has {size:,} bytes, but a report shows pictures of at most {MOST:,}; save a smaller one"
-    png = path.read_bytes()
-    if not png.startswith(SIGNATURE):
-        return b"", f"{name} is no PNG file; save it as one"
+    if not content.startswith(SIGNATURE):
+        return "is no PNG file; save it as one"
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for damaged files
-        return b"", f"{name} is damaged; delete the run's folder and run it again"
-    return png, ""
+        return "is damaged; delete the run's folder and run it again"
+    return ""

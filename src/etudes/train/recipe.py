@@ -1,5 +1,6 @@
 """What most supervised studies share: the fields of a recipe, a seeded model, SGD, one descent."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -49,12 +50,19 @@ def scheduled(opt: Optimizer, cfg: Recipe) -> LambdaLR:
     return LambdaLR(opt, lambda step: factor(step, cfg.steps))
 
 
-def descend(loss: Tensor, opt: Optimizer, schedule: LRScheduler) -> Tensor:
-    """One step down the gradient of `loss`; the loss, averaged over the processes, detached."""
+def descend(loss: Tensor, opt: Optimizer, schedule: LRScheduler, clip: float = math.inf) -> Tensor:
+    """One step down the gradient of `loss`; the loss, averaged over the processes, detached.
+
+    A gradient whose norm over all parameters is above `clip` is scaled down to it (Pascanu et al. 2013,
+    arXiv:1211.5063, algorithm 1).
+    """
     opt.zero_grad(set_to_none=True)
     with torch.autocast(loss.device.type, enabled=False):  # backward takes each operation's own precision
         loss.backward()
-    loss = average_gradients((p for group in opt.param_groups for p in group["params"]), loss.detach())
+    parameters = [p for group in opt.param_groups for p in group["params"]]
+    loss = average_gradients(parameters, loss.detach())
+    if clip < math.inf:
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
     opt.step()
     schedule.step()
     return loss
