@@ -43,6 +43,7 @@ from etudes.train.recipe import Recipe, descend, seeded
 
 # Learning rates for a loss summed over the batch, and the momentum that goes with them, as airbench publishes them.
 BIAS, HEAD, FILTER, MOMENTUM = 0.053, 0.67, 11.5 / 7851, 0.85
+HALVED = {"batch": 250, "lr": 0.085, "average": 0.99}  # for batches of half the size
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,8 @@ STUDY = Study(
             minutes=8,
             offline={"dataset": "digits"},
         ),
-        "eight-minutes": Scale({"width": 48, "steps": 800, "goal": 0.1}, 3, 24, variants=("full",)),
-        "twenty-minutes": Scale({"steps": 900, "eval_every": 300, "goal": 0.08}, 3, 60, variants=("residual",)),
+        "eight-minutes": Scale({"width": 48, "goal": 0.1, "steps": 1600, **HALVED}, 3, 24, variants=("full",)),
+        "twenty-minutes": Scale({"goal": 0.08, "steps": 1800, **HALVED}, 3, 60, variants=("residual",)),
         "paper": Scale({"steps": 990, "eval_every": 100}, seeds=5, minutes=5),
     },
     claims=(
