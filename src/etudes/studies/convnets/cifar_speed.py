@@ -197,7 +197,7 @@ STUDY = Study(
             minutes=8,
             offline={"dataset": "digits"},
         ),
-        "eight-minutes": Scale({"width": 48, "goal": 0.1, "steps": 1600, **HALVED}, 3, 24, variants=("full",)),
+        "eight-minutes": Scale({"width": 48, "goal": 0.1, "steps": 1520, **HALVED}, 3, 24, variants=("full",)),
         "twenty-minutes": Scale({"goal": 0.08, "steps": 1800, **HALVED}, 3, 60, variants=("residual",)),
         "paper": Scale({"steps": 990, "eval_every": 100}, seeds=5, minutes=5),
     },
