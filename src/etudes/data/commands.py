@@ -49,11 +49,12 @@ def get(name: str) -> str:
             progress.update(task, description=f"decoding {source.name}", completed=done, total=total)
 
         from etudes.data.images import TASKS, images
+        from etudes.data.text import texts
 
-        if source.task in TASKS:
-            found = images(name, report)
-            return f"{source.name}: {found.source['says']} (from {found.source['kind']})"
-        return f"{source.name}: {_other(name)}"
+        if source.task not in (*TASKS, "text"):
+            return f"{source.name}: {_other(name)}"
+        found = texts(name) if source.task == "text" else images(name, report)
+        return f"{source.name}: {found.source['says']} (from {found.source['kind']})"
 
 
 def _other(name: str) -> str:
@@ -98,8 +99,11 @@ def main(action: str, names: Sequence[str]) -> int:
             "splits": "rows",
             "kind": "from",
         }
-        shown = Table(*heads.values(), box=None)
+        shown = Table(box=None)
+        for key, head in heads.items():
+            shown.add_column(head, no_wrap=key == "name")  # it is what the other commands are asked for
         for row in table():
-            shown.add_row(*(f"{row[key]:g}" if key == "megabytes" else row[key] or "a mirror" for key in heads))
+            cells = row | {"megabytes": f"{row['megabytes']:g}", "kind": row["kind"] or "a mirror"}
+            shown.add_row(*(cells[key] for key in heads))
         console.print(shown)
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from etudes.core.files import appearing, write_text
 from etudes.data.images import images
 from etudes.data.sources import Source, find, mirror_folder, possible, quiet, read_hub, read_mirror
+from etudes.data.text import texts
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
     """The folders written: hub-style parquet of each dataset, which ETUDES_MIRROR=folder then serves.
 
-    Encoded pictures are copied as they are; where only decoded ones can be had, they are written as PNG.
+    Encoded pictures are copied as they are; where only decoded ones can be had, they are written as PNG. Texts are
+    written a row a work, unless another mirror has them.
     """
     written = []
     for name in names:
@@ -26,6 +28,9 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
             notes = source.says
             if here:
                 data, notes = read_mirror(source), _notes(here)
+            elif source.task == "text":
+                found = texts(name)
+                data, notes = found.tables(), found.source["says"]
             elif possible("hub", source):
                 data, notes = read_hub(source), f"{source.hub} at revision {source.revision}. {source.says}"
             else:

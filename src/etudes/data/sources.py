@@ -56,7 +56,8 @@ def mirror_folder(source: Source) -> Path | None:
 
 def copy(source: Source, kind: str, key: str) -> Path:
     """Where the cache keeps what was decoded from the bytes that `key` (a sha256, a revision) stands for."""
-    return cache_folder() / "images" / source.folder.replace("/", "--") / f"{kind}-{key}-{RULE}.safetensors"
+    folder, suffix = ("texts", "json") if source.task == "text" else ("images", "safetensors")
+    return cache_folder() / folder / source.folder.replace("/", "--") / f"{kind}-{key}-{RULE}.{suffix}"
 
 
 def decoded(source: Source) -> list[Path]:
@@ -86,12 +87,21 @@ def offline() -> bool:
     return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in names)
 
 
+def admitted(source: Source) -> bool:
+    """Whether the hub may let this machine read the source: it is open to all, or a token is set."""
+    if not source.gated:
+        return True
+    from huggingface_hub import get_token
+
+    return bool(get_token())
+
+
 def possible(kind: str, source: Source) -> bool:
     """Whether a kind is worth trying. For a carrier this asks nobody: trying is the question."""
     return {
         "mirror": lambda: mirror_folder(source) is not None,
         "cache": lambda: bool(decoded(source)),
-        "hub": lambda: bool(source.revision) and not offline() and hub_answers(),
+        "hub": lambda: bool(source.revision) and not offline() and admitted(source) and hub_answers(),
         "carrier": lambda: source.carrier is not None,
         "embedded": lambda: source.embedded,
     }[kind]()
@@ -115,7 +125,13 @@ def _carried(carrier: Carrier | None) -> bool:
 
 def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
     """The Problem of a dataset that no kind serves: what was tried, why each failed, what to do."""
-    hub = "the set is not on the hub" if not source.revision else "told to stay offline" if offline() else "no answer"
+    hub = "no answer"
+    if not source.revision:
+        hub = "the set is not on the hub"
+    elif offline():
+        hub = "told to stay offline"
+    elif not admitted(source):
+        hub = f"accept the terms of {source.hub} there, then set HF_TOKEN to a token of your account"
     tried = {
         "mirror": _mirror_says(source),
         "cache": f"no decoded copy under {cache_folder()}",
@@ -123,7 +139,8 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
         "carrier": "no package carries it",
     } | dict(failed)
     get = f"connect and run `etudes data get {source.name}`, " if source.revision or source.carrier else ""
-    embedded = ", ".join(name for name, other in SOURCES.items() if other.embedded)
+    alike = [other for other in SOURCES.values() if (other.task == "text") == (source.task == "text")]
+    embedded = ", ".join(other.name for other in alike if other.embedded)
     return Problem(
         f"no source of '{source.name}' can be reached: {'; '.join(f'{k}: {v}' for k, v in tried.items())}. "
         f"Set ETUDES_MIRROR to a folder that holds {source.folder}, {get}or use a dataset that is embedded ({embedded})"
