@@ -1,7 +1,7 @@
-"""What notebooks call: a study, its runs, its report."""
+"""What notebooks call: a study, its runs, its report, and what a network of it writes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from etudes.core import catalogue
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import load
+from etudes.core.record import Record, latest, load
 from etudes.core.spec import Spec, Study
 from etudes.reports.build import Report, build, read
 
@@ -95,6 +95,49 @@ def report(study: Study | str, scale: str = "laptop", *, root: Path | str = ROOT
     raise Problem(
         f"no finished runs of {chosen.name} at scale {scale} in {root}; `etudes run {chosen.name}` makes them"
     )
+
+
+def write(
+    study: Study | str,
+    prompt: str,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    beam: int = 0,
+    seed: int = 0,
+    record: Record | None = None,
+    root: Path | str = ROOT,
+) -> Iterator[str]:
+    """The continuation of `prompt` by the network of a finished run, piece by piece, `length` tokens in all.
+
+    `record` is the run (by default the latest below `root`). With `beam` it is the most probable of that many
+    continuations kept at each token, in one piece, and nothing is drawn; else see `etudes.generate.sampling.choice`.
+    Raises Problem where the study's runs keep no network that writes, or none is there.
+    """
+    import torch
+
+    from etudes.generate import sampling
+
+    chosen = _found(study)
+    if chosen.generator is None:
+        raise Problem(f"{chosen.name} trains no network that writes; `etudes show {chosen.name}` tells what it does")
+    record = record or latest(chosen, Path(root))
+    model, tokenizer = chosen.generator(chosen.config(**record.spec.config), record.folder)
+    tokens = torch.tensor([[tokenizer.start, *tokenizer.encode(prompt)]])
+    if beam:
+        yield tokenizer.decode(sampling.beam(model, tokens, length, beam)[0][0].tolist())
+        return
+    choose = sampling.choice(temperature, top_k, top_p, torch.Generator().manual_seed(seed))
+    ids = tokens[0].tolist()
+    shown = tokenizer.decode(ids)
+    for token in sampling.stream(model, tokens, length, choose):
+        ids.append(token.item())
+        text = tokenizer.decode(ids)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a character may be spread over several tokens
+            yield text[len(shown) :]
+            shown = text
 
 
 def _found(study: Study | str) -> Study:

@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, data, bench.
+"""The command line: list, show, run, report, generate, data, bench.
 
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
@@ -68,7 +68,8 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["run"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return _run(arguments[1], arguments[2:])
 
-    commands = {"list": list_, "show": show, "run": run, "report": report, "data": data, "bench": bench}
+    commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
+    commands |= {"data": data, "bench": bench}
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="etudes", args=arguments, description="Landmark experiments of deep learning, as studies."
     )
@@ -208,6 +209,54 @@ def _publish(found: Any, folder: Path) -> None:
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def generate(
+    name: tyro.conf.Positional[str],
+    text: tyro.conf.Positional[str] = "",
+    length: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 0.95,
+    beam: int = 0,
+    seed: int = 0,
+    scale: str = "",
+    variant: str = "",
+    root: Path = Path("runs"),
+) -> int:
+    """Let the network of a study's latest finished run go on with a text, shown as it is written.
+
+    Args:
+        name: the study
+        text: the beginning
+        length: tokens to write
+        temperature: above 1 more surprising, below 1 less; 0: always the most probable token
+        top_k: draw from so many of the most probable tokens; 0: from all
+        top_p: draw from the most probable tokens that have this probability together (nucleus sampling)
+        beam: instead of drawing, keep so many continuations and show the most probable; 0: draw
+        seed: of the draws
+        scale: of the run; any by default
+        variant: of the run; any by default
+        root: folder of the runs
+    """
+    from etudes import api
+    from etudes.core.record import latest
+
+    study = catalogue.find(name)
+    for kind, wanted, known in (("scale", scale, study.scales), ("variant", variant, [v.name for v in study.variants])):
+        if wanted and wanted not in known:
+            raise unknown(f"{kind} of {name}", wanted, known)
+    record = latest(study, root, scale, variant) if study.generator else None
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "beam": beam, "seed": seed}
+    pieces = api.write(study, text, length, **how, record=record, root=root)
+    first = next(pieces, "")  # what can fail fails before anything is shown
+    if record:
+        print(f"etudes: {record.folder}", file=sys.stderr)
+    print(text + first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    return 0
 
 
 def data(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from etudes.core.errors import Problem
-from etudes.measure.bits import bits_per_byte, nats
+from etudes.measure.bits import bits_per_byte, nats, unigram_bits
 
 
 class Bytes:
@@ -28,6 +28,7 @@ class Summing(nn.Module):
         self.head = nn.Linear(8, 257)
 
     def forward(self, tokens):
+        assert tokens.shape[1] > 0
         seen = self.embedding(tokens).cumsum(1) / torch.arange(1, tokens.shape[1] + 1)[:, None]
         return self.head(seen * 5)
 
@@ -41,10 +42,10 @@ def naive(model, tokens, window, stride):
             begin += stride
         logits = model(tokens[None, begin:target])[0, -1]
         found.append(-logits.double().log_softmax(-1)[tokens[target]])
-    return torch.stack(found).detach()
+    return torch.stack(found).detach() if found else torch.zeros(0).double()
 
 
-@pytest.mark.parametrize("length", [2, 7, 8, 9, 30])
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 30])
 @pytest.mark.parametrize(("window", "stride"), [(8, 8), (8, 3), (8, 1), (40, 5)])
 def test_every_token_is_scored_once_by_the_first_window_that_reaches_it(length, window, stride):
     model = Summing()
@@ -85,3 +86,11 @@ def test_bad_input_is_told_in_a_sentence():
         nats(Even(), torch.tensor([1, 2, 3]), 4, 5)
     with pytest.raises(Problem, match="no text"):
         bits_per_byte(Even(), Bytes(), [""], 4, 4)
+    with pytest.raises(Problem, match="no text"):
+        unigram_bits(["text"], [""])
+
+
+def test_unigram_bits_are_those_of_the_counts():
+    # "a" was seen twice and "b" once among three bytes, and each of the 256 once more.
+    wanted = -(3 * math.log2(3 / 259) + math.log2(2 / 259) + 2 * math.log2(1 / 259)) / 6
+    assert unigram_bits(["aab"], ["aaab", "cd"]) == pytest.approx(wanted)

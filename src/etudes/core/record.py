@@ -363,5 +363,23 @@ def load(plan: Sequence[Spec], root: Path) -> list[Record]:
     ]
 
 
+def latest(study: Study, root: Path, scale: str = "", variant: str = "") -> Record:
+    """The run of the study's present revision that was finished last, of any scale and variant unless named.
+
+    Raises Problem where there is none.
+    """
+    fields = {f.name for f in dataclasses.fields(study.config)}
+    paths = (root / study.name).glob(f"{scale or '*'}/{variant or '*'}/*/result.json")
+    for path in sorted(
+        (p for p in paths if p.parents[2].name != "once"), key=lambda p: p.stat().st_mtime, reverse=True
+    ):
+        remedy = f"delete {path.parent} and run the study again"
+        spec = Spec(**read_json(path.parent / "spec.json", remedy, check=_is_spec))
+        if spec.revision == study.revision and spec.config.keys() == fields:
+            return Record(spec, read_json(path, remedy), read_json(path.parent / "env.json", remedy), path.parent)
+    which = f" at scale {scale}" * bool(scale) + f" of variant {variant}" * bool(variant)
+    raise Problem(f"no finished run of {study.name}{which} in {root}; `etudes run {study.name}` makes some")
+
+
 def _is_spec(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {f.name for f in dataclasses.fields(Spec)}

@@ -1,6 +1,7 @@
 """How well a network predicts text, in a unit that does not depend on the tokenizer."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -34,9 +35,11 @@ def nats(model: nn.Module, tokens: Tensor, window: int, stride: int) -> Tensor:
     if not 1 <= stride <= window:
         raise Problem(f"a stride of {stride} tokens does not fit a window of {window}; take one from 1 to {window}")
     count = len(tokens) - 1
+    if count < 1:
+        return torch.zeros(0, dtype=torch.float64)
     begins = [0, *range(stride, max(count - window, 0) + stride, stride)] if count > window else [0]
     # The last window would be shorter. On its right side, where nothing that counts can see it, it is filled up.
-    padded = functional.pad(tokens, (0, begins[-1] + window - count)) if count else tokens
+    padded = functional.pad(tokens, (0, begins[-1] + window - count))
     found = torch.empty(count, dtype=torch.float64)
     done = 0
     with evaluating(model):
@@ -67,6 +70,19 @@ def bits_per_byte(model: nn.Module, tokenizer: Tokens, works: Sequence[str], win
         tokens = torch.tensor([tokenizer.start, *tokenizer.encode(work)], device=device)
         total += nats(model, tokens, window, stride).sum().item() / math.log(2) + 8 * tokenizer.lost(work)
     return total / size
+
+
+def unigram_bits(train: Sequence[str], works: Sequence[str]) -> float:
+    """Bits per byte of the works for whoever knows how often each byte occurs in `train`, and no more.
+
+    The trivial baseline. One is added to every count. Raises Problem on works without text.
+    """
+    seen = Counter(byte for work in works for byte in work.encode())
+    if not seen:
+        raise Problem("there is no text to measure bits per byte on; take a set whose held-out part has some")
+    counts = Counter(byte for work in train for byte in work.encode())
+    total = counts.total() + 256
+    return -sum(n * math.log2((counts[byte] + 1) / total) for byte, n in seen.items()) / seen.total()
 
 
 def _vocabulary(model: nn.Module, one: Tensor) -> int:

@@ -16,7 +16,7 @@ def warmup(step: int, steps: int) -> float:
     """Up a straight line to 1 over the first tenth of the steps (Goyal et al. 2017, arXiv:1706.02677, sec. 2.2), then
     half a cosine down to 0. The line's first step is above 0, its last is 1."""
     rising = max(1, steps // 10)
-    return (step + 1) / rising if step < rising else cosine(step - rising, steps - rising)
+    return (step + 1) / rising if step < rising else cosine(step - rising, max(steps - rising, 1))
 
 
 def restarts(step: int, steps: int) -> float:

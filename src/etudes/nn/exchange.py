@@ -1,0 +1,194 @@
+"""Our decoders as those of the transformers library, and back, with the same weights.
+
+There a GPT is a GPT2LMHeadModel and a Llama a LlamaForCausalLM: the same arithmetic under other names, GPT's matrices
+transposed and Llama's fused ones apart. The library comes with the extra `text`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from etudes.core.errors import Problem
+from etudes.nn.gpt import GPT
+from etudes.nn.llama import Llama
+
+GELU = ("gelu_new", "gelu_pytorch_tanh")  # the form with tanh, under its two names there
+
+
+def to_transformers(model: GPT | Llama) -> Any:
+    """A LlamaForCausalLM or GPT2LMHeadModel with the model's weights, copied, in evaluation mode.
+
+    It knows no token that begins or ends a text, so that its generate() goes on as far as it is told to.
+    """
+    transformers = _library()
+    vocabulary, width = _matrix(model).shape
+    sizes = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": None, "tie_word_embeddings": True}
+    block = model.blocks[0]
+    if isinstance(model, Llama):
+        made = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
+                hidden_size=width,
+                num_hidden_layers=len(model.blocks),
+                num_attention_heads=block.heads,
+                num_key_value_heads=block.kv_heads,
+                intermediate_size=block.down.shape[1],
+                max_position_embeddings=model.context,
+                rope_theta=model.theta,
+                rms_norm_eps=model.eps,
+                **sizes,
+            )
+        )
+    else:
+        rates = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), model.dropout)
+        made = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
+                n_embd=width,
+                n_layer=len(model.blocks),
+                n_head=block.heads,
+                n_positions=model.context,
+                **rates,
+                **sizes,
+            )
+        )
+    theirs, ours = made.state_dict(), model.state_dict()
+    with torch.no_grad():
+        for name, parts in _names(model).items():
+            tensors = [_turned(part, theirs[part]) for part in parts]
+            for tensor, values in zip(tensors, ours[name].split([len(t) for t in tensors]), strict=True):
+                tensor.copy_(values)
+    return made.to(_matrix(model).device).eval()
+
+
+def from_transformers(source: Any) -> GPT | Llama:
+    """The GPT or Llama with the weights of `source`, copied in float32, in evaluation mode.
+
+    `source` is a GPT2LMHeadModel or LlamaForCausalLM, or the folder where save_pretrained wrote one in safetensors.
+    Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama, an output matrix
+    of its own, other activations and sizes.
+    """
+    theirs = _opened(Path(source)) if isinstance(source, str | Path) else source
+    config = getattr(theirs, "config", None)
+    makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt}
+    kind = type(theirs).__name__
+    if kind not in makers:
+        raise Problem(f"a {kind} is none of the networks that can be taken over: {', '.join(makers)}")
+    wrong = _unlike(config, kind)
+    if wrong:
+        raise Problem(f"this {kind} cannot be taken over: {wrong}, for which etudes.nn has no place")
+    model, weights = makers[kind](config), theirs.state_dict()
+    with torch.no_grad():
+        ours = model.state_dict()
+        for name, parts in _names(model).items():
+            ours[name].copy_(torch.cat([_turned(part, weights[part]) for part in parts]))
+    return model.to(theirs.device).eval()
+
+
+def _llama(config: Any) -> Llama:
+    return Llama(
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.intermediate_size,
+        config.max_position_embeddings,
+        _rope(config)["rope_theta"],
+        config.rms_norm_eps,
+    )
+
+
+def _gpt(config: Any) -> GPT:
+    return GPT(config.vocab_size, config.n_embd, config.n_layer, config.n_head, config.n_positions, config.resid_pdrop)
+
+
+def _rope(config: Any) -> dict[str, Any]:
+    """How a Llama's positions turn; transformers 4 keeps this in two fields."""
+    scaling = getattr(config, "rope_scaling", None) or {}
+    return {
+        "rope_theta": getattr(config, "rope_theta", None),
+        **scaling,
+        **(getattr(config, "rope_parameters", {}) or {}),
+    }
+
+
+def _unlike(config: Any, kind: str) -> str:
+    """What keeps a network of transformers from being one of ours, in words; "" if nothing does."""
+    if kind == "LlamaForCausalLM":
+        rope = _rope(config)
+        turns = rope.get("rope_type", rope.get("type", "default"))
+        found = {
+            f"its rotary positions are scaled ({turns})": turns != "default",
+            "its projections have biases": config.attention_bias or config.mlp_bias,
+            f"its activation is {config.hidden_act}": config.hidden_act != "silu",
+            f"its heads are {config.head_dim} wide": config.head_dim * config.num_attention_heads != config.hidden_size,
+            "it drops attention weights": config.attention_dropout != 0,
+        }
+    else:
+        rates = {config.embd_pdrop, config.attn_pdrop, config.resid_pdrop}
+        hidden = config.n_inner or 4 * config.n_embd
+        found = {
+            f"its activation is {config.activation_function}": config.activation_function not in GELU,
+            f"it is {hidden} wide between its layers": hidden != 4 * config.n_embd,
+            "its dropouts differ": len(rates) > 1,
+            f"its norms add {config.layer_norm_epsilon}": config.layer_norm_epsilon != 1e-5,
+            "it scales scores by the layer": config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights,
+            "it attends to another text": config.add_cross_attention,
+        }
+    found["its output has a matrix of its own"] = not config.tie_word_embeddings
+    return next((words for words, is_so in found.items() if is_so), "")
+
+
+def _names(model: GPT | Llama) -> dict[str, tuple[str, ...]]:
+    """Our name of each tensor -> theirs, several where ours has them under each other."""
+    if isinstance(model, Llama):
+        names = {"embedding": ("model.embed_tokens.weight",), "norm": ("model.norm.weight",)}
+        layer = {
+            "norm1": ("input_layernorm",),
+            "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            "out": ("self_attn.o_proj",),
+            "norm2": ("post_attention_layernorm",),
+            "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+            "down": ("mlp.down_proj",),
+        }
+        for i in range(len(model.blocks)):
+            for ours, theirs in layer.items():
+                names[f"blocks.{i}.{ours}"] = tuple(f"model.layers.{i}.{part}.weight" for part in theirs)
+        return names
+    names = {"embedding.weight": ("transformer.wte.weight",), "position_embedding.weight": ("transformer.wpe.weight",)}
+    layer = {"norm1": "ln_1", "qkv": "attn.c_attn", "out": "attn.c_proj"}
+    layer |= {"norm2": "ln_2", "up": "mlp.c_fc", "down": "mlp.c_proj"}
+    for kind in ("weight", "bias"):
+        names[f"norm.{kind}"] = (f"transformer.ln_f.{kind}",)
+        for i in range(len(model.blocks)):
+            for ours, theirs in layer.items():
+                names[f"blocks.{i}.{ours}.{kind}"] = (f"transformer.h.{i}.{theirs}.{kind}",)
+    return names
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    """The tensor, as [out, in] where it is a matrix of GPT-2, which has them as [in, out]."""
+    return tensor.t() if ".c_" in name and tensor.ndim == 2 else tensor
+
+
+def _matrix(model: GPT | Llama) -> Tensor:
+    return model.embedding if isinstance(model, Llama) else model.embedding.weight
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise Problem(f"this needs the transformers library ({error}); pip install 'etudes[text]'") from None
+    return transformers
+
+
+def _opened(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise Problem(f"{folder} has no config.json; name the folder of a network that save_pretrained wrote")
+    try:
+        return _library().AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        words = str(error).strip().splitlines()[0]
+        raise Problem(f"{folder} holds no network that transformers reads from safetensors: {words}") from None

@@ -1,0 +1,89 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from etudes.core.record import Run
+from etudes.data.text import Texts
+from etudes.measure.size import count_parameters
+from etudes.studies.language import llama_fr
+from etudes.studies.language.llama_fr import STUDY, Config, affordable, agreement, arithmetic, network, tokenized
+
+SMALL = Config(width=64, depth=2, context=16)
+
+
+def built(cfg, vocabulary=300):
+    torch.manual_seed(0)
+    return network(cfg, vocabulary)
+
+
+@pytest.mark.parametrize("width", [64, 128, 192, 256])
+def test_both_blocks_have_about_as_many_parameters(width):
+    llama, gpt = (count_parameters(built(Config(width=width, block=block), 4096)) for block in ("llama", "gpt"))
+    assert llama == pytest.approx(gpt, rel=0.025)  # GPT has learnt positions and biases besides
+
+
+def test_arithmetic_is_what_a_counter_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for block in ("llama", "gpt"):
+        cfg = replace(SMALL, block=block)
+        model = built(cfg)
+        tokens = torch.zeros(1, 16, dtype=torch.int64)
+        with FlopCounterMode(display=False) as flops:
+            model(tokens)
+        # The counter sees whole squares of attention, twice the causal half.
+        masked = 2 * 16 * 64
+        assert flops.get_total_flops() / 2 == 16 * (arithmetic(cfg, model, 300) + masked)
+
+
+def test_networks_with_any_vocabulary_spend_the_same_arithmetic():
+    cfg = replace(SMALL, steps=10_000, duration=0.5)
+    for vocabulary in (300, 4096, 32_768):
+        model = built(cfg, vocabulary)
+        spent = affordable(cfg, model, vocabulary) * arithmetic(cfg, model, vocabulary)
+        assert spent == pytest.approx(5000 * arithmetic(cfg, model, 4096), rel=1e-3)
+
+
+@pytest.mark.parametrize("block", ["llama", "gpt"])
+def test_the_agreement_of_the_cache_is_counted(block, monkeypatch):
+    model = built(replace(SMALL, block=block)).eval()
+    tokens = torch.tensor([1, 2, 3])
+    assert agreement(model, tokens, 10) == 1
+    monkeypatch.setattr(llama_fr, "generate", lambda *_: torch.full((1, 10), -1))
+    assert agreement(model, tokens, 10) == 0
+
+
+def test_variants_of_a_seed_share_one_tokenizer(tmp_path):
+    d = Texts("tiny", ("Il était une fois. " * 50, "— Œuf « dur » ? " * 30), ("x",), ("y",), {})
+    plan = {spec.variant: spec for spec in STUDY.plan("smoke", variants=("llama", "gpt", "letters"))}
+    found = {}
+    for name, spec in plan.items():
+        folder = tmp_path / spec.key
+        folder.mkdir(parents=True)
+        found[name] = tokenized(Config(**spec.config), Run(spec, folder), d)
+    assert torch.equal(found["llama"][1], found["gpt"][1])
+    assert len(found["letters"][1]) == sum(map(len, d.train)) + 2  # a token a character, and the start of each work
+    tokenizer, tokens = found["llama"]
+    assert tokenizer.decode(tokens.tolist()) == "".join(d.train)
+    assert len(list((tmp_path / "llama-fr" / "smoke" / "once" / "tokens").glob("*/tokens.safetensors"))) == 2
+
+
+def test_claims_measure_what_they_say():
+    bits, names = "test/bits-per-byte", [variant.name for variant in STUDY.variants]
+    trial = {name: {bits: 2.0, f"{bits}-unseen": 3.0, "test/cache-agreement": 1.0} for name in names}
+    trial["letters"][bits], trial["gpt"][bits], trial["brief"][bits], trial["little-text"][bits] = 2.5, 2.25, 2.75, 3.0
+    trial["narrow"][bits], trial["wide"][bits] = 2.125, 1.5
+    values = {claim.name: claim.measure(trial) for claim in STUDY.claims}
+    assert values == {
+        "pieces of words pay": -0.5,
+        "Llama's block is better": -0.25,
+        "tokens help": -0.75,
+        "new text beats text again": -1.0,
+        "but not by much": -0.25,
+        "parameters help": -0.125,
+        "another register costs": 1.0,
+        "the cache changes nothing": 1.0,
+    }
+    assert all(math.isfinite(value) for value in values.values())
