@@ -180,7 +180,7 @@ def train(cfg: Config, run: Run) -> None:
     prompt = torch.tensor([tokenizer.start, *tokenizer.encode(held_out["test"][0][:40])][: cfg.context // 2])
     count = min(50, cfg.context // 2)
     run.result(**{"test/cache-agreement": agreement(model, prompt.to(run.device), count)})
-    write_text(run.path("samples.txt"), samples(model, tokenizer, BEGINNINGS, cfg.context, run.seed("samples")))
+    write_text(run.path("samples.txt"), samples(model, tokenizer, BEGINNINGS, cfg.context // 2, run.seed("samples")))
     weights.save(run.path("model.safetensors"), model)
     tokenizer.save(run.path("tokenizer.json"))
 
@@ -218,8 +218,8 @@ STUDY = Study(
             variants=("llama", "gpt", "letters", "brief", "little-text"),
         ),
         "laptop": Scale(
-            {"characters": 3_000_000, "steps": 160, "eval_every": 40},
-            seeds=4,
+            {"characters": 3_000_000, "tested": 20_000, "steps": 120, "eval_every": 60},
+            seeds=3,
             minutes=10,
             offline={"dataset": "python", "unseen": "python"},
         ),
