@@ -121,7 +121,7 @@ def test_what_our_gpt_has_no_place_for(changes, words):
 
 
 def test_what_is_no_network_of_ours(tmp_path):
-    with pytest.raises(Problem, match="a Linear is none of the networks .* LlamaForCausalLM, GPT2LMHeadModel"):
+    with pytest.raises(Problem, match=r"a Linear is none of the networks .* LlamaForCausalLM, GPT2LMHeadModel"):
         from_transformers(torch.nn.Linear(2, 2))
     with pytest.raises(Problem, match=r"nowhere has no config\.json"):
         from_transformers(tmp_path / "nowhere")

@@ -38,11 +38,12 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 def nucleus(logits: Tensor, p: float) -> Tensor:
     """The logits [n, v], -inf outside the smallest set of tokens whose probability is at least p; it is never empty.
 
-    The token that crosses p stays. p = 0 keeps one token, p = 1 all. Of tokens equally probable the later ones stay, as
-    in transformers. A sum counts as p where it misses it by no more than float32's rounding. Holtzman et al. 2020, eq.
-    2. transformers' TopPLogitsWarper differs in two ways: p = 1 drops tokens whose probability float32 rounds to 0, and
-    where the set's sum is p exactly, rounding decides whether it keeps a token too many. Raises Problem on p outside
-    [0, 1].
+    The token that crosses p stays. p = 0 keeps one token, p = 1 all. A sum counts as p where it misses it by no more
+    than float32's rounding. Of tokens equally probable the later ones stay. Holtzman et al. 2020, eq. 2.
+
+    transformers' TopPLogitsWarper differs in three ways: p = 1 drops tokens whose probability float32 rounds to 0;
+    where a set's sum is p exactly, rounding decides whether one token too many stays; among many equals an unstable
+    sort decides. Raises Problem on p outside [0, 1].
     """
     if not 0 <= p <= 1:
         raise Problem(f"a nucleus has a probability, which cannot be {p}; take 0 (the most probable token) to 1 (all)")

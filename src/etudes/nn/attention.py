@@ -34,15 +34,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     n, heads, t, d = q.shape
     kv_heads, s = k.shape[1:3]
     group = heads // kv_heads
-    if t == 1:  # it sees all: no mask, and the queries of a group are rows
-        rows = q.reshape(n, kv_heads, group, d)
-        return functional.scaled_dot_product_attention(rows, k, v, dropout_p=dropout).reshape(n, heads, 1, d)
-    later = torch.ones(t, s, dtype=torch.bool, device=q.device).triu(s - t + 1)
-    if q.device.type != "cpu" or s > SHORT:
-        mask = None if t == s else ~later
-        return functional.scaled_dot_product_attention(
-            q, k, v, mask, dropout, is_causal=mask is None, enable_gqa=group > 1
-        )
+    later = None if t == 1 else torch.ones(t, s, dtype=torch.bool, device=q.device).triu(s - t + 1)
+    if t == 1 or s > SHORT or q.device.type != "cpu":
+        mask = None if t in (1, s) else ~later
+        return functional.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=t == s, enable_gqa=group > 1)
     mask = torch.zeros(t, s, dtype=q.dtype).masked_fill_(later, -math.inf).repeat(group, 1)
     rows, k, v = q.reshape(n * kv_heads, group * t, d), k.reshape(-1, s, d), v.reshape(-1, s, d)
     weights = torch.baddbmm(mask, rows, k.transpose(1, 2), alpha=d**-0.5).softmax(-1)
@@ -50,20 +45,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
 
 
 def self_attention(
-    qkv: Tensor, heads: int, kv_heads: int, past: Read | None, turn: Turn | None = None, dropout: float = 0.0
+    qkv: Tensor, n: int, heads: int, kv_heads: int, past: Read | None, turn: Turn | None = None, dropout: float = 0.0
 ) -> tuple[Tensor, Read]:
-    """What tokens see [n, t, heads * d], and what was read with them, from their projections.
+    """What the tokens of n texts see [n * t, heads * d], and what was read with them, from their projections.
 
-    qkv: [n, t, (heads + 2 * kv_heads) * d], queries before keys before values; `past`: what was read before. Keys are
+    qkv: [n * t, (heads + 2 * kv_heads) * d], queries before keys before values; `past`: what was read before. Keys are
     kept as turned.
     """
-    n, t, channels = qkv.shape
+    rows, channels = qkv.shape
     d = channels // (heads + 2 * kv_heads)
-    turned, v = qkv.view(n, t, -1, d).transpose(1, 2).split((heads + kv_heads, kv_heads), 1)
-    q, k = (turned if turn is None else turn(turned)).split((heads, kv_heads), 1)
+    # split_with_sizes, as Tensor.split takes three times as long for one token
+    turned, v = qkv.view(n, -1, channels // d, d).transpose(1, 2).split_with_sizes((heads + kv_heads, kv_heads), 1)
+    q, k = (turned if turn is None else turn(turned)).split_with_sizes((heads, kv_heads), 1)
     if past is not None:
         k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-    return attend(q, k, v, dropout).transpose(1, 2).reshape(n, t, heads * d), (k, v)
+    return attend(q, k, v, dropout).transpose(1, 2).reshape(rows, heads * d), (k, v)
 
 
 def nothing_read(n: int, depth: int, kv_heads: int, d: int, like: Tensor) -> State:

@@ -13,7 +13,9 @@ from etudes.nn.attention import Read, State, begin, check, nothing_read, places,
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + down(gelu(up(norm(x)))), four times as wide between; dropout on both."""
+    """x + attention(norm(x)), then x + down(gelu(up(norm(x)))), four times as wide between; dropout on both.
+
+    x is [n * t, width]."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -25,9 +27,9 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, past: Read | None) -> tuple[Tensor, Read]:
+    def forward(self, x: Tensor, n: int, past: Read | None) -> tuple[Tensor, Read]:
         rate = self.dropout if self.training else 0.0
-        seen, read = self_attention(self.qkv(self.norm1(x)), self.heads, self.heads, past, dropout=rate)
+        seen, read = self_attention(self.qkv(self.norm1(x)), n, self.heads, self.heads, past, dropout=rate)
         x = x + functional.dropout(self.out(seen), rate)
         hidden = functional.gelu(self.up(self.norm2(x)), approximate="tanh")
         return x + functional.dropout(self.down(hidden), rate), read
@@ -70,8 +72,9 @@ class GPT(nn.Module):
     def _read(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         at = places(state, tokens, self.context)
         x, reads = self.embedding(tokens) + self.position_embedding.weight[at], []
-        x = functional.dropout(x, self.dropout, self.training)
+        x = functional.dropout(x.flatten(0, 1), self.dropout, self.training)
         for i, block in enumerate(self.blocks):
-            x, read = block(x, state[i] if state else None)
+            x, read = block(x, len(tokens), state[i] if state else None)
             reads.append(read)
-        return functional.linear(self.norm(x), self.embedding.weight), tuple(reads)
+        logits = functional.linear(self.norm(x), self.embedding.weight)
+        return logits.view(*tokens.shape, -1), tuple(reads)

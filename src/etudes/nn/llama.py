@@ -48,7 +48,7 @@ def matrix(out: int, into: int) -> nn.Parameter:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + down(silu(gate(norm(x))) * up(norm(x))).
+    """x + attention(norm(x)), then x + down(silu(gate(norm(x))) * up(norm(x))), for x: [n * t, width].
 
     The matrices are parameters and not layers of their own: calling a layer costs more than the product for one token.
     """
@@ -63,9 +63,9 @@ class Block(nn.Module):
         self.gate_up = matrix(2 * hidden, width)
         self.down = matrix(width, hidden)
 
-    def forward(self, x: Tensor, turn: Turn, eps: Tensor, past: Read | None) -> tuple[Tensor, Read]:
+    def forward(self, x: Tensor, n: int, turn: Turn, eps: Tensor, past: Read | None) -> tuple[Tensor, Read]:
         qkv = functional.linear(rms_norm(x, self.norm1, eps), self.qkv)
-        seen, read = self_attention(qkv, self.heads, self.kv_heads, past, turn)
+        seen, read = self_attention(qkv, n, self.heads, self.kv_heads, past, turn)
         x = x + functional.linear(seen, self.out)
         gate, up = functional.linear(rms_norm(x, self.norm2, eps), self.gate_up).chunk(2, -1)
         return x + functional.linear(functional.silu(gate) * up, self.down), read
@@ -127,8 +127,9 @@ class Llama(nn.Module):
         def turn(x: Tensor) -> Tensor:
             return rotate(x, cos, sin)
 
-        x, reads = functional.embedding(tokens, self.embedding), []
+        x, reads = functional.embedding(tokens, self.embedding).flatten(0, 1), []
         for i, block in enumerate(self.blocks):
-            x, read = block(x, turn, self.least, state[i] if state else None)
+            x, read = block(x, len(tokens), turn, self.least, state[i] if state else None)
             reads.append(read)
-        return functional.linear(rms_norm(x, self.norm, self.least), self.embedding), tuple(reads)
+        logits = functional.linear(rms_norm(x, self.norm, self.least), self.embedding)
+        return logits.view(*tokens.shape, -1), tuple(reads)

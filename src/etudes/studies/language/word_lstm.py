@@ -1,0 +1,300 @@
+"""word-lstm: a recurrent network that reads words instead of characters, with borrowed vectors or more text.
+
+The words' vectors are drawn, trained before on the same text (word2vec), or on six billion words of other text (GloVe).
+The training text is as it is, or stands beside a copy of itself in which words gave way to synonyms (Wei and Zou 2019,
+sec. 2), or that was translated into French and back by a small network of our own (as in QANet, arXiv:1804.09541,
+sec. 3, after Sennrich et al. 2016, arXiv:1511.06709).
+
+    etudes run word-lstm                       9 minutes on two cores, 10 variants, 5 seeds: poems of Emily Dickinson
+    etudes run word-lstm --scale shakespeare   an hour: eight times as much text
+
+All are compared in bits per byte of the same text; an unknown word costs its token and its spelling (data/words.py).
+Departures from the papers: theirs classify or translate, and ours foretells the next word. Synonyms are only those that
+the network has a token for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etudes.core.files import write_text
+from etudes.core.record import Run
+from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.data.synonyms import replaced, thesaurus, wordnet
+from etudes.data.text import beginnings, texts
+from etudes.data.tokens import Tokenizer, Windows, characters, ids
+from etudes.data.words import Words, bare, glove, pieces, table, word2vec, words
+from etudes.generate.samples import samples
+from etudes.measure.bits import bits_per_byte
+from etudes.measure.size import count_parameters
+from etudes.nn.recurrent import Recurrent
+from etudes.reports.charts import bars, curves, pictures
+from etudes.train import weights
+from etudes.train.distribute import part
+from etudes.train.loop import fit
+from etudes.train.recipe import Recipe, descend, scheduled, seeded
+from etudes.train.translator import back_translated
+
+LETTERS = 5  # characters read for each word: about as many as an English word has, with its space
+BEGINNINGS = ("", "The ")  # of samples
+SPAN = 20  # windows of training that are read in one go where bits are measured, half of them again in the next
+
+
+@dataclass(frozen=True)
+class Config(Recipe):
+    dataset: str = "dickinson"  # a text set, as listed by `etudes data`; in English, for vectors and synonyms
+    characters: Annotated[int, above(0)] = 0  # of the training works, from their beginnings; 0: all
+    tested: Annotated[int, above(1000)] = 100_000  # characters of the works of each held-out part, from the beginnings
+    share: Annotated[float, within(0, 1)] = 1.0  # of the training characters that is trained on, and of the steps taken
+    entries: Literal["characters", "words"] = "words"  # what the network reads one by one
+    often: Annotated[int, above(1)] = 2  # times that the training text has a word that is known
+    vectors: Literal["drawn", "word2vec", "glove"] = "drawn"  # of the words, before training
+    augment: Literal["none", "synonyms", "back-translation"] = "none"  # what the text's copy beside it went through
+    alpha: Annotated[float, within(0, 1)] = 0.1  # share of a line's words that give way to synonyms, at least one word
+    vector: Annotated[int, above(1)] = 50  # numbers in a word's vector; GloVe's have 50
+    hidden: Annotated[int, above(1)] = 128  # units of a layer
+    layers: Annotated[int, above(1)] = 1  # LSTM layers
+    dropout: Annotated[float, within(0, 1)] = 0.5  # share of a layer's outputs set to zero
+    context: Annotated[int, above(1)] = 20  # words that gradients go back through, five times as many characters
+    effort: Annotated[float, above(0)] = 1.0  # arithmetic of training, as a multiple of that of `steps` with words
+    translator_width: Annotated[int, above(2)] = 256  # units of the translator's layers
+    translator_steps: Annotated[int, above(1)] = 3000  # batches of 64 pairs that the translator learns from
+    batch: Annotated[int, above(1)] = 16  # windows a step, over all processes together
+    lr: Annotated[float, above(0)] = 1e-2  # peak learning rate of Adam
+    momentum: Annotated[float, within(0, 1)] = 0.9  # beta1 of Adam
+    weight_decay: Annotated[float, above(0)] = 0.0  # L2 penalty of Adam
+    clip: Annotated[float, above(0)] = 1.0  # largest norm of a gradient
+
+
+def network(cfg: Config, vocabulary: int) -> Recurrent:
+    """The language network, whose tokens have vectors of cfg.vector numbers: model.embedding[0].weight."""
+    model = Recurrent("lstm", vocabulary, cfg.hidden, cfg.layers, cfg.dropout)
+    model.embedding = nn.Sequential(nn.Embedding(vocabulary, cfg.vector), nn.Linear(cfg.vector, cfg.hidden))
+    return model
+
+
+def arithmetic(model: Recurrent) -> int:
+    """Multiply-adds of one token on its way through: one for each entry of a matrix that is not looked up."""
+    return sum(p.numel() for p in model.parameters() if p.ndim == 2) - model.embedding[0].weight.numel()
+
+
+def affordable(cfg: Config, vocabulary: int, known: int) -> int:
+    """The steps for a network with this vocabulary that cost cfg.effort times the arithmetic of cfg.steps * cfg.share
+    with words, of which `known` are known."""
+    as_many = LETTERS if cfg.entries == "characters" else 1
+    cheaper = arithmetic(network(cfg, known)) / (as_many * arithmetic(network(cfg, vocabulary)))
+    return max(1, round(cfg.effort * cfg.steps * cfg.share * cheaper))
+
+
+def vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
+    """The words' vectors [n, cfg.vector] before training; those without one are drawn."""
+    if cfg.vectors == "glove":
+        found = glove(map(bare, known.known))
+    else:
+        found = word2vec(works, cfg.vector, run.seed("word2vec"))
+    made, share = table(known, found, run.seed("vectors"))
+    run.result(**{"train/with-vectors": share})
+    return made
+
+
+def copied(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[str, ...]:
+    """The copy of the works that is trained on beside them, line by line; () without one."""
+    if cfg.augment == "none":
+        return ()
+    lines = [line for work in works for line in work.split("\n")]
+    if cfg.augment == "synonyms":
+        synonyms = thesaurus(wordnet(), map(bare, known.known))
+        made = [replaced(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
+    else:
+        made, found = back_translated(run, lines, cfg.translator_width, cfg.translator_steps)
+        run.result(**found)
+    run.result(**{"train/changed": sum(a != b for a, b in zip(lines, made, strict=True)) / len(lines)})
+    rest = iter(made)
+    return tuple("\n".join(next(rest) for _ in work.split("\n")) for work in works)
+
+
+def unigram(tokenizer: Tokenizer | Words, train: Sequence[str], works: Sequence[str]) -> float:
+    """Bits per byte of the works for whoever knows how often each token occurs in `train`, and no more; one is added to
+    every count, and spelling costs what it costs the network. The trivial baseline."""
+    counts = torch.bincount(ids(tokenizer, train), minlength=tokenizer.size).double() + 1
+    bits = -(counts / counts.sum()).log2()
+    total = sum(bits[tokenizer.encode(work)].sum().item() + 8 * tokenizer.lost(work) for work in works)
+    return total / sum(len(work.encode()) for work in works)
+
+
+def restored(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | Words]:
+    tokenizer = (Words if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
+    return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size)), tokenizer
+
+
+def train(cfg: Config, run: Run) -> None:
+    d = texts(cfg.dataset).take(cfg.characters)
+    run.note(data=d.source)
+    if cfg.share < 1:
+        d = d.take(round(cfg.share * sum(map(len, d.train))))
+    known = words(d.train, cfg.often)
+    tokenizer = known if cfg.entries == "words" else characters(d.train)
+    scored = {split: beginnings(getattr(d, split), cfg.tested) for split in ("validation", "test")}
+    scored["train"] = [work for work in beginnings(d.train, sum(map(len, scored["test"]))) if work]
+
+    model = seeded(run, "init", lambda: network(cfg, tokenizer.size))
+    if cfg.vectors != "drawn":
+        with torch.no_grad():
+            model.embedding[0].weight.copy_(vectors(cfg, run, known, d.train))
+    window = cfg.context * (LETTERS if cfg.entries == "characters" else 1)
+    tokens = ids(tokenizer, d.train + copied(cfg, run, known, d.train))
+    windows = Windows(tokens, window, cfg.batch, run.seed("order"))
+    steps = affordable(cfg, tokenizer.size, known.size)
+    opt = torch.optim.Adam(model.parameters(), cfg.lr, (cfg.momentum, 0.999), weight_decay=cfg.weight_decay)
+    schedule = scheduled(opt, replace(cfg, steps=steps))
+
+    def step(i: int) -> dict[str, Tensor]:
+        (block,) = part(windows.at(i).to(run.device))
+        loss = functional.cross_entropy(model(block[:, :-1]).float().flatten(0, 1), block[:, 1:].flatten())
+        return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
+
+    def bits(split: str) -> float:
+        return bits_per_byte(model, tokenizer, scored[split], SPAN * window, SPAN * window // 2)
+
+    def evaluate() -> dict[str, float]:
+        return {f"{split}/bits-per-byte": bits(split) for split in ("validation", "train")}
+
+    parts = {"model": model, "opt": opt, "schedule": schedule}
+    every = max(1, round(cfg.eval_every * steps / cfg.steps)) if cfg.eval_every else 0
+    run.result(**fit(run, parts, step, steps, evaluate=evaluate, eval_every=every, log_every=cfg.log_every))
+
+    test = scored["test"]
+    with run.autocast():
+        run.result(**{"test/bits-per-byte": bits("test")}, parameters=count_parameters(model))
+    run.result(
+        **{
+            "test/bits-per-byte-unigram": unigram(tokenizer, d.train, test),
+            "test/bits-per-byte-spelling": 8 * sum(map(tokenizer.lost, test)) / sum(len(t.encode()) for t in test),
+            "train/passes": steps * cfg.batch * window / len(tokens),
+        }
+    )
+    if cfg.entries == "words":
+        seen = [piece for text in test for piece in pieces(text)]
+        run.result(**{"test/unknown": sum(len(known.strange(text)) for text in test) / len(seen)})
+        with torch.no_grad():  # the network that is kept writes known words alone
+            model.head.bias[known.unknown] = -math.inf
+    if run.leader:
+        told = samples(model.eval(), tokenizer, BEGINNINGS, 2 * window, run.seed("samples"))
+        write_text(run.path("samples.txt"), told)
+        weights.save(run.path("model.safetensors"), model)
+        tokenizer.save(run.path("tokenizer.json"))
+
+
+BITS = "test/bits-per-byte"
+LITTLE = {"share": 0.25}
+
+STUDY = Study(
+    name="word-lstm",
+    question="Do words, vectors learnt elsewhere or augmented text help a small recurrent network to write?",
+    paper=Paper(
+        "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks",
+        "Wei, Zou",
+        2019,
+        "https://arxiv.org/abs/1901.11196",
+    ),
+    config=Config,
+    program=train,
+    generator=restored,
+    variants=(
+        Variant("characters", {"entries": "characters", "dropout": 0.1}, "for the arithmetic that words take"),
+        Variant(
+            "characters-longer", {"entries": "characters", "dropout": 0.1, "effort": 4.0}, "for four times as much"
+        ),
+        Variant("words", says="vectors drawn, the text as it is"),
+        Variant("words-quarter", LITTLE, "a quarter of the text, passed over as often"),
+        Variant("word2vec", {"vectors": "word2vec"}, "vectors trained on the same text before"),
+        Variant("glove", {"vectors": "glove"}, "vectors trained on six billion other words"),
+        Variant("glove-quarter", LITTLE | {"vectors": "glove"}),
+        Variant("synonyms", {"augment": "synonyms"}, "half of the text with synonyms in it"),
+        Variant("synonyms-quarter", LITTLE | {"augment": "synonyms"}),
+        Variant("back-translation", {"augment": "back-translation"}, "half of the text by way of French"),
+    ),
+    scales={
+        "smoke": Scale(
+            {"dataset": "python", "characters": 60_000, "tested": 3000, "hidden": 16, "batch": 4, "steps": 8}
+            | {"log_every": 2},
+            seeds=1,
+            minutes=0.3,
+            judges=False,
+            variants=("characters", "words", "words-quarter", "word2vec"),
+        ),
+        "laptop": Scale(
+            {"steps": 800, "eval_every": 200}, seeds=5, minutes=9, offline={"dataset": "python", "characters": 150_000}
+        ),
+        "shakespeare": Scale(
+            {"dataset": "shakespeare", "steps": 2400, "eval_every": 600},
+            seeds=3,
+            minutes=60,
+        ),
+    },
+    claims=(
+        *(
+            Claim(name, says, where, difference(variant, other, BITS), below(0))
+            for name, says, where, variant, other in (
+                (
+                    "words beat characters",
+                    "for the same arithmetic, words need fewer bits per byte than characters, unknown ones spelt out",
+                    "arXiv:1308.0850, sec. 3.1 (where unknown words are free)",
+                    *("words", "characters"),
+                ),
+                (
+                    "GloVe's vectors help",
+                    "words need fewer bits where their vectors were trained on six billion words of other text",
+                    "arXiv:1408.5882, table 2 (of classifiers, with word2vec's)",
+                    *("glove", "words"),
+                ),
+                (
+                    "other text's vectors beat the text's own",
+                    "and fewer than where they were trained on the same text",
+                    "Pennington et al. 2014, sec. 4.6",
+                    *("glove", "word2vec"),
+                ),
+                (
+                    "synonyms help",
+                    "words need fewer bits where half of the text has synonyms in it",
+                    "sec. 4.4 (of classifiers)",
+                    *("synonyms", "words"),
+                ),
+                (
+                    "back-translation helps",
+                    "words need fewer bits where half of the text went by way of French",
+                    "arXiv:1804.09541, sec. 3; arXiv:1511.06709 (of answers and translations)",
+                    *("back-translation", "words"),
+                ),
+            )
+        ),
+        *(
+            Claim(
+                f"{variant} {verb} little text more",
+                "what is saved by it is more on a quarter of the text than on all",
+                where,
+                lambda t, variant=variant: (
+                    difference(f"{variant}-quarter", "words-quarter", BITS)(t) - difference(variant, "words", BITS)(t)
+                ),
+                below(0),
+            )
+            for variant, verb, where in (
+                ("synonyms", "help", "sec. 4.2, figure 1"),
+                ("glove", "helps", "arXiv:1804.06323 (of translation)"),
+            )
+        ),
+    ),
+    charts=(
+        bars(BITS, "train/bits-per-byte", f"{BITS}-unigram"),
+        curves("validation/bits-per-byte"),
+        bars("test/unknown", f"{BITS}-spelling", by="share"),
+        pictures("samples.txt", says="Beginnings and how the network went on, in three ways."),
+    ),
+    origin="C",
+)
