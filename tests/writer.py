@@ -1,5 +1,6 @@
 """A study whose network writes: it knows which letter of a small alphabet follows which."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def learn(cfg: Config, run: Run) -> None:
     tokenizer = characters([CIRCLE] + ["abcd"] * 20)
     model = Circle(tokenizer.size)
     path = tokenizer.encode(CIRCLE * 2)
-    for now, after in zip(path, path[1:], strict=False):
+    for now, after in itertools.pairwise(path):
         model.table.data[now, after] = 50.0
     model.table.data[tokenizer.start, path[0]] = 50.0
     weights.save(run.path("model.safetensors"), model)
