@@ -280,14 +280,11 @@ STUDY = Study(
     ),
     charts=(
         bars(BITS, "train/bits-per-byte"),
-        curves("validation/bits-per-byte", "train/bits-per-byte", facet=True),
+        curves("validation/bits-per-byte"),
         pictures("samples.txt", title="Samples", says=SAMPLES),
-        bars("test/spelling-pure", "test/distinct-pure", "test/repetition-pure"),
         pictures("cell.png", title="A cell that knows its place in the line", says=CELL, variants=("rnn", "lstm-2")),
         bars("test/auroc-late-in-line", "test/auroc-late-in-line-untrained"),
-        bars("test/forget-open", "test/forget-shut", "test/input-shut", title="Gates that are nearly open or shut"),
-        bars("test/errors-n-gram", "test/errors-recent-word", "test/errors-word-start", title="Causes of errors"),
-        curves("train/loss"),
+        bars("test/forget-open", "test/forget-shut", title="Forget gates that are nearly open or shut"),
     ),
     origin="D",
 )
