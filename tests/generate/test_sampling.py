@@ -38,6 +38,7 @@ def log(*probabilities: float) -> torch.Tensor:
 # --- the sets that are kept
 
 
+@settings(deadline=None)
 @given(st.one_of(rows, tied), st.integers(1, 40))
 def test_top_k_keeps_what_is_no_less_than_the_kth(logits, k):
     values = logits[0].tolist()
@@ -48,6 +49,7 @@ def test_top_k_keeps_what_is_no_less_than_the_kth(logits, k):
     assert torch.equal(top_k(logits, 0), logits)
 
 
+@settings(deadline=None)
 @given(rows, st.floats(0, 1))
 def test_the_nucleus_is_the_smallest_set_that_reaches_p(logits, p):
     exact = logits[0].double().softmax(-1)
@@ -60,6 +62,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_p(logits, p):
     assert not outside or exact[outside].max() <= inside[-1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(0, 40))
 def test_a_sum_that_is_p_exactly_reaches_it(weights, share):
     total = sum(weights)
@@ -72,6 +75,7 @@ def test_a_sum_that_is_p_exactly_reaches_it(weights, share):
     assert len(kept(nucleus(logits, share / total))[0]) == needed
 
 
+@settings(deadline=None)
 @given(st.one_of(rows, tied))
 def test_the_ends_of_the_nucleus(logits):
     assert len(kept(nucleus(logits, 0))[0]) == 1
@@ -182,10 +186,11 @@ def test_the_order_is_temperature_then_top_k_then_nucleus():
     assert hot.unique().tolist() == [0, 1]  # nearly equal: two of four reach 0.4, one at temperature 1 would
 
 
+@settings(deadline=None)
 @given(rows)
 def test_no_temperature_takes_the_most_probable(logits):
     assert choice(temperature=0)(logits).tolist() == logits.argmax(-1).tolist()
-    assert logits[0, choice(1e-30, generator=generator())(logits)] == logits.max()
+    assert logits.max() - logits[0, choice(1e-30, generator=generator())(logits)] < 1e-28
     assert logits[0, choice(top_k=1, generator=generator())(logits)] == logits.max()
     assert logits[0, choice(top_p=0, generator=generator())(logits)] == logits.max()
 

@@ -33,7 +33,7 @@ def random(model, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+            parameter.normal_(parameter.ndim < 2, 0.3, generator=generator)
     return model.eval()
 
 
