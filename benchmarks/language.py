@@ -46,7 +46,6 @@ DECODED = {"width 128": (4096, 128, 4, 4, 2, 384, 128), "width 256": TRAINED}
 BATCH, PROMPT, WRITTEN = 16, 16, 100
 VOCABULARY, HIDDEN, LANES, SEQUENCE = 100, 512, 50, 100  # of the LSTM
 BF16 = "bf16" if has_bf16() else "fp32"
-ROWS = 128  # of logits whose loss is computed at once
 
 
 @dataclass
@@ -57,16 +56,7 @@ class Contender:
     goal: float = 0.0  # of ours over it
 
 
-def by_parts(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross-entropy in float32 of logits [n, t, v] against targets int64 [n, t], in nats.
-
-    A part of the rows after another: what passes through float32 then stays in the processor's cache.
-    """
-    parts = zip(logits.flatten(0, 1).split(ROWS), targets.flatten().split(ROWS), strict=True)
-    return sum(functional.cross_entropy(part.float(), to, reduction="sum") for part, to in parts) / targets.numel()
-
-
-def at_once(logits: Tensor, targets: Tensor) -> Tensor:
+def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
@@ -79,7 +69,7 @@ def ours(make: Callable[[], nn.Module], tokens: Tensor, folder: Path) -> Contend
 
     def step() -> Tensor:
         with run.autocast():
-            loss = by_parts(model(tokens[:, :-1]), tokens[:, 1:])
+            loss = mean_loss(model(tokens[:, :-1]), tokens[:, 1:])
         return descend(loss, opt, schedule)
 
     return Contender("études", BF16, step)
@@ -92,7 +82,7 @@ def plain(name: str, model: nn.Module, tokens: Tensor, precision: str, goal: flo
     def step() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             answer = model(tokens[:, :-1])
-            loss = at_once(getattr(answer, "logits", answer), tokens[:, 1:])
+            loss = mean_loss(getattr(answer, "logits", answer), tokens[:, 1:])
         opt.zero_grad()
         loss.backward()
         opt.step()
