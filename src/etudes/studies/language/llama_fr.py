@@ -215,7 +215,7 @@ STUDY = Study(
             seeds=1,
             minutes=0.3,
             judges=False,
-            variants=("llama", "gpt", "letters", "brief", "little-text"),
+            variants=("llama", "gpt", "letters", "bpe-8192", "narrow", "wide", "brief", "little-text"),  # not borrowed
         ),
         "laptop": Scale(
             {"characters": 3_000_000, "tested": 20_000, "steps": 300, "eval_every": 150},
