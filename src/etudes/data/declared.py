@@ -13,7 +13,7 @@ class Source:
     """One dataset: what it is, and where it can come from."""
 
     name: str
-    task: str  # "classification", "generation", "segmentation", "handwriting" or "text"
+    task: str  # "classification", "generation", "segmentation", "handwriting", "text" or "translation"
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone
     licence: str
@@ -289,6 +289,18 @@ _DECLARED = (
         gated=True,
         says="French web pages without quality warnings, none twice, from the beginning of part 1 until they have "
         f"{OSCAR_CHARACTERS:,} characters; split by host, a host's pages are one work",
+    ),
+    Source(
+        name="tatoeba-eng-fra",
+        task="translation",
+        hub="tatoeba/eng-fra",
+        revision="",
+        licence="CC-BY-2.0-FR",
+        megabytes=3,
+        splits={"train": 142787},
+        columns=("id", "en", "fr"),
+        says="English and French sentences of tatoeba.org as packed by manythings.org in 2017, "
+        "split by sentence 90/5/5",
     ),
 )
 SOURCES: dict[str, Source] = {source.name: source for source in _DECLARED}

@@ -6,21 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.declared import Source
+from etudes.data.declared import SOURCES
 from etudes.data.sources import cache_folder, mirror_folder, read_mirror
 from etudes.data.text import SPLITS, split_of
 
-TATOEBA = Source(
-    name="tatoeba-eng-fra",
-    task="translation",
-    hub="tatoeba/eng-fra",
-    revision="",
-    licence="CC-BY-2.0-FR",
-    megabytes=3,
-    splits={"train": 142787},
-    columns=("id", "en", "fr"),
-    says="English and French sentences of tatoeba.org as packed by manythings.org in 2017, split by sentence 90/5/5",
-)
+TATOEBA = SOURCES["tatoeba-eng-fra"]
 FILE = "fra.txt"  # of manythings.org's archive
 
 Pair = tuple[str, str]
