@@ -1,7 +1,7 @@
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.measure.writing import circles, distinct, lexicon, marks, repetition, spelling, words
+from etudes.measure.writing import circles, distinct, marks, repetition, spelling, words
 
 
 def test_words_are_runs_of_two_letters_or_more_with_apostrophes():
@@ -17,7 +17,7 @@ def test_words_are_runs_of_two_letters_or_more_with_apostrophes():
 
 
 def test_spelling_is_the_share_of_known_words():
-    known = lexicon(["To be, or not", "to be!"])
+    known = frozenset(words("To be, or not to be!"))
     assert known == {"to", "be", "or", "not"}
     assert spelling(["To be a b c", "tobe or"], known) == 3 / 4
     assert spelling(["a b c"], known) == 0

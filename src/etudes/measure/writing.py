@@ -20,11 +20,6 @@ def words(text: str) -> list[str]:
     return [word.casefold().replace("’", "'") for word in WORD.findall(text) if len(word) > 1]
 
 
-def lexicon(texts: Iterable[str]) -> frozenset[str]:
-    """All words of the texts."""
-    return frozenset(word for text in texts for word in words(text))
-
-
 def spelling(texts: Iterable[str], lexicon: frozenset[str]) -> float:
     """The share of the texts' words, in [0, 1], that are in the lexicon; 0 where there is no word.
 
