@@ -34,16 +34,14 @@ from etudes.data.carriers import (
 from etudes.data.declared import SOURCES, Source
 from etudes.data.resize import resized
 from etudes.data.sources import (
-    KINDS,
     cache_folder,
     copy,
     decoded,
     find,
     mirror_folder,
-    possible,
     read_hub,
     read_mirror,
-    unreachable,
+    served,
 )
 
 if TYPE_CHECKING:
@@ -157,16 +155,7 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
         known = ", ".join(s.name for s in SOURCES.values() if s.task in TASKS)
         raise Problem(f"'{name}' is a {source.task} set, no classification set; images() reads {known}")
     readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
-    failed = {}
-    for kind in KINDS:
-        if possible(kind, source):
-            try:
-                return readers[kind](source, report)
-            except Problem as problem:
-                if kind == "mirror":  # whoever keeps a mirror wants to know that it is damaged
-                    raise
-                failed[kind] = str(problem)
-    raise unreachable(source, failed)
+    return served(source, lambda kind: readers[kind](source, report))
 
 
 def _mirror(source: Source, report: Report) -> Images:

@@ -8,11 +8,11 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from etudes.core.errors import Problem, unknown
 from etudes.data.carriers import Carrier, digest, kept, offered
@@ -21,6 +21,7 @@ from etudes.data.declared import SOURCES, Source
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+Data = TypeVar("Data")
 RULE = 1  # raise it when the same bytes are decoded into other arrays, so that older decoded copies are left alone
 KINDS = ("mirror", "cache", "hub", "carrier", "embedded")
 
@@ -121,6 +122,23 @@ def _carried(carrier: Carrier | None) -> bool:
         return False
     file = kept(carrier, cache_folder())
     return (file.exists() and digest(file) == carrier.sha256) or offered(carrier)
+
+
+def served(source: Source, read: Callable[[str], Data]) -> Data:
+    """What `read(kind)` makes of the source, of the first kind in the order of KINDS that is possible and is read.
+
+    Problem where the mirror is damaged, or when no kind can be read.
+    """
+    failed = {}
+    for kind in KINDS:
+        if possible(kind, source):
+            try:
+                return read(kind)
+            except Problem as problem:
+                if kind == "mirror":  # whoever keeps a mirror wants to know that it is damaged
+                    raise
+                failed[kind] = str(problem)
+    raise unreachable(source, failed)
 
 
 def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:

@@ -21,16 +21,14 @@ from etudes.core.files import write_json
 from etudes.data.carriers import digest, fetch
 from etudes.data.declared import OSCAR_CHARACTERS, SOURCES, Source
 from etudes.data.sources import (
-    KINDS,
     cache_folder,
     copy,
     decoded,
     find,
     mirror_folder,
-    possible,
     read_hub,
     read_mirror,
-    unreachable,
+    served,
 )
 
 if TYPE_CHECKING:
@@ -94,16 +92,7 @@ def texts(name: str) -> Texts:
         known = ", ".join(s.name for s in SOURCES.values() if s.task == "text")
         raise Problem(f"'{name}' is a {source.task} set, no text; texts() reads {known}")
     readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
-    failed = {}
-    for kind in KINDS:
-        if possible(kind, source):
-            try:
-                return readers[kind](source)
-            except Problem as problem:
-                if kind == "mirror":  # whoever keeps a mirror wants to know that it is damaged
-                    raise
-                failed[kind] = str(problem)
-    raise unreachable(source, failed)
+    return served(source, lambda kind: readers[kind](source))
 
 
 def _mirror(source: Source) -> Texts:

@@ -110,10 +110,11 @@ def tokenized(cfg: Config, run: Run, d: Texts) -> tuple[Tokenizer, Tensor]:
         kind, _, size = cfg.tokenizer.partition("-")
         made = {"characters": lambda: characters(d.train), "bpe": lambda: bpe(d.train, int(size))}
         tokenizer = made[kind]() if kind in made else pretrained(cfg.tokenizer)
-        tokenizer.save(own.path("tokenizer.json"))
         tokens = ids(tokenizer, d.train)
-        with appearing(own.path("tokens.safetensors")) as draft:
-            save_file({"tokens": tokens.int()}, draft)
+        if own.leader:
+            tokenizer.save(own.path("tokenizer.json"))
+            with appearing(own.path("tokens.safetensors")) as draft:
+                save_file({"tokens": tokens.int()}, draft)
         own.result(**{"train/tokens": len(tokens)})
 
     asked = {name: asdict(cfg)[name] for name in ("dataset", "characters", "share", "tokenizer")}
@@ -180,9 +181,11 @@ def train(cfg: Config, run: Run) -> None:
     prompt = torch.tensor([tokenizer.start, *tokenizer.encode(held_out["test"][0][:40])][: cfg.context // 2])
     count = min(50, cfg.context // 2)
     run.result(**{"test/cache-agreement": agreement(model, prompt.to(run.device), count)})
-    write_text(run.path("samples.txt"), samples(model, tokenizer, BEGINNINGS, cfg.context // 2, run.seed("samples")))
-    weights.save(run.path("model.safetensors"), model)
-    tokenizer.save(run.path("tokenizer.json"))
+    if run.leader:
+        told = samples(model, tokenizer, BEGINNINGS, cfg.context // 2, run.seed("samples"))
+        write_text(run.path("samples.txt"), told)
+        weights.save(run.path("model.safetensors"), model)
+        tokenizer.save(run.path("tokenizer.json"))
 
 
 STUDY = Study(
