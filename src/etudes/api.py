@@ -3,15 +3,19 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from etudes.core import catalogue
-from etudes.core.errors import Diverged, Problem
+from etudes.core.errors import Problem
 from etudes.core.record import Record, latest, load
+from etudes.core.record import read as read_run
 from etudes.core.spec import Spec, Study
 from etudes.reports.build import Report, build, read
+
+if TYPE_CHECKING:
+    from etudes.sweep.cluster import Cluster
 
 ROOT = Path("runs")
 
@@ -29,15 +33,18 @@ def run(
     seeds: int | None = None,
     root: Path | str = ROOT,
     precision: str = "auto",
+    cluster: "Cluster | None" = None,
+    tracker: str = "",
     **fields: Any,
 ) -> Report:
     """Perform what is left of a scale's runs below `root`, and report them.
 
-    `fields` override fields of the study's Config. Where none of the scale's data can be reached, its offline changes
-    are made and announced, unless `dataset` is given. Raises Problem on bad input; a run that diverges is told of and
-    left out of the report.
+    `root` is a folder or a URL (see `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs the plan in
+    place of this process, and `tracker` shows each finished run (see `etudes.sweep.tracking`). `fields` override fields
+    of the study's Config. Where none of the scale's data can be reached, its offline changes are made and announced,
+    unless `dataset` is given. Raises Problem on bad input; a run that diverges is told of and left out of the report.
     """
-    report, _ = run_all(study, scale, variants, seeds, Path(root), precision, fields)
+    report, _ = run_all(study, scale, variants, seeds, root, precision, fields, cluster, tracker)
     return report
 
 
@@ -46,18 +53,28 @@ def run_all(
     scale: str,
     variants: Sequence[str],
     seeds: int | None,
-    root: Path,
+    root: Path | str,
     precision: str,
     fields: dict[str, Any],
-) -> tuple[Report, list[Diverged]]:
-    """As `run`; the report, and the runs that diverged."""
-    from etudes.sweep.local import perform
+    cluster: "Cluster | None" = None,
+    tracker: str = "",
+) -> tuple[Report, list[Problem]]:
+    """As `run`; the report, and the runs that diverged or were lost.
+
+    `cluster` performs the plan in place of this process. Each run that ends well is shown to the `tracker` of that
+    name, see `etudes.sweep.tracking`.
+    """
+    from etudes.sweep import cluster as clusters
+    from etudes.sweep import local, tracking
     from etudes.sweep.plan import pending
     from etudes.sweep.progress import PlanProgress
+    from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
     from etudes.train.precision import resolve
 
     chosen = _found(study)
+    if tracker:
+        tracking.check(tracker)
     console = Console(stderr=True, quiet=rank() > 0)
     choice = {"variants": variants, "seeds": seeds, "precision": resolve(chosen, precision), **fields}
     plan = chosen.plan(scale, **choice)
@@ -65,18 +82,32 @@ def run_all(
         plan = chosen.plan(scale, offline=True, **choice)
         changes = ", ".join(f"{name} = {value}" for name, value in chosen.scales[scale].offline.items())
         console.print(f"No source of the data can be reached: running with {changes} instead.", highlight=False)
-    left = pending(plan, root)
+    store = Store(root)
+    store.bring(plan)
+    left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
     with PlanProgress(left, console) as progress:
-        diverged = perform(chosen, left, root, watch=progress.watch, finish=progress.finish)
+
+        def finish(spec: Spec, status: str) -> None:
+            if status == "done" and not cluster:  # a cluster's workers have sent theirs
+                store.send(spec)
+            if status == "done" and tracker:
+                tracking.show(tracker, read_run(store.folder / spec.key), store.folder)
+            progress.finish(spec, status)
+
+        problems: list[Problem]
+        if cluster:
+            problems = clusters.perform(chosen, left, root, cluster, watch=progress.watch, finish=finish)
+        else:
+            problems = [*local.perform(chosen, left, store.folder, watch=progress.watch, finish=finish)]
     wait()  # the first process writes the results that all of them read
-    for problem in diverged:
+    for problem in problems:
         console.print(str(problem), highlight=False)
-    records = load(plan, root)
-    if diverged and not records:
-        raise Diverged(f"all runs of {chosen.name} diverged; the logs are kept in {root}")
-    return build(chosen, plan, records), diverged
+    records = load(plan, store.folder)
+    if problems and not records:
+        raise Problem(f"no run of {chosen.name} was finished; the logs are kept in {store.folder}")
+    return build(chosen, plan, records), problems
 
 
 def report(study: Study | str, scale: str = "laptop", *, root: Path | str = ROOT, **fields: Any) -> Report:

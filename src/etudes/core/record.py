@@ -338,6 +338,13 @@ class Record:
         return times if len(times) == len(self.log) else []
 
 
+def read(folder: Path) -> Record:
+    """The finished run in a folder. Raises Problem on files that are not whole."""
+    remedy = f"delete {folder} and run the same command again"
+    spec = Spec(**read_json(folder / "spec.json", remedy, check=_is_spec))
+    return Record(spec, read_json(folder / "result.json", remedy), read_json(folder / "env.json", remedy), folder)
+
+
 def load(plan: Sequence[Spec], root: Path) -> list[Record]:
     """The finished runs with the configs of `plan`, of any seed, ordered by seed and by the plan's variants.
 
@@ -348,13 +355,10 @@ def load(plan: Sequence[Spec], root: Path) -> list[Record]:
     found: dict[tuple[int, str], list[Record]] = {}
     for variant, wanted in configs.items():
         for path in sorted((root / wanted.study / wanted.scale / variant).glob("*/result.json")):
-            remedy = f"delete {path.parent} and run the same command again"
-            spec = Spec(**read_json(path.parent / "spec.json", remedy, check=_is_spec))
+            record = read(path.parent)
+            spec = record.spec
             if dataclasses.replace(wanted, seed=spec.seed, precision=spec.precision) == spec:
-                env = read_json(path.parent / "env.json", remedy)
-                found.setdefault((spec.seed, variant), []).append(
-                    Record(spec, read_json(path, remedy), env, path.parent)
-                )
+                found.setdefault((spec.seed, variant), []).append(record)
     precisions = [record.spec.precision for records in found.values() for record in records]
     order = list(configs)
     return [
@@ -373,10 +377,9 @@ def latest(study: Study, root: Path, scale: str = "", variant: str = "") -> Reco
     for path in sorted(
         (p for p in paths if p.parents[2].name != "once"), key=lambda p: p.stat().st_mtime, reverse=True
     ):
-        remedy = f"delete {path.parent} and run the study again"
-        spec = Spec(**read_json(path.parent / "spec.json", remedy, check=_is_spec))
-        if spec.revision == study.revision and spec.config.keys() == fields:
-            return Record(spec, read_json(path, remedy), read_json(path.parent / "env.json", remedy), path.parent)
+        record = read(path.parent)
+        if record.spec.revision == study.revision and record.spec.config.keys() == fields:
+            return record
     which = f" at scale {scale}" * bool(scale) + f" of variant {variant}" * bool(variant)
     raise Problem(f"no finished run of {study.name}{which} in {root}; `etudes run {study.name}` makes some")
 

@@ -28,6 +28,7 @@ class PlanProgress:
         self._work = {spec.key: float(spec.config.get("steps", 1)) for spec in specs}
         self._total = sum(self._work.values())
         self._finished = 0.0
+        self._begun: dict[str, float] = {}  # work done of runs that are not finished
         self._runs = 0
         self._console = console
         self._live = console.is_terminal or console.is_jupyter
@@ -66,17 +67,20 @@ class PlanProgress:
             count=f"step {done}/{steps}",
             left=left,
         )
-        self._show(self._finished + self._work.get(key, 0.0) * done / steps)
+        self._begun[key] = self._work.get(key, 0.0) * done / steps
+        self._show()
 
     def finish(self, spec: Spec, status: str) -> None:
         self._finished += self._work[spec.key]
+        self._begun.pop(spec.key, None)
         self._runs += 1
-        left = self._show(self._finished)
+        left = self._show()
         if not self._live:
             rest = f", {_duration(left)} left" if left else ""
             self._console.print(f"{self._runs}/{len(self._work)} {spec.key} {status}{rest}", highlight=False)
 
-    def _show(self, work: float) -> float | None:
+    def _show(self) -> float | None:
+        work = self._finished + sum(self._begun.values())
         left = (time.monotonic() - self._started) / work * (self._total - work) if work else None
         count = f"{self._runs}/{len(self._work)}"
         self._bars.update(self._plan, completed=work / self._total, count=count, left=left)

@@ -1,0 +1,204 @@
+"""A plan performed by a Ray cluster: a run is a task, and its results land in the root that all nodes share.
+
+A worker that is lost costs what its run did since the last checkpoint: the task is started again, on any node that
+sees the root, and goes on from there. The locks of runs hold between processes of one machine and over network
+folders with POSIX locks (NFS version 4, CephFS, Lustre with flock); where they do not hold, let one command at a time
+perform a plan: it gives each run to one task.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etudes.core.environment import environment
+from etudes.core.errors import Diverged, Problem
+from etudes.core.record import Watch, execute
+from etudes.core.spec import Spec, Study
+from etudes.sweep.local import Finished
+from etudes.sweep.store import Store
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a plan's runs are performed, and what each takes of a node."""
+
+    address: str = ""  # of Ray: "auto", "HOST:PORT" or "ray://HOST:10001"; "": this machine alone
+    cpus: float = 1  # cores, and threads
+    gpus: float = 0  # 0.25: four runs share one
+
+
+LIVES = 4  # times that a run is started, should its worker be lost
+PAUSE = 1.0  # seconds between two looks at the progress, and before a run that another process holds is tried again
+
+
+def perform(
+    study: Study,
+    plan: Sequence[Spec],
+    root: Path | str,
+    cluster: Cluster,
+    *,
+    watch: Watch | None = None,
+    finish: Finished | None = None,
+) -> list[Problem]:
+    """Execute the plan, below a folder that all nodes see or a URL; the runs that diverged or were lost.
+
+    Raises Problem where there is no Ray, no such cluster, no node that is large enough, another version of the project
+    on a node, or as soon as a run cannot go on for a reason that is not its own.
+    """
+    ray = _connected(cluster.address)
+    try:
+        _check_room(ray, cluster)
+        _portable(ray, study)
+        board = ray.remote(num_cpus=0)(_Board).remote()
+        task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=LIVES - 1)(_execute)
+        shared = ray.put(study)
+        where = str(root) if "://" in str(root) else str(Path(root).resolve())
+        fixed = (where, environment()["code"], cluster.cpus, board)
+        running = {task.remote(shared, spec, *fixed): spec for spec in plan}
+        problems: list[Problem] = []
+        store = Store(root)
+        while running:
+            ready, _ = ray.wait(list(running), timeout=PAUSE)
+            for key, (done, steps) in ray.get(board.taken.remote()).items():
+                if watch:
+                    watch(key, done, steps)
+            for ref in ready:
+                spec = running.pop(ref)
+                status, problem = _outcome(ray, ref, spec)
+                if problem and status == "failed":
+                    raise problem
+                if status == "busy":  # some other command performs it: its task waits, so that the others go first
+                    running[task.remote(shared, spec, *fixed, PAUSE)] = spec
+                    continue
+                store.bring([spec])
+                if problem:
+                    problems.append(problem)
+                if finish:
+                    finish(spec, status)
+        return problems
+    finally:
+        ray.shutdown()  # and with it this command's tasks, wherever they run
+
+
+def _connected(address: str) -> Any:
+    """Ray, connected; its notices are kept off the terminal. Tasks see the command's own ETUDES_ variables."""
+    try:
+        import ray
+    except ImportError:
+        raise Problem("--engine ray needs Ray; install etudes[cluster]") from None
+    if address != "auto" and address:
+        _check_door(address)
+    variables = {name: value for name, value in os.environ.items() if name.startswith("ETUDES_")}
+    variables["PYTHONPATH"] = os.pathsep.join(_own_modules())
+    own: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            **({"address": address} if address else own),
+            runtime_env={"env_vars": variables},
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        words = str(error).strip().splitlines()[0]
+        raise Problem(
+            f"no Ray cluster answers at {address or 'this machine'} ({words}); start one: `ray start`"
+        ) from None
+    return ray
+
+
+def _check_door(address: str) -> None:
+    """Raises Problem where nobody listens at HOST:PORT: Ray itself would knock for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise Problem(
+            f"no Ray cluster answers at {address} ({error}); give HOST:PORT of a head node (`ray start --head`)"
+        ) from None
+
+
+def _own_modules() -> list[str]:
+    """The folders from which a study's file takes modules of its own, which lie at the same place on every node."""
+    return [path for path in sys.path if Path(path).is_dir() and not path.startswith((sys.prefix, sys.base_prefix))]
+
+
+def _check_room(ray: Any, wanted: Cluster) -> None:
+    """Raises Problem where no node could ever perform a run: Ray itself would wait for ever."""
+    if wanted.cpus <= 0 or wanted.gpus < 0:
+        raise Problem(f"a run cannot take {wanted.cpus:g} cores and {wanted.gpus:g} GPUs; give it some cores")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes):
+        most = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes)
+        raise Problem(f"no node has {wanted.cpus:g} cores and {wanted.gpus:g} GPUs for a run; the nodes have {most}")
+
+
+def _portable(ray: Any, study: Study) -> None:
+    """Let a study of a user's own file travel as it is: the nodes cannot import that file."""
+    module = sys.modules.get(study.program.__module__)
+    if module and module.__name__ != "__main__" and not module.__name__.startswith("etudes."):
+        ray.cloudpickle.register_pickle_by_value(module)
+
+
+class _Board:
+    """Where tasks write how far they are: {key: (steps done, steps)} since it was last taken."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, tuple[int, int]] = {}
+
+    def tell(self, key: str, done: int, steps: int) -> None:
+        self.told[key] = (done, steps)
+
+    def taken(self) -> dict[str, tuple[int, int]]:
+        told, self.told = self.told, {}
+        return told
+
+
+def _execute(
+    study: Study, spec: Spec, root: str, code: str, cpus: float, board: Any, pause: float = 0.0
+) -> tuple[str, str]:
+    """The task: what `record.execute` says, or "diverged" or "failed" with the reason."""
+    import torch
+
+    if environment()["code"] != code:
+        return "failed", "a node has another version of the project; install the same on all of them"
+    torch.set_num_threads(max(1, int(cpus)))
+    time.sleep(pause)
+    last = 0.0
+
+    def watch(key: str, done: int, steps: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PAUSE:
+            last = time.monotonic()
+            board.tell.remote(key, done, steps)
+
+    try:
+        store = Store(root)
+        store.bring([spec])
+        status = execute(study, spec, store.folder, watch)
+        if status != "busy":
+            store.send(spec)
+        return status, ""
+    except Diverged as problem:
+        return "diverged", str(problem)
+    except Problem as problem:
+        return "failed", str(problem)
+
+
+def _outcome(ray: Any, ref: "ObjectRef", spec: Spec) -> tuple[str, Problem | None]:
+    try:
+        status, words = ray.get(ref)
+        return status, Problem(words) if words else None
+    except ray.exceptions.RayTaskError:
+        raise  # a mistake in the study's own code: its author wants the traceback
+    except ray.exceptions.RayError as error:
+        words = type(error).__name__
+        return "lost", Problem(f"{spec.key} was lost {LIVES} times with its worker ({words}); run the command again")
