@@ -222,9 +222,35 @@ def test_a_picture_that_cannot_be_shown_is_told_of_and_the_report_stands(
         again.chart("samples")
 
 
-def test_only_png_and_text_files_can_be_named() -> None:
-    with pytest.raises(Problem, match=r"'samples\.jpg' is neither; name it samples\.png or samples\.txt"):
+def test_only_pictures_and_text_files_can_be_named() -> None:
+    with pytest.raises(Problem, match=r"'samples\.jpg' is none; name it samples\.png or samples\.txt"):
         pictures("samples.jpg")
+
+
+def gif(frames: int) -> bytes:
+    file = io.BytesIO()
+    first, *others = [Image.new("L", (8, 4), 40 * i) for i in range(frames)]
+    first.save(file, "gif", save_all=True, append_images=others, duration=100, loop=0)
+    return file.getvalue()
+
+
+def test_a_gif_moves_in_the_page_and_stands_beside_the_markdown(tmp_path: Path) -> None:
+    def leave(cfg: object, run: Run) -> None:
+        toss(cfg, run)
+        run.path("film.gif").write_bytes(gif(3) if run.spec.variant == "plain" else gif(3)[:-30])
+
+    chosen = study(pictures("film.gif", variants=("plain",)), program=leave)
+    report = made(chosen, tmp_path / "runs")
+    render.write(report, tmp_path / "report")
+    kept = (tmp_path / "report" / "pictures" / "plain.film.gif").read_bytes()
+    with Image.open(io.BytesIO(kept)) as film:
+        assert film.n_frames == 3
+    assert report.pictures[0].width % 8 == 0
+    assert base64.b64encode(kept).decode() in (tmp_path / "report" / "report.html").read_text()
+    assert "plain.film.gif" in (tmp_path / "report" / "report.md").read_text()
+    broken = study(pictures("film.gif", variants=("shifted",)), program=leave)
+    plan = broken.plan("laptop")
+    assert "is damaged" in build(broken, plan, load(plan, tmp_path / "runs")).pictures[0].problem
 
 
 def test_two_pictures_never_share_a_name(tmp_path: Path) -> None:

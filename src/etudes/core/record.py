@@ -106,7 +106,14 @@ class Run:
         self.metrics |= numbers
 
     def note(self, **facts: Any) -> None:
-        """Add to env.json what the numbers depend on and the config does not say, such as the data's fingerprint."""
+        """Add to env.json what the numbers depend on and the config does not say, such as the data's fingerprint.
+
+        `data` is what a dataset says of its source, or a list of that: dataset, kind, says, fingerprint.
+        """
+        sources = facts.get("data", [])
+        for source in sources if isinstance(sources, list) else [sources]:
+            if not isinstance(source, Mapping) or "dataset" not in source:
+                raise Problem(f"{self.spec.key}: note(data=...) takes a dataset's `source`, not {source!r}")
         self.facts |= facts
 
     def path(self, name: str) -> Path:

@@ -48,12 +48,15 @@ def get(name: str) -> str:
         def report(done: int, total: int) -> None:
             progress.update(task, description=f"decoding {source.name}", completed=done, total=total)
 
+        from etudes.data.extreme import documents
         from etudes.data.images import TASKS, images
+        from etudes.data.questions import questions
         from etudes.data.text import texts
 
-        if source.task not in (*TASKS, "text"):
+        readers = {"text": texts, "labels": documents, "questions": questions}
+        if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"
-        found = texts(name) if source.task == "text" else images(name, report)
+        found = images(name, report) if source.task in TASKS else readers[source.task](name)
         return f"{source.name}: {found.source['says']} (from {found.source['kind']})"
 
 

@@ -157,11 +157,13 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
         "carrier": "no package carries it",
     } | dict(failed)
     get = f"connect and run `etudes data get {source.name}`, " if source.revision or source.carrier else ""
-    alike = [other for other in SOURCES.values() if (other.task == "text") == (source.task == "text")]
-    embedded = ", ".join(other.name for other in alike if other.embedded)
+    pictures = ("classification", "generation")
+    alike = pictures if source.task in pictures else (source.task,)
+    embedded = ", ".join(other.name for other in SOURCES.values() if other.embedded and other.task in alike)
+    other = f"or use a dataset that is embedded ({embedded})" if embedded else "or use another dataset"
     return Problem(
         f"no source of '{source.name}' can be reached: {'; '.join(f'{k}: {v}' for k, v in tried.items())}. "
-        f"Set ETUDES_MIRROR to a folder that holds {source.folder}, {get}or use a dataset that is embedded ({embedded})"
+        f"Set ETUDES_MIRROR to a folder that holds {source.folder}, {get}{other}"
     )
 
 

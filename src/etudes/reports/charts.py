@@ -95,14 +95,14 @@ def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool 
 
 
 def pictures(file: str, *, title: str = "", says: str = "", variants: Sequence[str] = ()) -> Chart:
-    """The PNG, or the text, that runs wrote to `run.path(file)`, one for each variant (or those named): its first
+    """The PNG or GIF, or the text, that runs wrote to `run.path(file)`, one for each variant (or those named): its first
     seed's that has it.
 
-    `says` tells what is seen. Raises Problem on files that are neither .png nor .txt.
+    `says` tells what is seen. Raises Problem on files that are none of .png, .gif and .txt.
     """
-    if Path(file).suffix not in (".png", ".txt"):
+    if Path(file).suffix not in (".png", ".gif", ".txt"):
         stem = Path(file).stem
-        raise Problem(f"a report shows PNG files and texts, and '{file}' is neither; name it {stem}.png or {stem}.txt")
+        raise Problem(f"a report shows PNG, GIF and text files, and '{file}' is none; name it {stem}.png or {stem}.txt")
     name = _slug(Path(file).stem, *(variants if len(variants) < 4 else ()))
     title = title or _headline([Path(file).stem], "by variant")
     return Chart(name, title, lambda report: _sheet(report, file, variants, title), says, file, variants)

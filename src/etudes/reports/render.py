@@ -49,7 +49,7 @@ def write(report: Report, folder: Path) -> None:
     for name, content in files.items():
         with appearing(folder / name) as draft:
             draft.write_bytes(content)
-    for kind, suffixes in {"charts": (".svg", ".png"), "pictures": (".png",), "texts": (".txt",)}.items():
+    for kind, suffixes in {"charts": (".svg", ".png"), "pictures": (".png", ".gif"), "texts": (".txt",)}.items():
         for path in (folder / kind).glob("*"):
             if path.suffix in suffixes and path.relative_to(folder) not in files:
                 path.unlink()
@@ -88,14 +88,14 @@ def _page(template: str, report: Report, drawings: Sequence[Drawing]) -> str:
                 {**row, "forest": markupsafe.Markup(pictures.forest(verdict))}
                 for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
             ],
-            confidence=_confidence(),
+            confidence=confidence(),
             head=head,
             body=body,
             charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawings],
             runs=_runs(report),
             changed=_changes(report.changed),
             facts=_facts(report),
-            link=_link(report),
+            link=address(report.study["paper"]["url"]),
             seeds=_seeds(report),
             duration=_duration(report),
         )
@@ -123,7 +123,8 @@ def markdown(report: Report) -> str:
 def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
     card, paper = report.study, report.study["paper"]
     source = f"{paper['title']}. {paper['authors']}, {paper['year']}."
-    link = f"[{_escaped(source)}]({_link(report)})" if _link(report) else _escaped(f"{source} {paper['url']}")
+    found = address(paper["url"])
+    link = f"[{_escaped(source)}]({found})" if found else _escaped(f"{source} {paper['url']}")
     lines = [f"# {_escaped(report.title)}", _escaped(card["question"]), link]
     lines += [f"Changed for these runs: {_escaped(_changes(report.changed))}."] if report.changed else []
     lines += [f"> **Note.** {_escaped(warning)}" for warning in report.warnings]
@@ -133,7 +134,7 @@ def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
         for row in report.verdict_rows()
     ]  # fmt: skip
     names = ["claim", "verdict", "mean", "interval", "expected", "seeds agree", "paper", "which says"]
-    lines += ["## Claims", _table(names, claims), _confidence()]
+    lines += ["## Claims", _table(names, claims), confidence()]
     head, body = report.table_rows()
     lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
     lines += ["## Charts"] if drawings else []
@@ -205,7 +206,8 @@ def notebook(report: Report) -> "nbformat.NotebookNode":
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
-def _confidence() -> str:
+def confidence() -> str:
+    """What the intervals and verdicts mean, in a sentence or three."""
     return (
         f"Intervals are Student t intervals over seeds; all of them hold together with {100 * (1 - ALPHA):g} % "
         "confidence (Bonferroni). A claim is supported where its interval lies inside the expected range, refuted "
@@ -253,9 +255,8 @@ def _changes(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in changes.items())
 
 
-def _link(report: Report) -> str:
-    """The paper's address on the web, "" where it has none."""
-    url = str(report.study["paper"]["url"])
+def address(url: str) -> str:
+    """A paper's address on the web, "" where it has none."""
     if url.lower().startswith("arxiv:"):
         return f"https://arxiv.org/abs/{url[6:].strip()}"
     return url if url.startswith(("https://", "http://")) else ""

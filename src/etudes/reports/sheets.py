@@ -14,13 +14,13 @@ from etudes.core.spec import Study
 
 from .look import WIDTH
 
-MOST = {".png": 300_000, ".txt": 20_000}  # bytes of a file, as a report holds it twice and must stay small
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST = {".png": 300_000, ".gif": 300_000, ".txt": 20_000}  # bytes: a report holds a file twice and must stay small
+SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".gif": b"GIF8"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, or a page of text, that the run of one variant and seed left; or the problem that keeps it from being
+    """A PNG or GIF, or a page of text, that the run of one variant and seed left; or the problem that keeps it from being
     shown."""
 
     variant: str
@@ -41,19 +41,20 @@ class Picture:
 
     @property
     def text(self) -> str:
-        """The page's text; "" of a PNG."""
+        """The page's text; "" of a picture."""
         return self.content.decode() if self.file.endswith(".txt") else ""
 
     @property
     def width(self) -> int:
-        """The pixels to show a PNG in: the largest whole multiple of its own that is no wider than a chart."""
-        own = int.from_bytes(self.content[16:20], "big")
+        """The pixels to show a picture in: the largest whole multiple of its own that is no wider than a chart."""
+        gif = self.file.endswith(".gif")
+        own = int.from_bytes(self.content[6:8], "little") if gif else int.from_bytes(self.content[16:20], "big")
         return own * max(1, WIDTH // own)
 
     @property
     def address(self) -> str:
-        """The PNG itself as an address, for a page that needs nothing but itself."""
-        return "data:image/png;base64," + base64.b64encode(self.content).decode()
+        """The picture itself as an address, for a page that needs nothing but itself."""
+        return f"data:image/{Path(self.file).suffix[1:]};base64,{base64.b64encode(self.content).decode()}"
 
     def json(self) -> dict[str, Any]:
         """What report.json says of it."""
@@ -123,7 +124,7 @@ def _look(path: Path, name: str) -> tuple[bytes, str]:
     if size > most:
         return b"", f"{name} has {size:,} bytes, but a report shows files of at most {most:,}; save a smaller one"
     content = path.read_bytes()
-    problem = _no_text(content) if path.suffix == ".txt" else _no_png(content)
+    problem = _no_text(content) if path.suffix == ".txt" else _no_picture(content, path.suffix)
     return (b"", f"{name} {problem}") if problem else (content, "")
 
 
@@ -135,14 +136,23 @@ def _no_text(content: bytes) -> str:
     return ""
 
 
-def _no_png(content: bytes) -> str:
+def _no_picture(content: bytes, suffix: str) -> str:
     from PIL import Image
 
-    if not content.startswith(SIGNATURE):
-        return "is no PNG file; save it as one"
+    kind = suffix[1:].upper()
+    if not content.startswith(SIGNATURES[suffix]):
+        return f"is no {kind} file; save it as one"
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+        with Image.open(io.BytesIO(content), formats=[kind]) as picture:
+            for frame in range(getattr(picture, "n_frames", 1)):
+                picture.seek(frame)
+                picture.load()
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ):  # what Pillow raises for damaged files
         return "is damaged; delete the run's folder and run it again"
     return ""
