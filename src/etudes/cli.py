@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, generate, data, bench.
+"""The command line: list, show, run, report, generate, ask, data, serve, bench.
 
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
@@ -25,7 +25,12 @@ class RunOptions:
     scale: str = "laptop"  # how large: see `etudes show NAME`
     variants: str = ""  # only these, as a,b; all by default
     seeds: int = 0  # number of seeds; 0: as many as the scale has
-    root: Path = Path("runs")  # folder of the runs
+    root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
+    engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
+    address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone
+    cpus_per_run: float = 1  # cores that a run takes of a Ray node
+    gpus_per_run: float = 0  # GPUs that a run takes of a Ray node; 0.25: four runs share one
+    track: Literal["", "tensorboard", "wandb", "mlflow", "trackio"] = ""  # show finished runs to an experiment tracker
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
 
 
@@ -69,7 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _run(arguments[1], arguments[2:])
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
-    commands |= {"data": data, "bench": bench}
+    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="etudes", args=arguments, description="Landmark experiments of deep learning, as studies."
     )
@@ -144,18 +149,33 @@ def run(name: str) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     study = catalogue.find(name)
     options, config = _parse_run(study, arguments)
-    flags = {a.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for a in arguments}
+    flags = {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in arguments if a.startswith("--")}
+    flags = {flag.replace("-", "_") for flag in flags}
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in flags}
 
     from etudes.api import run_all
+    from etudes.sweep.store import Store
     from etudes.train.distribute import rank
 
     variants = tuple(filter(None, options.variants.split(",")))
     seeds = options.seeds or None
-    found, diverged = run_all(study, options.scale, variants, seeds, options.root, options.precision, fields)
+    how = (study, options.scale, variants, seeds, options.root, options.precision, fields, _cluster(options))
+    found, problems = run_all(*how, options.track)
     if rank() == 0:
-        _publish(found, found.folder(options.root))
-    return 1 if diverged else 0
+        _publish(found, found.folder(Store(options.root).folder))
+    return 1 if problems else 0
+
+
+def _cluster(options: RunOptions) -> Any:
+    """Where a cluster is to perform the runs, else None. Raises Problem on flags that ask for one without saying so."""
+    from etudes.sweep.cluster import Cluster
+
+    wanted = Cluster(options.address, options.cpus_per_run, options.gpus_per_run)
+    if options.engine == "ray":
+        return wanted
+    if wanted != Cluster():
+        raise Problem("--address, --cpus-per-run and --gpus-per-run are Ray's; add --engine ray")
+    return None
 
 
 def _parse_run(study: Any, arguments: list[str]) -> tuple[RunOptions, Any]:
@@ -170,13 +190,14 @@ def _parse_run(study: Any, arguments: list[str]) -> tuple[RunOptions, Any]:
 
 
 def report(
-    name: tyro.conf.Positional[str],
+    name: tyro.conf.Positional[str] = "",
     scale: str = "laptop",
-    format: Literal["", "md", "html", "ipynb"] = "",
+    format: Literal["", "md", "html", "ipynb", "site"] = "",
     out: Path | None = None,
     root: Path = Path("runs"),
+    all: bool = False,
 ) -> int:
-    """Report a study's finished runs again, or show its committed report.
+    """Report a study's finished runs again, or show its committed report; --all --format site: a site of them all.
 
     Args:
         name: the study
@@ -184,7 +205,17 @@ def report(
         format: only this file, printed or written to --out; all of them by default
         out: where to write: a folder, or with --format a file
         root: folder of the runs
+        all: the committed reports of all studies, as a site of files for any web server
     """
+    if all or format == "site":
+        if not all or format != "site" or name:
+            raise Problem("a site holds all studies: etudes report --all --format site --out site/")
+        from etudes.web.site import export
+
+        print(f"Site: {export(out or Path('site'))}")
+        return 0
+    if not name:
+        raise Problem("name the study to report; `etudes list` shows them")
     from etudes import api
     from etudes.core.files import write_text
     from etudes.reports import render
@@ -259,6 +290,31 @@ def generate(
     return 0
 
 
+def ask(
+    place: tyro.conf.Positional[Path],
+    question: tyro.conf.Positional[str],
+    k: int = 3,
+    mode: Literal["bm25", "dense", "hybrid", "reranked"] = "hybrid",
+    model: str = "smollm2-135m",
+    embedder: str = "minilm",
+    index: str = "",
+) -> int:
+    """Answer a question from documents (txt, md, html, pdf), with the passages that the answer rests on.
+
+    Args:
+        place: a document, or a folder of them
+        question: in a sentence
+        k: passages to find
+        mode: how they are found: by words, by meaning, by both, or both and looked at again
+        model: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at $OPENAI_BASE_URL, or none
+        embedder: minilm, or a sentence-transformers model owner/name of the hub
+        index: folder, or URL of a Qdrant server, that keeps the vectors; by default the cache does
+    """
+    from etudes.retrieval.ask import ask as answer
+
+    return answer(place, question, k=k, mode=mode, model=model, embed=embedder, where=index)
+
+
 def data(
     action: tyro.conf.Positional[Literal["", "get", "mirror"]] = "", names: tyro.conf.Positional[tuple[str, ...]] = ()
 ) -> int:
@@ -266,6 +322,21 @@ def data(
     from etudes.data import commands
 
     return commands.main(action, names)
+
+
+def serve(root: Path = Path("runs"), port: int = 7860) -> int:
+    """Gallery, reports, live runs and demos, for the browsers of this machine: http://127.0.0.1:7860
+
+    Args:
+        root: folder of the runs
+        port: of the address; only this machine can reach it
+    """
+    try:
+        from etudes.web.app import serve as start
+    except ModuleNotFoundError as missing:
+        raise Problem(f"the pages need {missing.name}; `pip install 'etudes[web]'` installs it") from None
+    start(root, port)
+    return 0
 
 
 def bench(name: tyro.conf.Positional[str] = "") -> int:
