@@ -95,8 +95,8 @@ def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool 
 
 
 def pictures(file: str, *, title: str = "", says: str = "", variants: Sequence[str] = ()) -> Chart:
-    """The PNG or GIF, or the text, that runs wrote to `run.path(file)`, one for each variant (or those named): its first
-    seed's that has it.
+    """The PNG, GIF or text that runs wrote to `run.path(file)`, one for each variant (or those named): its first seed's
+    that has it.
 
     `says` tells what is seen. Raises Problem on files that are none of .png, .gif and .txt.
     """

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,8 @@ SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".gif": b"GIF8"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or GIF, or a page of text, that the run of one variant and seed left; or the problem that keeps it from being
-    shown."""
+    """A PNG or GIF, or a page of text, that the run of one variant and seed left; or the problem that keeps it from
+    being shown."""
 
     variant: str
     seed: int
