@@ -1,0 +1,45 @@
+"""An episode to be looked at, as a GIF that moves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from etudes.core.files import appearing
+from etudes.rl.games import Game, Policy
+
+GREYS = 16  # of a film's palette
+EVERY, TICS = 4, 35  # tics between two pictures of Doom, and in a second
+MOST = 20  # pictures of a film
+LARGER = 16  # pixels for one of a frame of a small game
+
+
+def record(game: Game, seeds: Sequence[int], policy: Policy) -> list[np.ndarray]:
+    """What is seen in one episode of the policy after another, uint8 [h, w] each, until there are enough pictures.
+
+    Of Doom the screen at every fourth tic; of other games the frames that the policy sees, one for each action.
+    """
+    tics, seen = getattr(game, "repeat", 0), []
+    film = game.filmed(EVERY) if tics else None
+    for seed in seeds:
+        frame, _ = game.reset(seed=seed)
+        over = cut = False
+        while not over and not cut and len(seen if film is None else film) < MOST:
+            if film is None:
+                seen.append(frame[0].repeat(LARGER, 0).repeat(LARGER, 1))
+            (action,) = policy(frame[None])
+            frame, _, over, cut, _ = game.step(int(action))
+    if tics:
+        game.filmed(tics)
+    return (seen if film is None else list(film))[:MOST]
+
+
+def save_gif(path: Path, seen: Sequence[np.ndarray]) -> None:
+    """Write pictures uint8 [h, w] as a GIF, at the pace of a game of which every fourth tic is seen, without end."""
+    from PIL import Image
+
+    frames = [Image.fromarray(picture).quantize(GREYS, dither=Image.Dither.NONE) for picture in seen]
+    with appearing(path) as draft:
+        frames[0].save(
+            draft, "gif", save_all=True, append_images=frames[1:], duration=1000 * EVERY // TICS, loop=0, optimize=True
+        )

@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from etudes.core.record import execute
+from etudes.rl.games import Episode
+from etudes.studies.rl.doom_dqn import STUDY, Config, estimated, told
+
+
+class Fixed:
+    """Stands for a learner whose values are the first pixel and half of it, as the reward scale has them."""
+
+    def values(self, frames):
+        first = torch.from_numpy(frames[:, 0, 0, 0].astype(np.float32)) * Config().reward_scale
+        return torch.stack([first, first / 2], 1)
+
+
+def frame(value):
+    return np.full((1, 2, 2), value, np.uint8)
+
+
+def test_over_estimation_is_the_value_less_what_followed():
+    cfg = Config(gamma=0.5)
+    ended = Episode([1.0, 2.0], True, frame(10), frame(99))  # got 1 + 0.5 * 2, and after an end nothing counts
+    cut = Episode([4.0], False, frame(20), frame(6))  # got 4, and half of the 6 that are to come
+    found = estimated(cfg, Fixed(), [ended, cut])
+    assert found["test/value"] == pytest.approx(15)
+    assert found["test/overestimation"] == pytest.approx(((10 - 2) + (20 - 7)) / 2)
+
+
+def test_results_are_means_over_episodes():
+    episodes = [Episode([1.0, 2.0], True), Episode([-3.0], False)]
+    assert told("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
+
+
+def test_variants_differ_in_what_they_say():
+    plain = Config()
+    by_name = {variant.name: variant.changes for variant in STUDY.variants}
+    assert by_name["dqn"] == {}
+    assert not plain.recent
+    assert not plain.double
+    assert plain.target
+    assert plain.n == 1
+    assert all(len(changes) == 1 for name, changes in by_name.items() if name != "dqn")
+
+
+def test_it_learns_the_gridworld(tmp_path):
+    longer = {"steps": 700, "updates": 2, "batch": 32, "hidden": 64, "lr": 2e-3, "reward_scale": 0.1}
+    results = {}
+    for variant, changes in {"random": {}, "dqn": longer}.items():
+        (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant], test_episodes=40, **changes)
+        assert execute(STUDY, spec, tmp_path) == "done"
+        results[variant] = json.loads((tmp_path / spec.key / "result.json").read_text())
+    assert results["dqn"]["test/return"] > 5 + results["random"]["test/return"]
+    assert results["dqn"]["test/return"] > 5
+    assert results["dqn"]["test/ended"] > 0.8
+    assert (tmp_path / spec.key / "episode.gif").is_file()
+
+
+def test_without_a_memory_only_the_last_transitions_are_drawn(tmp_path, monkeypatch):
+    from etudes.studies.rl import doom_dqn
+
+    sizes = {}
+    plain = doom_dqn.Replay
+
+    def watched(size, *others):
+        sizes.setdefault(variant, size)
+        return plain(size, *others)
+
+    monkeypatch.setattr(doom_dqn, "Replay", watched)
+    for variant in ("dqn", "no-replay"):
+        (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant], steps=12)
+        execute(STUDY, spec, tmp_path)
+    assert sizes == {"dqn": Config().memory, "no-replay": spec.config["batch"]}
+
+
+def test_a_network_of_a_run_can_be_read_again(tmp_path):
+    from etudes.rl.games import game
+    from etudes.studies.rl.doom_dqn import network
+    from etudes.train import weights
+
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=["dueling"], steps=12)
+    execute(STUDY, spec, tmp_path)
+    model = network(Config(**spec.config), game("grid"))
+    before = [value.clone() for value in model.state_dict().values()]
+    weights.load(tmp_path / spec.key / "network.safetensors", model)
+    assert isinstance(model, nn.Module)
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
