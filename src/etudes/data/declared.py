@@ -13,7 +13,7 @@ class Source:
     """One dataset: what it is, and where it can come from."""
 
     name: str
-    task: str  # "classification", "generation", "segmentation", "handwriting", "text" or "translation"
+    task: str  # classification, generation, segmentation, handwriting, text, translation, labels or questions
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone
     licence: str
@@ -301,6 +301,89 @@ _DECLARED = (
         columns=("id", "en", "fr"),
         says="English and French sentences of tatoeba.org as packed by manythings.org in 2017, "
         "split by sentence 90/5/5",
+    ),
+    *(
+        Source(
+            name=f"{place}-{kind}",
+            task="labels",
+            hub="debian/xmc-packages" if place == "debian" else "",
+            revision="",
+            licence="each package's own free licence; debtags public",
+            megabytes=megabytes if place == "debian" else 0,
+            splits={"train": train, "test": test} if place == "debian" else {},
+            columns=("source", "content", "labels"),
+            config=kind,
+            says=f"descriptions of {whose} packages, labelled with {labels}; split by source package",
+        )
+        for place, whose in (("debian", "Debian 12's"), ("apt", "this Debian machine's"))
+        for kind, megabytes, train, test, labels in (
+            ("depends", 5, 41028, 5051, "the packages that they depend on, if of 5 to 3,000 uses"),
+            ("debtags", 3, 27109, 3191, "their debtags, if of 5 uses or more"),
+        )
+    ),
+    Source(
+        name="eurlex-4k",
+        task="labels",
+        hub="xmc/eurlex-4k",
+        revision="",
+        licence="European Union: reuse with credit",
+        megabytes=20,
+        splits={"train": 15539, "test": 3809},
+        columns=("X", "Y"),
+        says="laws of the European Union with EUROVOC descriptors, from files in the usual formats",
+    ),
+    Source(
+        name="amazon-670k",
+        task="labels",
+        hub="xmc/amazon-670k",
+        revision="",
+        licence="research only",
+        megabytes=600,
+        splits={"train": 490449, "test": 153025},
+        columns=("X", "Y"),
+        says="products with those bought together, from files in the usual formats",
+    ),
+    Source(
+        name="topics",
+        task="labels",
+        hub="",
+        revision="",
+        licence="MIT",
+        megabytes=0,
+        splits={},
+        columns=("group", "content", "labels"),
+        embedded=True,
+        says="generated documents of 12 topics with 8 labels each; split by group",
+    ),
+    Source(
+        name="xquad",
+        task="questions",
+        hub="google/xquad",
+        revision="",
+        licence="CC-BY-SA-4.0",
+        megabytes=0.2,
+        splits={"validation": 1190},
+        columns=("id", "context", "question", "answers"),
+        config="xquad.en",
+        says="240 paragraphs of 48 articles, a part of SQuAD's development set; split by article",
+    ),
+    Source(
+        name="debian-faq",
+        task="questions",
+        hub="",
+        revision="",
+        licence="DFSG-free (verbatim and modified copies under the same terms)",
+        megabytes=0.5,
+        splits={},
+        columns=("question", "answer", "section"),
+        carrier=Carrier(
+            registry="debian",
+            package="debian-faq",
+            version="11.1",
+            path="usr/share/doc/debian/FAQ/debian-faq.en.txt.gz",
+            sha256="de9f4bac88027769719751d6093452d457baf1cba59b627fb868d3725d48cca0",
+        ),
+        says="the project's own questions on Debian's FAQ, some of which it does not answer; split by chapter",
     ),
 )
 SOURCES: dict[str, Source] = {source.name: source for source in _DECLARED}
