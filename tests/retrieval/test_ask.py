@@ -1,0 +1,56 @@
+import pytest
+
+from etudes.cli import main
+
+pytest.importorskip("qdrant_client")
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    (folder / "norway.txt").write_text("Norway is a country. Oslo is the capital of Norway. Fish is eaten there.")
+    (folder / "japan.md").write_text("# Japan\n\nTokyo is the capital of Japan. Rice is eaten there.")
+    return folder
+
+
+def ask(*words):
+    return main(["ask", *map(str, words), "--model", "none", "--embedder", "hashing"])
+
+
+def test_an_answer_is_quoted_with_its_place_and_scores(shelf, capsys):
+    assert ask(shelf, "What is the capital of Norway?", "--k", 2) == 0
+    first = capsys.readouterr()
+    assert "Oslo is the capital of Norway." in first.out
+    assert "[1] norway.txt, characters 0-" in first.out
+    assert "dense 0." in first.out
+    assert "indexing norway.txt" in first.err
+    assert ask(shelf, "What is the capital of Norway?", "--k", 2) == 0
+    second = capsys.readouterr()
+    assert second.out == first.out
+    assert "indexing" not in second.err
+
+
+def test_what_left_the_folder_leaves_the_index(shelf, capsys):
+    ask(shelf, "What is the capital of Norway?")
+    (shelf / "norway.txt").unlink()
+    capsys.readouterr()
+    ask(shelf, "What is the capital of Norway?", "--mode", "dense")
+    assert "norway.txt" not in capsys.readouterr().out
+
+
+def test_what_the_documents_do_not_say_is_told(shelf, capsys):
+    assert ask(shelf, "Quarterly revenue forecasts?") == 0
+    assert "not in the documents" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_sentence(shelf, capsys):
+    assert ask(shelf / "absent.txt", "Who?") == 2
+    assert ask(shelf, " ") == 2
+    assert (
+        main(["ask", str(shelf), "What is the capital of Norway?", "--model", "nosuch", "--embedder", "hashing"]) == 2
+    )
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "no file or folder" in told[0]
+    assert all("Traceback" not in line for line in told)
