@@ -1,0 +1,110 @@
+"""What is played with: one demo a module, named after its study. Importing this imports neither gradio nor torch."""
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import fastapi
+    import gradio
+
+UPLOAD = 10 * 1024 * 1024  # bytes of the largest file that is taken
+KEEP = (600, 3600)  # seconds between two sweeps of uploaded files, and the age from which they are swept away
+
+
+@dataclass(frozen=True)
+class Demo:
+    slug: str
+    title: str
+    says: str
+    study: str  # on whose page it is shown
+    build: Callable[[Path], "gradio.Blocks"]  # root of the runs -> the interface
+
+
+def options() -> dict[str, Any]:
+    """How a demo is mounted: uploads of at most 10 MB, this machine alone, no tracebacks, the pages' look."""
+    from etudes.web.demos import look
+
+    told = {"show_error": False, "footer_links": [], "run_history": False, "mcp_server": False, "ssr_mode": False}
+    return {**told, "server_name": "127.0.0.1", "max_file_size": UPLOAD, "theme": look.theme()}
+
+
+def mount(app: "fastapi.FastAPI", demo: Demo, root: Path) -> "fastapi.FastAPI":
+    """The app with the demo at /demo/SLUG."""
+    blocks = demo.build(root)
+    import gradio
+
+    return gradio.mount_gradio_app(app, blocks, f"/demo/{demo.slug}", **options())
+
+
+def _built(module: str) -> Callable[[Path], "gradio.Blocks"]:
+    def build(root: Path) -> "gradio.Blocks":
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is told to anybody
+        blocks = importlib.import_module(f"{__name__}.{module}").build(root.absolute())
+        blocks.queue(max_size=16, default_concurrency_limit=1, api_open=False)
+        return blocks
+
+    return build
+
+
+DEMOS: tuple[Demo, ...] = (
+    Demo(
+        "generation",
+        "Language networks write",
+        "Continue a text under two settings side by side, and see how probable each piece was.",
+        "char-lstm",
+        _built("generation"),
+    ),
+    Demo(
+        "edge-of-stability",
+        "The edge of stability",
+        "Choose a step size and watch sharpness climb to 2 / step size while a small network trains.",
+        "edge-of-stability",
+        _built("edge_of_stability"),
+    ),
+    Demo(
+        "ddpm-sdedit",
+        "Redraw a sketch",
+        "Paint over a picture; a diffusion network redraws all of it, or only what you painted over.",
+        "ddpm-sdedit",
+        _built("ddpm_sdedit"),
+    ),
+    Demo(
+        "cifar",
+        "What is in this picture?",
+        "A small classifier of ten kinds of things looks at a picture of yours.",
+        "cifar-speed",
+        _built("cifar"),
+    ),
+    Demo(
+        "mixup",
+        "Between two pictures",
+        "Mix two pictures and compare a network trained on mixtures with one that never saw any.",
+        "mixup",
+        _built("mixup"),
+    ),
+    Demo(
+        "just-one",
+        "Just One against bots",
+        "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",
+        "just-one",
+        _built("just_one"),
+    ),
+    Demo(
+        "doom-dqn",
+        "Doom, played by a network",
+        "Watch an agent that learnt from pixels, action by action.",
+        "doom-dqn",
+        _built("doom_dqn"),
+    ),
+    Demo(
+        "rag",
+        "Ask your documents",
+        "Upload documents, ask, and open the very passages that the answer rests on.",
+        "rag",
+        _built("rag"),
+    ),
+)

@@ -1,0 +1,178 @@
+"""The edge of stability, live: sharpness against 2 / step size while a small network trains in this process's sight."""
+
+import functools
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from etudes.core import catalogue
+from etudes.core.errors import Diverged, Problem
+from etudes.core.record import execute
+from etudes.core.spec import Spec
+from etudes.reports.build import read
+from etudes.web.demos import look
+
+Series = tuple[list[float], list[float]]  # steps, values
+STUDY = "edge-of-stability"
+SLOW, FAST, MOST = 0.5, 6.0, 4000  # multiples of the study's first step size, most steps
+SECONDS = 60.0  # after which a training is given up
+FAMILY = ("flow", "gd-x1", "gd-x2", "gd-x3", "gd-x4")  # whose curves are laid beside: the same network
+
+
+class Stopped(Exception):
+    """The page went away or the time is up."""
+
+
+def planned(multiple: float, steps: int) -> Spec:
+    """The study's own run gd-x1 at laptop scale, at `multiple` times its step size. Raises Problem."""
+    if not (SLOW <= multiple <= FAST and 100 <= steps <= MOST):
+        raise Problem(f"take a step size of {SLOW} to {FAST} times the first, and 100 to {MOST} steps")
+    study = catalogue.find(STUDY)
+    return study.plan("laptop", variants=("gd-x1",), seeds=1, multiple=round(multiple, 2), steps=steps)[0]
+
+
+def measured(log: Sequence[Mapping[str, float]], spec: Spec) -> dict[str, Series]:
+    """{metric: (steps, values)} of a log's lines."""
+    names = ("train/sharpness", "train/loss")
+    lines = {name: [(line["step"], line[name]) for line in log if name in line] for name in names}
+    return {name: ([x for x, _ in found], [y for _, y in found]) for name, found in lines.items()}
+
+
+def trained(spec: Spec, root: Path) -> Iterator[tuple[list[dict[str, float]], str]]:
+    """(the log so far, what to tell) again and again while the run is performed in a thread of its own."""
+    stop, problem = threading.Event(), ""
+
+    def watch(key: str, done: int, steps: int) -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def work() -> None:
+        nonlocal problem
+        try:
+            execute(catalogue.find(STUDY), spec, root, watch)
+        except Diverged:
+            problem = "the loss grew beyond all numbers: the step size is too large from the start"
+        except Problem as told:
+            problem = str(told)
+        except Stopped:
+            problem = "stopped"
+
+    thread = threading.Thread(target=work, daemon=True)
+    begun = time.monotonic()
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.3)
+            if time.monotonic() - begun > SECONDS:
+                stop.set()
+            yield logged(root / spec.key / "log.jsonl"), ""
+    finally:
+        stop.set()  # also where the reader has gone
+    yield logged(root / spec.key / "log.jsonl"), problem
+
+
+def logged(path: Path) -> list[dict[str, float]]:
+    """The whole lines of a log that may still be written to."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+@functools.lru_cache(maxsize=1)
+def committed() -> dict[str, dict[str, Series]]:
+    """{variant: {metric: (steps, values of seed 0)}} of the laptop report that comes with the project; {} without."""
+    folder = catalogue.committed(STUDY)
+    if not (folder / "report.json").exists():
+        return {}
+    found: dict[str, dict[str, Series]] = {}
+    for curve in read(folder, catalogue.find(STUDY)).curves:
+        if curve["seed"] == 0:
+            found.setdefault(curve["variant"], {})[curve["metric"]] = curve["steps"], curve["values"]
+    return found
+
+
+def drawn(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) -> tuple[str, str]:
+    """Two charts as HTML: sharpness with its threshold, and the loss."""
+    found, eta = measured(log, spec), spec.config["gd_step"] * spec.config["multiple"]
+    limit, far = 2 / eta, spec.config["steps"]
+    others = {name: curve for name, curve in committed().items() if name in beside}
+    colours = dict(zip(FAMILY, ("#808080", "#56B4E9", look.GREEN, "#CC79A7", "#E69F00"), strict=True))
+    charts = []
+    for metric, log_scale, axis in (("train/sharpness", False, "sharpness"), ("train/loss", True, "training loss")):
+        curves: list[look.Curve] = [
+            (f"committed {name}", colours[name], *_until(curve[metric], far), False)
+            for name, curve in others.items()
+            if metric in curve
+        ]
+        if found[metric][0]:
+            curves.append(("now", look.BLUE, *found[metric], False))
+        if not log_scale:
+            curves.append((f"2 / step size = {limit:.3g}", look.ORANGE, [0, far], [limit, limit], True))
+        says = f"{axis.capitalize()} at step size {eta:.3g}"
+        charts.append(look.lines(curves, says=says, x_axis="step", y_axis=axis, log=log_scale))
+    return charts[0], charts[1]
+
+
+def _until(curve: Series, far: float) -> Series:
+    kept = [(x, y) for x, y in zip(*curve, strict=True) if x <= far]
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def finding(log: Sequence[Mapping[str, float]], spec: Spec, problem: str) -> str:
+    """What the curve shows, in words, from its last third."""
+    if problem:
+        return problem
+    _, values = measured(log, spec)["train/sharpness"]
+    if not values:
+        return "training …"
+    limit = 2 / (spec.config["gd_step"] * spec.config["multiple"])
+    plateau = sum(values[-max(1, len(values) // 3) :]) / max(1, len(values) // 3)
+    where = f"the mean sharpness of the last third is {plateau / limit:.2f} times 2 / step size ({limit:.3g})"
+    if max(values) < limit:
+        return f"Below the edge: sharpness has not reached the threshold; {where}."
+    return f"At the edge: sharpness rose to the threshold and {where}."
+
+
+def build(root: Path) -> gr.Blocks:
+    folder = tempfile.TemporaryDirectory(prefix="etudes-edge-")  # a repeated setting is there at once
+    kept = Path(folder.name)
+
+    @look.told
+    def run(multiple: float, steps: float, beside: list[str]) -> Iterator[tuple[str, str, str]]:
+        _ = folder  # lives as long as the page can be asked
+        spec = planned(float(multiple), int(steps))
+        for log, problem in trained(spec, kept):
+            yield (*drawn(log, spec, beside), look.loaded(finding(log, spec, problem)))
+
+    def words(multiple: float) -> str:
+        config = catalogue.find(STUDY).config()
+        eta = config.gd_step * multiple
+        return look.loaded(
+            f"Nothing is loaded: a network of two hidden layers of {config.width} units is trained now on "
+            f"{config.examples} {config.dataset}, all in every step; 2 / step size is 2 / {eta:.3g} = {2 / eta:.3g}."
+        )
+
+    with gr.Blocks(title="The edge of stability") as page:
+        look.title(
+            "The edge of stability",
+            "Gradient descent should need a sharpness below 2 / step size. Choose a step size: the sharpness climbs to "
+            "that threshold, and stays there.",
+        )
+        with gr.Row():
+            multiple = gr.Slider(SLOW, FAST, 3.0, step=0.1, label="Step size, as a multiple of 0.1")
+            steps = gr.Slider(500, MOST, 2000, step=100, label="Steps")
+        beside = gr.CheckboxGroup([n for n in FAMILY if n in committed()], value=[], label="Committed curves beside it")
+        line = gr.HTML(words(3.0))
+        with gr.Row():
+            start = gr.Button("Train now", variant="primary")
+            stop = gr.Button("Stop")
+        shown = [gr.HTML(), gr.HTML()]
+        result = gr.HTML()
+        event = start.click(run, [multiple, steps, beside], [*shown, result], show_progress="hidden")
+        stop.click(None, cancels=[event])
+        multiple.change(words, multiple, line, show_progress="hidden", queue=False)
+    return page

@@ -1,0 +1,227 @@
+"""The look that the demos share with the pages, small drawings as HTML, and how a Problem is told."""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from etudes.core.errors import Problem
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe and Ito's palette for the colour-blind
+SANS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+CSS = """
+:root { --ink: #1d1d1f; --soft: #5c5c62; --rule: #dcdcd6; --faint: #f4f4ef; --mark: 0, 114, 178; --link: #0a5c93; }
+.dark { --ink: #e8e6e1; --soft: #a9a9ad; --rule: #34373c; --faint: #1d2024; --mark: 86, 180, 233; --link: #7ab8e6; }
+.gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
+.gradio-container h1 { margin: .2rem 0 .4rem; font: 700 1.7rem/1.2 "Iowan Old Style", Palatino, Georgia, serif; }
+.lead { margin: 0; font: 1.06rem/1.5 "Iowan Old Style", Palatino, Georgia, serif; }
+.loaded { margin: .5rem 0 0; padding: .5rem .8rem; border-left: 3px solid rgb(var(--mark)); background: var(--faint);
+  color: var(--ink); font-size: .85rem; line-height: 1.5; }
+.loaded p { margin: 0; } .soft { color: var(--soft); }
+.told { padding: .8rem 1rem; border: 1px solid var(--rule); border-radius: 6px; background: var(--faint);
+  color: var(--ink); white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7;
+  font: .92rem/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; min-height: 6rem; }
+.told .given { color: var(--soft); }
+.told span[title] { border-radius: 2px; background: rgba(var(--mark), var(--doubt)); cursor: help; }
+.told span[title]:hover { outline: 1.5px solid rgb(var(--mark)); }
+.scroll { overflow: auto; max-height: 22rem; contain: inline-size; }
+table.plain { border-collapse: collapse; min-width: 100%; font-size: .84rem; color: var(--ink); }
+table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; }
+table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.bars { display: grid; grid-template-columns: minmax(5rem, auto) 1fr 4rem; gap: .35rem .7rem; align-items: center;
+  font-size: .9rem; color: var(--ink); }
+.bars .bar { height: .95rem; background: var(--faint); border: 1px solid var(--rule); border-radius: 3px; }
+.bars .bar i { display: block; height: 100%; background: rgb(var(--mark)); border-radius: 2px; }
+.bars .n { text-align: right; font-variant-numeric: tabular-nums; }
+.chart svg { display: block; width: 100%; height: auto; } .chart { color: var(--ink); }
+.strip { display: flex; flex-wrap: wrap; gap: .7rem; } .strip figure { margin: 0; font-size: .8rem; }
+.strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
+.film img { width: min(100%, 26rem); }
+.told.card { font-family: inherit; white-space: normal; } .told.card p { margin: .2rem 0 .6rem; }
+.told.card ul { margin: .2rem 0 .8rem 1.2rem; list-style: disc; font-size: 1.1rem; }
+.told.card li { margin: 0; line-height: 1.5; }
+.strip figcaption { color: var(--soft); margin-top: .2rem; }
+.gradio-container table.plain, .gradio-container table.plain * { border-width: 0 !important; }
+.gradio-container table.plain :is(th, td) { border-bottom: 1px solid var(--rule) !important; }
+.turn { margin: 0 0 1.4rem; padding: 0 0 1rem; border-bottom: 1px solid var(--rule); color: var(--ink); }
+.turn p { margin: .3rem 0 .6rem; } .turn .asked { font-weight: 600; font-size: 1.05rem; }
+.turn .kind { margin-bottom: 0; color: var(--soft); font-size: .8rem; }
+.turn .answer { font: 1.02rem/1.55 "Iowan Old Style", Palatino, Georgia, serif; overflow-wrap: anywhere; }
+.turn blockquote { margin: .3rem 0 .8rem; padding: .5rem .8rem; border-left: 3px solid var(--rule); font-size: .88rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; max-height: 20rem; overflow-y: auto; }
+.turn mark { background: rgba(var(--mark), .2); color: inherit; } .passage summary { overflow-wrap: anywhere; }
+.cite { padding: 0 .15rem; border: 0; background: none; color: var(--link); cursor: pointer; font: inherit; }
+.cite:hover { text-decoration: underline; }
+progress { width: 100%; height: 1rem; accent-color: rgb(var(--mark)); }
+.gradio-container button:focus-visible, .gradio-container input:focus-visible, .gradio-container summary:focus-visible
+  { outline: 3px solid rgb(var(--mark)) !important; outline-offset: 2px; }
+details.plain summary { cursor: pointer; color: var(--link); font-size: .86rem; padding: .3rem 0; }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """System fonts, the pages' paper and ink, blue for what is pressed; nothing is fetched."""
+    blue = gr.themes.colors.Color(
+        "#eef6fb",
+        "#d9ebf6",
+        "#b3d7ed",
+        "#85bfe1",
+        "#4fa1d1",
+        BLUE,
+        "#00639b",
+        "#005383",
+        "#004269",
+        "#00324f",
+        "#002136",
+    )
+    base = gr.themes.Base(primary_hue=blue, neutral_hue="stone", font=list(SANS), font_mono=list(MONO))
+    return base.set(
+        body_background_fill="#fdfdfb",
+        body_background_fill_dark="#15171a",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1d2024",
+        button_primary_background_fill=BLUE,
+        button_primary_background_fill_hover="#00639b",
+        button_primary_background_fill_dark="#00639b",
+        button_primary_text_color="#ffffff",
+        block_label_text_color="#44444a",
+        block_label_text_color_dark="#c9c9cc",
+        input_background_fill_dark="#262a2f",
+        checkbox_label_background_fill_dark="#262a2f",
+        button_secondary_background_fill_dark="#34373c",
+        block_info_text_color="#5c5c62",
+        block_info_text_color_dark="#a9a9ad",
+    )
+
+
+def told(work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work`, whose Problems are shown as a message on the page: one sentence, as text."""
+
+    def message(problem: Problem) -> gr.Error:
+        return gr.Error(escape(str(problem)), title="That did not work", print_exception=False)
+
+    if inspect.isgeneratorfunction(work):
+
+        @functools.wraps(work)
+        def streamed(*values: Any, **named: Any) -> Any:
+            try:
+                yield from work(*values, **named)
+            except Problem as problem:
+                raise message(problem) from None
+
+        return streamed
+
+    @functools.wraps(work)
+    def called(*values: Any, **named: Any) -> Any:
+        try:
+            return work(*values, **named)
+        except Problem as problem:
+            raise message(problem) from None
+
+    return called
+
+
+def title(words: str, lead: str) -> gr.HTML:
+    """The head of a page, with the style of all of it: so it has its look wherever it is mounted."""
+    return gr.HTML(f'<style>{CSS}</style><h1>{escape(words)}</h1><p class="lead">{escape(lead)}</p>')
+
+
+def loaded(words: str) -> str:
+    """The line that says which network is at work."""
+    return f'<div class="loaded"><p>{escape(words)}</p></div>'
+
+
+def limited(text: str, characters: int) -> str:
+    """The text. Raises Problem where it is longer than `characters`, whatever the page allowed."""
+    if len(text) > characters:
+        raise Problem(f"the text has {len(text):,} characters; give at most {characters:,}")
+    return text
+
+
+def bars(shares: Mapping[str, float], caption: str) -> str:
+    """Shares in [0, 1] as bars, each with its name and percentage."""
+    rows = "".join(
+        f'<span>{escape(name)}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+        f'<span class="n">{100 * share:.1f} %</span>'
+        for name, share in shares.items()
+    )
+    return f'<p class="soft">{escape(caption)}</p><div class="bars">{rows}</div>'
+
+
+def strip(pictures: Sequence[tuple[str, str]]) -> str:
+    """(address of a picture, caption) in a row."""
+    figures = (
+        f'<figure><img src="{escape(url)}" alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>'
+        for url, words in pictures
+    )
+    return f'<div class="strip">{"".join(figures)}</div>'
+
+
+Curve = tuple[str, str, Sequence[float], Sequence[float], bool]  # name, colour, x, y, whether broken
+
+
+def lines(curves: Sequence[Curve], *, says: str, x_axis: str, y_axis: str, log: bool = False, most: float = 0) -> str:
+    """The curves as one SVG, with a legend above; a linear axis reaches to `most` at least."""
+    width, height, left, bottom, top, right = 640, 260, 58, 36, 12, 12
+    points = [(x, y) for *_, xs, ys, _ in curves for x, y in zip(xs, ys, strict=True) if not log or y > 0]
+    if not points:
+        return f'<p class="soft">{escape(says)}: nothing measured yet.</p>'
+    place = (lambda y: math.log10(max(y, 1e-12))) if log else (lambda y: y)
+    heights = [place(y) for _, y in points]
+    low, high = min(heights), max(heights)
+    low, high = (low, high) if log else (min(0.0, low), max(most, high))
+    high = high if high > low else low + 1
+    far = max(x for x, _ in points) or 1
+
+    def at(x: float, y: float) -> str:
+        across = left + (width - left - right) * x / far
+        down = top + (height - top - bottom) * (1 - (place(y) - low) / (high - low))
+        return f"{across:.1f},{down:.1f}"
+
+    drawn = [_axes(low, high, far, log, (width, height, left, bottom, top, right), x_axis, y_axis)]
+    legend = []
+    for name, colour, xs, ys, broken in curves:
+        path = " ".join(at(x, y) for x, y in zip(xs, ys, strict=True) if not log or y > 0)
+        dashes = ' stroke-dasharray="6 4"' * broken
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
+        sign = "- -" if broken else "—"
+        legend.append(f'<span style="color:{colour};font-weight:700">{sign}</span> {escape(name)}')
+    return (
+        f'<div class="chart"><p class="soft">{escape(says)}</p><p>{" &emsp; ".join(legend)}</p>'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(says)}">{"".join(drawn)}</svg></div>'
+    )
+
+
+def _axes(low: float, high: float, far: float, log: bool, frame: tuple[int, ...], x_axis: str, y_axis: str) -> str:
+    width, height, left, bottom, top, right = frame
+    text = 'fill="currentColor" font-size="11" font-family="system-ui, sans-serif"'
+    drawn = []
+    for i in range(5):
+        down = top + (height - top - bottom) * (1 - i / 4)
+        value = low + (high - low) * i / 4
+        shown = f"{10**value:.2g}" if log else _short(value)
+        drawn.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{down:.1f}" y2="{down:.1f}" stroke="currentColor" '
+            f'stroke-opacity=".13"/><text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end" {text}>{shown}</text>'
+        )
+        across = left + (width - left - right) * i / 4
+        anchor = "end" if i == 4 else "middle"
+        drawn.append(
+            f'<text x="{across:.1f}" y="{height - 18}" text-anchor="{anchor}" {text}>{_short(far * i / 4)}</text>'
+        )
+    middle = (left + width - right) / 2
+    drawn.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle" {text}>{escape(x_axis)}</text>')
+    drawn.append(
+        f'<text transform="translate(12 {height / 2}) rotate(-90)" text-anchor="middle" {text}>{escape(y_axis)}</text>'
+    )
+    return "".join(drawn)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,218 @@
+"""Every demo in a browser: opened on a wide and a narrow screen, and played with."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from etudes.web.demos import DEMOS, UPLOAD, just_one
+
+TITLES = {demo.slug: demo.title for demo in DEMOS}
+LONG = 30_000  # milliseconds
+
+
+class Watched:
+    """A page and all that went wrong on it."""
+
+    def __init__(self, page, home: str) -> None:
+        self.page, self.home = page, home
+        self.errors: list[str] = []
+        self.away: list[str] = []
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith((home, "data:", "blob:")) else self.away.append(r.url))
+
+    def open(self, slug: str):
+        self.page.goto(f"{self.home}/demo/{slug}/")
+        self.page.wait_for_selector(".gradio-container h1", timeout=LONG)
+        return self.page
+
+
+@pytest.fixture(params=[1280, 390])
+def width(request) -> int:
+    return request.param
+
+
+@pytest.fixture
+def watched(browser, server) -> Iterator[Watched]:
+    yield from _watched(browser, server, 1280)
+
+
+def _watched(browser, home: str, width: int) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(LONG)
+    found = Watched(page, home)
+    yield found
+    context.close()
+    assert found.errors == []
+    assert found.away == []
+
+
+@pytest.mark.parametrize("slug", TITLES)
+def test_a_demo_opens(browser, server, slug, width):
+    for watched in _watched(browser, server, width):
+        page = watched.open(slug)
+        assert page.locator("h1").inner_text() == TITLES[slug]
+        page.wait_for_timeout(800)
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        unnamed = "e => !(e.labels?.length || e.ariaLabel || e.getAttribute('aria-labelledby') || e.title)"
+        fields = page.locator("main input:visible:not([type=file]), main textarea:visible, main select:visible")
+        assert [field.evaluate("e => e.outerHTML") for field in fields.all() if field.evaluate(unnamed)] == []
+
+
+@pytest.mark.parametrize("slug", ["generation", "ddpm-sdedit", "cifar", "mixup", "doom-dqn"])
+def test_without_a_network_a_demo_offers_to_train_one(browser, empty, slug):
+    for watched in _watched(browser, empty, 1280):
+        page = watched.open(slug)
+        page.get_by_role("button", name="Train", exact=True).wait_for()
+        page.get_by_text("train").first.wait_for()
+
+
+def test_a_network_is_trained_on_the_page(browser, empty):
+    for watched in _watched(browser, empty, 1280):
+        page = watched.open("mixup")
+        page.get_by_label(re.compile("mixup, erm and mixup, smoke")).check()
+        page.get_by_role("button", name="Train", exact=True).click()
+        page.get_by_text(re.compile(r"trained in \d+ s")).wait_for(timeout=120_000)
+        page.get_by_text("Loaded: mixup, variant erm, scale smoke").wait_for()
+
+
+def test_text_is_written_with_its_odds(watched):
+    page = watched.open("generation")
+    page.get_by_label("Beginning").fill("<script>window.injected = 1</script>")
+    page.get_by_role("button", name="Write").click()
+    page.locator(".told span[title]").first.wait_for()
+    assert "%, number" in page.locator(".told span[title]").first.get_attribute("title")
+    page.locator("details summary").first.click()
+    assert page.locator("table.plain").first.is_visible()
+    assert page.evaluate("window.injected") is None
+
+
+def test_a_sketch_is_redrawn(watched):
+    page = watched.open("ddpm-sdedit")
+    page.get_by_role("button", name="Load it").click()
+    page.wait_for_timeout(1500)
+    canvas = page.locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 50, y - 30)
+    page.mouse.down()
+    page.mouse.move(x + 50, y + 30, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.get_by_label("only what is painted over").check()
+    page.get_by_role("button", name="Redraw", exact=True).click()
+    page.get_by_text("redrawing 4").wait_for()
+    assert page.get_by_text("level 0 of").is_visible()
+
+
+def test_sharpness_is_drawn_while_it_trains(watched):
+    page = watched.open("edge-of-stability")
+    page.get_by_label("gd-x2").check()
+    page.get_by_role("button", name="Train now").click()
+    page.get_by_text(re.compile("times 2 / step size")).wait_for(timeout=90_000)
+    assert page.locator(".chart svg polyline").count() >= 4
+
+
+def test_a_picture_is_classified_and_what_is_none_is_told(watched, tmp_path):
+    page = watched.open("cifar")
+    path = tmp_path / "<img onerror=alert(1)>.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(path)
+    page.locator("input[type=file]").set_input_files(path)
+    page.get_by_text("The 5 most probable").wait_for()
+    page.get_by_role("button", name="Classify the test picture").click()
+    page.get_by_text("in truth").wait_for()
+    page.reload()
+    page.wait_for_selector(".gradio-container h1")
+    wrong = tmp_path / "wrong.png"
+    wrong.write_bytes(b"not a picture")
+    page.locator("input[type=file]").set_input_files(wrong)
+    page.get_by_text("no whole picture").wait_for()
+
+
+def test_the_share_of_a_mixture_moves_the_answer(watched):
+    page = watched.open("mixup")
+    page.get_by_text("The mixed label").wait_for()
+    page.get_by_label("number input for Share of the first picture").fill("0.25")
+    page.keyboard.press("Tab")
+    page.get_by_text("0.25 of it + 0.75").wait_for()
+
+
+def test_the_word_is_nowhere_until_it_is_guessed(watched, sent, monkeypatch):
+    sent.clear()
+    monkeypatch.setattr(just_one.secrets, "randbelow", lambda n: 11)
+    page = watched.open("just-one")
+    page.get_by_label("Words").click()
+    page.get_by_role("option", name="made-up").click()
+    page.get_by_label("How they choose").click()
+    page.get_by_role("option", name="the i-th gives").click()
+    page.get_by_role("button", name="New game").click()
+    page.get_by_text("The clues:").wait_for()
+    page.wait_for_timeout(500)
+    how = {"source": "glove", "guesses_by": "wordnet", "style": "seats", "bots": 4, "seed": 11}
+    table = just_one.dealt(just_one.GUESSER, "made-up", **how)
+    said = b"".join(sent).decode(errors="replace")
+    assert all(clue in said for clue in table.turn.left)
+    assert not [word for word in table.deck if word in said or word in page.content()]
+    page.get_by_label("Your guess").fill(table.turn.word)
+    page.get_by_role("button", name="Say it").click()
+    page.get_by_text("the card is won").wait_for()
+    page.wait_for_timeout(500)
+    said = b"".join(sent).decode(errors="replace")
+    assert table.turn.word in said
+    assert not [word for word in table.deck[1:] if word in said or word in page.content()]
+
+
+def test_an_episode_is_played(watched):
+    page = watched.open("doom-dqn")
+    page.get_by_role("button", name="Play a fresh episode").click()
+    page.get_by_text(re.compile("Action 1 of")).wait_for()
+    assert page.locator(".film img").last.get_attribute("src").startswith("data:image/gif")
+
+
+def test_documents_are_asked(watched, tmp_path):
+    page = watched.open("rag")
+    page.get_by_text("Vectors: hashed words").wait_for()
+    for name, text in (
+        ("light.md", "The lighthouse of Saint Ava was built in 1874.\n\n<script>window.injected = 1</script>"),
+        ("empty.txt", ""),
+        ("broken.pdf", "%PDF-1.4 nothing"),
+    ):
+        (tmp_path / name).write_text(text)
+    page.locator("input[type=file]").set_input_files([tmp_path / n for n in ("light.md", "empty.txt", "broken.pdf")])
+    page.locator("table.plain").get_by_text("light.md").wait_for()
+    page.get_by_text("empty.txt is empty").wait_for()
+    page.get_by_text("broken.pdf is no whole PDF").wait_for()
+    page.get_by_role("button", name="How it is answered").click()
+    page.get_by_label("by words", exact=True).check()
+    page.get_by_label("Language model").fill("none: quote the documents alone")
+    page.keyboard.press("Enter")
+    page.get_by_label("Your question").fill("When was the lighthouse of Saint Ava built?")
+    page.get_by_label("Your question").press("Enter")
+    page.get_by_text("Quoted from the documents").wait_for()
+    page.locator(".cite").first.click()
+    assert "window.injected" in page.locator("details[open] mark").inner_text()
+    assert page.evaluate("window.injected") is None
+    page.get_by_label("light.md").check()
+    page.get_by_role("button", name="Delete what is ticked").click()
+    page.get_by_text("No documents yet").wait_for()
+
+
+def test_uploads_have_limits_and_stay_in_their_folder(server):
+    import httpx
+
+    address = f"{server}/demo/rag/gradio_api/upload"
+    kept = httpx.post(address, files={"files": ("../../../evil.txt", b"words")})
+    (path,) = map(Path, kept.json())
+    assert path.name == "evil.txt"
+    assert ".." not in path.parts
+    path.unlink()
+    large = httpx.post(address, files={"files": ("large.txt", b"a" * (UPLOAD + 1))}, timeout=30)
+    assert large.status_code == 413
+    for name in ("/etc/passwd", str(Path(__file__)), "../../etc/passwd"):
+        assert httpx.get(f"{server}/demo/rag/gradio_api/file={name}").status_code in (403, 404)

@@ -1,0 +1,59 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from etudes.core import catalogue
+from etudes.rl.games import opened
+from etudes.web.demos import doom_dqn as demo
+from etudes.web.demos import networks
+
+
+@pytest.fixture(scope="module")
+def episode(root):
+    (record,) = networks.kept(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
+    return demo.played(record, 3), record
+
+
+def test_the_episode_is_the_one_of_the_highest_values(episode):
+    watched, record = episode
+    with opened(1, record.spec.config["game"]) as (game,):
+        frame, _ = game.reset(seed=3)
+        for seen, values, reward in zip(watched.seen, watched.values, watched.rewards, strict=True):
+            assert (frame[0] == seen).all()
+            frame, got, over, cut, _ = game.step(int(np.argmax(values)))
+            assert got == pytest.approx(reward)
+        assert over or cut
+    assert len(watched.names) == len(watched.values[0])
+
+
+def test_the_film_shows_every_action(episode):
+    watched, _ = episode
+    address = demo.film(watched)
+    gif = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    assert gif.format == "GIF"
+    moments = {picture.tobytes() for picture in watched.film}
+    assert 1 <= gif.n_frames <= len(watched.film)
+    assert gif.n_frames >= min(2, len(moments))
+
+
+def test_a_moment_marks_the_action_that_was_taken(episode):
+    watched, _ = episode
+    picture, html = demo.moment(watched, 0)
+    best = watched.names[int(np.argmax(watched.values[0]))]
+    assert f"→ {best}" in html
+    assert f"Action 1 of {len(watched.seen)}" in html
+    assert min(picture.size) >= demo.HEIGHT
+    assert demo.moment(watched, 10**6)[1] == demo.moment(watched, len(watched.seen) - 1)[1]
+
+
+def test_an_episode_of_one_action_can_be_shown(episode):
+    watched, _ = episode
+    short = demo.Watched(watched.names, watched.seen[:1], watched.values[:1], watched.rewards[:1], watched.film[:1])
+    update = demo.reach(short)
+    assert update["maximum"] > 1
+    assert not update["interactive"]
+    assert "Action 1 of 1" in demo.moment(short, 1)[1]
+    assert demo.film(short).startswith("data:image/gif")

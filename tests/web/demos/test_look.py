@@ -1,0 +1,73 @@
+import gradio as gr
+import pytest
+
+from etudes.core.errors import Problem
+from etudes.web.demos import DEMOS, look
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def test_importing_the_list_imports_neither_gradio_nor_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, etudes.web.demos as d; assert d.DEMOS; print({'gradio', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_every_demo_has_its_own_address():
+    slugs = [demo.slug for demo in DEMOS]
+    assert len(set(slugs)) == len(slugs) == 8
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        look.loaded(SCRIPT),
+        look.bars({SCRIPT: 0.5}, SCRIPT),
+        look.strip([("data:,", SCRIPT)]),
+        look.lines([(SCRIPT, "red", [0, 1], [0, 1], False)], says=SCRIPT, x_axis=SCRIPT, y_axis=SCRIPT),
+    ],
+)
+def test_what_is_shown_is_text(html):
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_curves_lie_where_their_numbers_are():
+    html = look.lines([("a", "red", [0, 10], [0, 5], False)], says="s", x_axis="x", y_axis="y")
+    points = html.split('points="')[1].split('"')[0].split()
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in points)
+    assert x0 == 58
+    assert x1 == 640 - 12
+    assert y0 == 260 - 36
+    assert y1 == 12
+
+
+def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
+    html = look.lines([("a", "red", [0, 1, 2], [0, 1, 10], False)], says="s", x_axis="x", y_axis="y", log=True)
+    assert len(html.split('points="')[1].split('"')[0].split()) == 2
+
+
+def test_a_problem_becomes_one_sentence_as_text():
+    @look.told
+    def work():
+        raise Problem(f"no {SCRIPT}; do this")
+
+    @look.told
+    def stream():
+        yield 1
+        raise Problem(f"no {SCRIPT}; do this")
+
+    with pytest.raises(gr.Error, match="no &lt;script&gt;"):
+        work()
+    found = stream()
+    assert next(found) == 1
+    with pytest.raises(gr.Error, match="do this"):
+        next(found)
+
+
+def test_texts_are_limited_whatever_the_page_allowed():
+    assert look.limited("abc", 3) == "abc"
+    with pytest.raises(Problem, match="4 characters; give at most 3"):
+        look.limited("abcd", 3)

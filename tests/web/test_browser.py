@@ -1,0 +1,202 @@
+"""The pages in a real browser: no complaint, no call elsewhere, no sideways scrolling; what can be clicked works."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from coins import make_study
+from etudes.core import catalogue
+from etudes.web.site import export
+
+STUDIES = [name for name in catalogue.names() if catalogue.reported(name)]
+PAGES = ["/", "/compare", "/data", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
+SCALES = {name: catalogue.reported(name) for name in STUDIES}
+PAGES.append("/files/mixup/laptop/report.html")
+PAIRS = [f"/compare/{name}/{found[0]}/{found[1]}" for name, found in SCALES.items() if len(found) > 1]
+SHOTS = os.environ.get("ETUDES_SHOTS", "")  # a folder to leave screenshots in
+
+
+def settle(page, address: str) -> None:
+    answer = page.goto(address, wait_until="load")
+    assert answer is None or answer.ok
+    page.evaluate("document.fonts.ready")
+    for picture in page.locator("img").all():
+        picture.evaluate("img => { img.loading = 'eager'; return img.decode() }")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_opens_without_a_complaint(chromium, server, width):
+    page = chromium(width)
+    for address in [*PAGES, *PAIRS]:
+        settle(page, server + address)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{address} scrolls sideways: {wide} pixels"
+        assert page.complaints == [], address
+        if "/files/" not in address:
+            assert page.evaluate("[...document.fonts].some(f => f.family.includes('Serif') && f.status === 'loaded')")
+        if SHOTS:
+            name = address.strip("/").replace("/", "-") or "home"
+            page.screenshot(path=str(Path(SHOTS) / f"{name}-{width}.png"))
+
+
+def test_the_gallery_is_filtered_while_one_types(chromium, server):
+    page = chromium()
+    settle(page, f"{server}/")
+    shown = page.locator(".gallery .card:visible h2")
+    every = shown.count()
+    assert every >= len(STUDIES)
+    page.get_by_label("Search").press_sequentially("mixed pairs")
+    assert shown.all_text_contents() == ["mixup"]
+    assert page.get_by_role("status").inner_text() == f"1 of {every} shown"
+    assert page.url.endswith("/?q=mixed+pairs")
+    page.get_by_label("Search").fill("no such study")
+    assert shown.count() == 0
+    assert page.get_by_text("No study has all of that.").is_visible()
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Family").select_option("language")
+    assert set(shown.all_text_contents()) == {
+        name for name, family in catalogue.names().items() if family == "language"
+    }
+    page.reload()
+    assert page.get_by_label("Family").input_value() == "language", "the address keeps what was asked"
+    page.get_by_label("Family").select_option("")
+    page.get_by_label("With a claim").select_option("refuted")
+    assert 0 < shown.count() < every
+    assert page.complaints == []
+
+
+def test_the_gallery_is_searched_without_javascript(chromium, server):
+    page = chromium(script=False)
+    page.goto(f"{server}/")
+    page.get_by_label("Search").fill("sharpness")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_load_state()
+    assert page.locator(".gallery .card:visible h2").all_text_contents() == ["edge-of-stability"]
+
+
+def test_light_and_dark(chromium, server):
+    def ground(page) -> int:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+
+    bright, dark = chromium(), chromium(dark=True)
+    for page in (bright, dark):
+        settle(page, f"{server}/study/mixup")
+    assert ground(bright) > 600
+    assert ground(dark) < 150
+    toggle = bright.get_by_role("button", name="Dark page")
+    assert toggle.get_attribute("aria-pressed") == "false"
+    toggle.click()
+    assert ground(bright) < 150
+    settle(bright, f"{server}/data")
+    assert ground(bright) < 150, "the choice is kept from page to page"
+    assert bright.complaints == []
+
+
+def contrast(page, selector: str) -> float:
+    """The contrast of the first such element's words with the ground that they stand on (WCAG 2.2)."""
+    return page.locator(selector).first.evaluate(
+        """element => {
+          const channels = (text) => text.match(/[\\d.]+/g).map(Number);
+          const linear = (v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+          const light = (rgb) => rgb.slice(0, 3).map(linear)
+            .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+          let ground = element, colour;
+          do { colour = channels(getComputedStyle(ground).backgroundColor); ground = ground.parentElement; }
+          while (colour[3] === 0 && ground);
+          const [a, b] = [light(channels(getComputedStyle(element).color)), light(colour)].sort((x, y) => y - x);
+          return (a + .05) / (b + .05);
+        }"""
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_words_stand_out_from_their_ground(chromium, server, dark):
+    page = chromium(dark=dark)
+    settle(page, f"{server}/")
+    kinds = [".kicker", ".question", ".cited", ".found", ".badge.supported", ".badge.refuted", ".badge.undecided"]
+    for selector in kinds:
+        assert contrast(page, selector) >= 4.5, selector
+    settle(page, f"{server}/study/mixup")
+    for selector in (".where", ".key", "figcaption", ".contents a", "dt", ".cited a"):
+        assert contrast(page, selector) >= 4.5, selector
+
+
+def test_the_keyboard_reaches_everything(chromium, server):
+    page = chromium()
+    settle(page, f"{server}/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.locator(".skip").bounding_box()["x"] >= 0, "seen when it has the focus"
+    seen = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
+    assert seen[:3] == ["études", "Studies", "Compare"]
+    assert {"q", "family", "origin", "verdict"} < set(seen)
+    assert "cifar-architecture" in seen
+
+
+def test_datasets_are_searched(chromium, server):
+    page = chromium()
+    settle(page, f"{server}/data")
+    page.get_by_label("Search").fill("fashion")
+    assert page.locator(".datasets tbody tr:visible code").all_text_contents() == ["fashion-mnist"]
+
+
+def test_a_command_is_copied(chromium, server):
+    page = chromium()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    settle(page, f"{server}/study/mixup")
+    page.get_by_role("button", name="Copy").first.click()
+    page.get_by_role("button", name="Copied").wait_for(timeout=5000)
+    assert page.evaluate("navigator.clipboard.readText()") == "etudes run mixup --scale smoke"
+
+
+def test_two_reports_are_chosen_and_compared(chromium, server):
+    page = chromium()
+    name, scales = next((name, found) for name, found in SCALES.items() if len(found) > 1)
+    settle(page, f"{server}/compare")
+    page.get_by_label(f"First report of {name}").select_option(scales[0])
+    page.get_by_label(f"Second report of {name}").select_option(scales[1])
+    page.get_by_role("button", name=f"Compare reports of {name}").click()
+    page.wait_for_url(f"**/compare/{name}/{scales[0]}/{scales[1]}")
+    assert page.locator(".pair").count() == len(catalogue.find(name).claims)
+    assert page.complaints == []
+
+
+def test_a_runs_curve_grows_as_it_is_written(chromium, server, runs):
+    page = chromium()
+    key = make_study().plan("laptop")[2].key
+    settle(page, f"{server}/live")
+    page.get_by_text("Stopped (1)").click()
+    page.get_by_role("link", name="seed 1").first.click()
+    page.wait_for_url(f"**/live/run/{key}")
+    assert "stopped at step 2 of 5" in page.locator(".progress").inner_text()
+    before = page.locator(".curve .line").get_attribute("d")
+    path = runs / key / "log.jsonl"
+    kept = path.read_bytes()
+    try:
+        with open(path, "ab") as file:
+            file.write(b're": 3.5}\n' + json.dumps({"step": 4, "score": 9.375}).encode() + b"\n")
+        page.get_by_text("stopped at step 4 of 5").wait_for(timeout=10_000)
+        assert page.locator(".curve .now").inner_text() == "9.375"
+        assert page.locator(".curve .line").get_attribute("d").count("L") == before.count("L") + 2
+    finally:
+        path.write_bytes(kept)
+    assert page.complaints == []
+
+
+def test_the_site_of_files_opens_from_the_disk(chromium, tmp_path):
+    site = export(tmp_path / "site")
+    page = chromium(390)
+    settle(page, (site / "index.html").as_uri())
+    page.get_by_label("Search").fill("mixed pairs")
+    page.locator(".card:visible h2 a").click()
+    page.wait_for_url("**/study/mixup.html")
+    assert page.locator(".claim").count() == len(catalogue.find("mixup").claims)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.complaints == []
