@@ -36,6 +36,7 @@ from etudes.nn.norm import Standardise
 from etudes.optim.muon import Muon
 from etudes.optim.schedules import SCHEDULES
 from etudes.reports.charts import bars, curves
+from etudes.train import weights
 from etudes.train.distribute import part
 from etudes.train.ema import EMA
 from etudes.train.loop import fit
@@ -162,6 +163,8 @@ def train(cfg: Config, run: Run) -> None:
     run.result(**final, parameters=count_parameters(model))
     run.result(**{"test/error": error, "test/error-last": last, "test/over-goal": error - cfg.goal})
     run.result(**{"test/error-majority": d.majority_error})
+    if run.leader:
+        weights.save(run.path("model.safetensors"), averaged.model)
 
 
 STUDY = Study(

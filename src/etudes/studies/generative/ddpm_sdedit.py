@@ -37,6 +37,7 @@ from etudes.measure.size import count_parameters
 from etudes.measure.yardstick import Yardstick
 from etudes.nn.unet import UNet
 from etudes.reports.charts import bars, curves, pictures
+from etudes.train import weights
 from etudes.train.distribute import part
 from etudes.train.ema import EMA
 from etudes.train.judge import judge
@@ -157,8 +158,7 @@ def train(cfg: Config, run: Run) -> None:
 
     process = Blend() if cfg.process == "blend" else Diffusion(SCHEDULES[cfg.process](cfg.levels), cfg.predicts)
     attention = [stage for stage in range(cfg.stages) if cfg.side >> stage == cfg.attend]
-    multipliers = (1, *[2] * (cfg.stages - 1))
-    shape = (d.shape[0], cfg.width, multipliers, cfg.blocks, attention, cfg.dropout)
+    shape = (d.shape[0], cfg.width, (1, *[2] * (cfg.stages - 1)), cfg.blocks, attention, cfg.dropout)
     model = seeded(run, "init", lambda: UNet(*shape))
     opt = torch.optim.Adam(model.parameters(), cfg.lr, (cfg.momentum, 0.999), weight_decay=cfg.weight_decay)
     schedule, averaged = scheduled(opt, cfg), EMA(model, cfg.average)
@@ -181,6 +181,8 @@ def train(cfg: Config, run: Run) -> None:
     parts = {"model": model, "opt": opt, "schedule": schedule, "averaged": averaged}
     final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
     run.result(**final, parameters=count_parameters(model), **{"test/judge-error": missed})
+    if run.leader:
+        weights.save(run.path("model.safetensors"), averaged.model)
     generate(cfg, run, process, {"plain": model, "averaged": averaged.model}, y)
     edit(cfg, run, process, averaged.model, y)
 

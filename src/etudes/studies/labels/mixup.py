@@ -29,6 +29,7 @@ from etudes.measure.size import count_parameters
 from etudes.nn.norm import Standardise, recalibrate
 from etudes.nn.resnet import preact_resnet
 from etudes.reports.charts import against, bars, curves
+from etudes.train import weights
 from etudes.train.distribute import part
 from etudes.train.loop import fit
 from etudes.train.recipe import Recipe, descend, seeded, sgd
@@ -110,6 +111,8 @@ def train(cfg: Config, run: Run) -> None:
     final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
 
     run.result(**final, parameters=count_parameters(model))
+    if run.leader:
+        weights.save(run.path("model.safetensors"), model)
     with run.autocast():
         if wrong.any():
             run.result(**{"train/error-wrong-labels": error_rate(model, d.x[wrong], labels[wrong])})
