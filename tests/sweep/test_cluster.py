@@ -38,6 +38,7 @@ STUDY = make_study(name="dangerous", program=live_dangerously)
 
 
 def test_the_cluster_gives_the_same_records_and_a_lost_worker_costs_its_run_alone(tmp_path):
+    """A worker killed under Ray: its run alone is done again, and all records are those of one process"""
     from etudes.core import catalogue
 
     (tmp_path / "marks").mkdir()
@@ -72,7 +73,9 @@ def test_no_cluster_at_the_address_is_one_sentence(address, tmp_path):
         perform(study, study.plan("smoke"), tmp_path, Cluster(address=address))
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_finished_and_the_command_goes_on(tmp_path):
+    """Ctrl-C under Ray: finished runs stay, and the command goes on"""
     study = tmp_path / "slow.py"
     study.write_text(
         "import sys, time\n"

@@ -1,11 +1,13 @@
 """The loop: steps addressed by index, a log, checkpoints by the clock, exact resume."""
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from etudes.core.errors import Problem
 from etudes.core.record import Run
 from etudes.train import checkpoint
 from etudes.train.distribute import agree, rank
@@ -30,7 +32,8 @@ def fit(
     goes on from its last checkpoint and ends with the same bytes. The log has the mean of the steps' numbers over each
     `log_every` steps, and the evaluation every `eval_every` steps (0: after the last alone).
 
-    Raises Diverged as soon as a number is not finite (on a GPU: at the next line of the log, to not wait for it).
+    Raises Diverged as soon as a number is not finite (on a GPU: at the next line of the log, to not wait for it), and
+    Problem where the memory does not suffice.
     """
     start = _restore(run, parts)
     window: list[Numbers] = []
@@ -39,7 +42,7 @@ def fit(
     run.progress(start, steps)
     for i in range(start, steps):
         _seed(run, run.seed("torch", i) + mine)
-        with run.autocast():
+        with run.autocast(), _enough_memory(run):
             numbers = step(i)
         window.append(numbers)
         done = i + 1
@@ -64,8 +67,21 @@ def _evaluated(run: Run, evaluate: Callable[[], Mapping[str, float]] | None, don
     if evaluate is None:
         return {}
     _seed(run, run.seed("evaluate", done))
-    with run.autocast():
+    with run.autocast(), _enough_memory(run):
         return dict(evaluate())
+
+
+@contextlib.contextmanager
+def _enough_memory(run: Run) -> Iterator[None]:
+    """Raises Problem, with the batch to try, where the block asks for more memory than there is."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # PyTorch has an error of its own for GPUs alone
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        batch = run.spec.config.get("batch", 0)
+        remedy = f"try --batch {batch // 2}" if batch > 1 else "try a smaller network or less data"
+        raise Problem(f"{run.spec.key}: the memory of {run.device} does not suffice; {remedy}") from None
 
 
 def _seed(run: Run, seed: int) -> None:
