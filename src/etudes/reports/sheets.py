@@ -148,12 +148,6 @@ def _no_picture(content: bytes, suffix: str) -> str:
             for frame in range(getattr(picture, "n_frames", 1)):
                 picture.seek(frame)
                 picture.load()
-    except (
-        OSError,
-        EOFError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ):  # what Pillow raises for damaged files
+    except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):  # of damaged files
         return "is damaged; delete the run's folder and run it again"
     return ""
