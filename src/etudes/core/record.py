@@ -295,7 +295,6 @@ def _perform(
         if not mine:
             return "busy"
         if finished(folder):
-            _clean(folder)
             return "kept"
         if leader:
             write_json(folder / "spec.json", dataclasses.asdict(spec))
@@ -314,6 +313,8 @@ def finished(folder: Path) -> bool:
     if not path.exists():
         return False
     read_json(path, f"delete {folder} and run the same command again")
+    if (folder / "progress.json").exists():  # killed after its result, before it had cleaned up
+        _clean(folder)
     return True
 
 

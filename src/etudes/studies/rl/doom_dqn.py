@@ -7,7 +7,7 @@ or add one later idea: double (arXiv:1509.06461), dueling (1511.06581), prioriti
 (Sutton 1988; 1710.02298), noisy networks in place of epsilon-greedy (1706.10295).
 
     etudes run doom-dqn                  9 minutes on two cores, 9 variants, 5 seeds, scenario `basic`
-    etudes run doom-dqn --scale center   scenario `defend_the_center`, an hour
+    etudes run doom-dqn --scale center   scenario `defend_the_center`, 20 minutes, 3 variants, 3 seeds
 
 Departures from the paper: Doom for Atari, by ViZDoom; one small frame as the state, not four; rewards are scaled, not
 clipped; Adam for RMSprop; games of eight side by side; time that is up is no end, and the value of what would follow
@@ -206,7 +206,8 @@ STUDY = Study(
         "center": Scale(
             {"game": "defend_the_center", "steps": 8_000, "reward_scale": 1.0, "eval_every": 1_000, "log_every": 100},
             seeds=3,
-            minutes=60,
+            minutes=20,
+            variants=("random", "dqn", "double"),
         ),
         "paper": Scale(
             {"game": "health_gathering", "buttons": 2, "steps": 250_000, "updates": 2, "network": "wide", "hidden": 512}

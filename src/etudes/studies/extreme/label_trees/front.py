@@ -44,5 +44,6 @@ def _front(report: "Report", metric: str, beams: Sequence[int], says: str) -> "a
     x = altair.X("cost:Q", title="inner products a document", **scale([row["cost"] for row in rows], log=True))
     y = altair.Y("value:Q", title=says, **scale([row["value"] for row in rows], log=False))
     line = data(rows).mark_line(strokeWidth=1.5).encode(x, y, *styles)
-    points = data(rows).mark_point(filled=True, size=40, opacity=1).encode(x, y, styles[0])
+    bare = channels("variant", names, among=[row["variant"] for row in report.table], legend=False)
+    points = data(rows).mark_point(filled=True, size=40, opacity=1).encode(x, y, bare[0])
     return altair.layer(line, points).properties(width=WIDTH, height=300)
