@@ -58,7 +58,7 @@ def run_all(
     fields: dict[str, Any],
     cluster: "Cluster | None" = None,
     tracker: str = "",
-) -> tuple[Report, list[Problem]]:
+) -> tuple[Report, Sequence[Problem]]:
     """As `run`; the report, and the runs that diverged or were lost.
 
     `cluster` performs the plan in place of this process. Each run that ends well is shown to the `tracker` of that
@@ -96,11 +96,13 @@ def run_all(
                 tracking.show(tracker, read_run(store.folder / spec.key), store.folder)
             progress.finish(spec, status)
 
-        problems: list[Problem]
+        problems: Sequence[Problem]
         if cluster:
             problems = clusters.perform(chosen, left, root, cluster, watch=progress.watch, finish=finish)
+        elif (count := local.workers(chosen, left)) > 1:
+            problems = local.together(chosen, left, store.folder, count, watch=progress.watch, finish=finish)
         else:
-            problems = [*local.perform(chosen, left, store.folder, watch=progress.watch, finish=finish)]
+            problems = local.perform(chosen, left, store.folder, watch=progress.watch, finish=finish)
     wait()  # the first process writes the results that all of them read
     for problem in problems:
         console.print(str(problem), highlight=False)

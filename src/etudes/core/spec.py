@@ -132,6 +132,7 @@ class Spec:
 class Study:
     """A question, the paper that answers it, and the program that tests the answer.
 
+    `threads` is how many threads a run can use, 0: as many as there are; small runs are performed side by side.
     `precision` is "auto" (bf16 autocast where the hardware has it) or "fp32" for studies whose numbers need it.
     `generator(config, folder)` is (network, tokenizer) of a finished run in `folder`, where the study's runs keep one
     that writes: what `etudes generate` takes.
@@ -153,6 +154,7 @@ class Study:
     charts: Sequence[Any] = ()
     origin: str = ""
     revision: int = 1
+    threads: int = 0
     precision: Literal["auto", "fp32"] = "auto"
     generator: Callable[[Any, Path], tuple[Any, Any]] | None = None
 

@@ -228,6 +228,7 @@ STUDY = Study(
     ),
     config=Config,
     program=tournament,
+    threads=1,
     variants=VARIANTS,
     scales={
         "smoke": Scale(
@@ -292,9 +293,7 @@ STUDY = Study(
             "pairs", "Cards won by giver and guesser", table, "Means over seeds, of 13 cards; four givers, by seats."
         ),
         bars("test/right", "test/wrong", "test/skipped"),
-        pictures(
-            "first-game.txt", variants=("givers-4", "llm-seats"), says="What each agent saw and gave, line by line."
-        ),
+        pictures("first-game.txt", variants=("givers-4", "llm-seats"), says="What each agent saw and gave."),
     ),
     origin="B",
 )

@@ -199,6 +199,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     generator=restored,
     variants=(
         Variant("llama", says="Llama's block, 4,096 pieces of words"),

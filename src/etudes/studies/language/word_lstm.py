@@ -94,10 +94,8 @@ def affordable(cfg: Config, vocabulary: int, known: int) -> int:
 
 def vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
     """The words' vectors [n, cfg.vector] before training; those without one are drawn."""
-    if cfg.vectors == "glove":
-        found = glove(map(bare, known.known))
-    else:
-        found = word2vec(works, cfg.vector, run.seed("word2vec"))
+    seed = run.seed("word2vec")
+    found = glove(map(bare, known.known)) if cfg.vectors == "glove" else word2vec(works, cfg.vector, seed)
     made, share = table(known, found, run.seed("vectors"))
     run.result(**{"train/with-vectors": share})
     return made
@@ -205,6 +203,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     generator=restored,
     variants=(
         Variant("characters", {"entries": "characters", "dropout": 0.1}, "for the arithmetic that words take"),

@@ -182,6 +182,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     precision="fp32",
     variants=(
         Variant("random", {"policy": "random"}, "any action, all alike"),

@@ -159,6 +159,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     variants=(
         Variant("kmeans", says="balanced k-means on the labels' documents, 16 branches: PECOS's tree"),
         Variant("metis", {"build": "metis"}, "METIS on the graph of labels that documents share"),

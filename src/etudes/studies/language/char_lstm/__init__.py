@@ -186,6 +186,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     generator=restored,
     variants=(
         Variant("rnn", {"kind": "rnn"}, "no gates"),

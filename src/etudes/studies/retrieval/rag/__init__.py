@@ -158,6 +158,7 @@ STUDY = Study(
     ),
     config=Config,
     program=program,
+    threads=1,
     variants=(
         Variant("closed-book", {"mode": "none", "writes": True}, "the model alone"),
         Variant("random", {"mode": "random"}, "chunks drawn blindly"),
