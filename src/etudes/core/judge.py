@@ -102,4 +102,4 @@ def _sign_test(agree: int, n: int) -> float:
     """Exact two-sided binomial test of `agree` of n against probability one half; 1 without any."""
     extreme = max(agree, n - agree)
     tail = sum(math.comb(n, k) for k in range(extreme, n + 1))
-    return min(1.0, tail / float(2 ** (n - 1))) if n else 1.0
+    return min(1.0, tail / (1 << (n - 1))) if n else 1.0

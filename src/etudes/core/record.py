@@ -21,6 +21,7 @@ import os
 import re
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -367,10 +368,10 @@ def load(plan: Sequence[Spec], root: Path) -> list[Record]:
             spec = record.spec
             if dataclasses.replace(wanted, seed=spec.seed, precision=spec.precision) == spec:
                 found.setdefault((spec.seed, variant), []).append(record)
-    precisions = [record.spec.precision for records in found.values() for record in records]
+    precisions = Counter(record.spec.precision for records in found.values() for record in records)
     order = list(configs)
     return [
-        max(found[key], key=lambda record: precisions.count(record.spec.precision))
+        max(found[key], key=lambda record: precisions[record.spec.precision])
         for key in sorted(found, key=lambda key: (key[0], order.index(key[1])))
     ]
 
