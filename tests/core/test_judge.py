@@ -105,3 +105,11 @@ def test_a_claim_on_a_number_that_no_run_has_is_named():
     study = make_study(claims=(Claim("typo", "", "", lambda t: t["plain"]["test/scroe"], below(0)),))
     with pytest.raises(Problem, match=r"claim 'typo' of coins asks for 'test/scroe'"):
         judge(study, records(study, {"plain": [0.0], "shifted": [0.0]}))
+
+
+def test_thousands_of_seeds_are_judged():
+    study, plain = make_study(), [float(x) for x in range(2500)]
+    shifted = [x - 1 - (i % 7) / 100 if i % 3 else x + 0.5 for i, x in enumerate(plain)]
+    verdict = judge(study, records(study, {"plain": plain, "shifted": shifted}))[0]
+    assert verdict.agree == sum(i % 3 > 0 for i in range(2500))
+    assert verdict.sign_p == pytest.approx(stats.binomtest(verdict.agree, 2500).pvalue, rel=1e-9)
