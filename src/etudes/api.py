@@ -16,6 +16,7 @@ from etudes.reports.build import Report, build, read
 
 if TYPE_CHECKING:
     from etudes.sweep.cluster import Cluster
+    from etudes.sweep.store import Store
 
 ROOT = Path("runs")
 
@@ -64,45 +65,22 @@ def run_all(
     `cluster` performs the plan in place of this process. Each run that ends well is shown to the `tracker` of that
     name, see `etudes.sweep.tracking`.
     """
-    from etudes.sweep import cluster as clusters
-    from etudes.sweep import local, tracking
+    from etudes.sweep import tracking
     from etudes.sweep.plan import pending
-    from etudes.sweep.progress import PlanProgress
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
-    from etudes.train.precision import resolve
 
     chosen = _found(study)
     if tracker:
         tracking.check(tracker)
     console = Console(stderr=True, quiet=rank() > 0)
-    choice = {"variants": variants, "seeds": seeds, "precision": resolve(chosen, precision), **fields}
-    plan = chosen.plan(scale, **choice)
-    if _unreachable(plan, fields) and chosen.scales[scale].offline:
-        plan = chosen.plan(scale, offline=True, **choice)
-        changes = ", ".join(f"{name} = {value}" for name, value in chosen.scales[scale].offline.items())
-        console.print(f"No source of the data can be reached: running with {changes} instead.", highlight=False)
+    plan = _planned(chosen, scale, {"variants": variants, "seeds": seeds, "precision": precision}, fields, console)
     store = Store(root)
     store.bring(plan)
     left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
-    with PlanProgress(left, console) as progress:
-
-        def finish(spec: Spec, status: str) -> None:
-            if status == "done" and not cluster:  # a cluster's workers have sent theirs
-                store.send(spec)
-            if status == "done" and tracker:
-                tracking.show(tracker, read_run(store.folder / spec.key), store.folder)
-            progress.finish(spec, status)
-
-        problems: Sequence[Problem]
-        if cluster:
-            problems = clusters.perform(chosen, left, root, cluster, watch=progress.watch, finish=finish)
-        elif (count := local.workers(chosen, left)) > 1:
-            problems = local.together(chosen, left, store.folder, count, watch=progress.watch, finish=finish)
-        else:
-            problems = local.perform(chosen, left, store.folder, watch=progress.watch, finish=finish)
+    problems = _performed(chosen, left, root, store, cluster, tracker, console)
     wait()  # the first process writes the results that all of them read
     for problem in problems:
         console.print(str(problem), highlight=False)
@@ -110,6 +88,53 @@ def run_all(
     if problems and not records:
         raise Problem(f"no run of {chosen.name} was finished; the logs are kept in {store.folder}")
     return build(chosen, plan, records), problems
+
+
+def _performed(
+    study: Study,
+    plan: Sequence[Spec],
+    root: Path | str,
+    store: "Store",
+    cluster: "Cluster | None",
+    tracker: str,
+    console: Console,
+) -> Sequence[Problem]:
+    """The runs of the plan that diverged or were lost, after all have been performed."""
+    from etudes.sweep import cluster as clusters
+    from etudes.sweep import local, tracking
+    from etudes.sweep.progress import PlanProgress
+
+    with PlanProgress(plan, console) as progress:
+
+        def finish(spec: Spec, status: str) -> None:
+            if status == "done" and not cluster:  # a cluster's workers have sent theirs
+                store.send(spec)
+            if status == "done" and tracker:
+                try:
+                    tracking.show(tracker, read_run(store.folder / spec.key), store.folder)
+                except Problem as problem:  # no reason to stop the runs
+                    console.print(str(problem), highlight=False)
+            progress.finish(spec, status)
+
+        if cluster:
+            return clusters.perform(study, plan, root, cluster, watch=progress.watch, finish=finish)
+        if (count := local.workers(study, plan)) > 1:
+            return local.together(study, plan, store.folder, count, watch=progress.watch, finish=finish)
+        return local.perform(study, plan, store.folder, watch=progress.watch, finish=finish)
+
+
+def _planned(study: Study, scale: str, choice: dict[str, Any], fields: dict[str, Any], console: Console) -> list[Spec]:
+    """The runs, with the scale's offline changes where its data can be had from nowhere; that is announced."""
+    from etudes.train.precision import resolve
+
+    choice = choice | {"precision": resolve(study, choice["precision"])} | fields
+    plan = study.plan(scale, **choice)
+    offline = study.scales[scale].offline
+    if not offline or not _unreachable(plan, fields):
+        return plan
+    changes = ", ".join(f"{name} = {value}" for name, value in offline.items())
+    console.print(f"No source of the data can be reached: running with {changes} instead.", highlight=False)
+    return study.plan(scale, offline=True, **choice)
 
 
 def report(study: Study | str, scale: str = "laptop", *, root: Path | str = ROOT, **fields: Any) -> Report:

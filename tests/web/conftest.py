@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,36 +80,42 @@ def server(runs: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
-    """A new page of a browser: chromium(width, dark=False), with what went wrong in `page.complaints`."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's chromium, without a window and without calling home; one for all tests, as Playwright's loop is."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no chromium on this machine; apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with sync_api.sync_playwright() as playwright:
         profile = str(tmp_path_factory.mktemp("profile"))
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, f"--disk-cache-dir={profile}"])
+        found = playwright.chromium.launch(executable_path=path, args=[*FLAGS, f"--disk-cache-dir={profile}"])
+        yield found
+        found.close()
 
-        def page(width: int = 1280, *, dark: bool = False, script: bool = True):
-            context = browser.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme="dark" if dark else "light",
-                java_script_enabled=script,
-            )
-            opened = context.new_page()
-            opened.complaints = []
-            opened.on("console", lambda m: opened.complaints.append(m.text) if m.type in ("error", "warning") else None)
-            opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
-            opened.on("requestfailed", lambda r: opened.complaints.append(f"failed: {r.url}"))
-            opened.on(
-                "request",
-                lambda r: (
-                    None
-                    if r.url.startswith(("http://127.0.0.1:", "data:", "blob:", "file://"))
-                    else opened.complaints.append(f"called {r.url}")
-                ),
-            )
-            return opened
 
-        yield page
-        browser.close()
+@pytest.fixture(scope="session")
+def chromium(browser: Any) -> Callable:
+    """A new page of the browser: chromium(width, dark=False), with what went wrong in `page.complaints`."""
+
+    def page(width: int = 1280, *, dark: bool = False, script: bool = True):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=script,
+        )
+        opened = context.new_page()
+        opened.complaints = []
+        opened.on("console", lambda m: opened.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.on("requestfailed", lambda r: opened.complaints.append(f"failed: {r.url}"))
+        opened.on(
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith(("http://127.0.0.1:", "data:", "blob:", "file://"))
+                else opened.complaints.append(f"called {r.url}")
+            ),
+        )
+        return opened
+
+    return page

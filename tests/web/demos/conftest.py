@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import shutil
 import socket
 import threading
 import time
@@ -93,18 +92,3 @@ def serving(root: Path, sent: list[bytes]) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     running.should_exit = running.force_exit = True
     thread.join(10)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's chromium, without a window and without calling home."""
-    driver = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("browser tests need chromium; apt-get install chromium")
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    flags += "disable-component-update disable-sync"
-    with driver.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=chromium, args=[f"--{flag}" for flag in flags.split()])
-        yield found
-        found.close()
