@@ -192,7 +192,7 @@ def _picture(saved: Mapping[str, Any], files: Mapping[str, Path]) -> str:
             return name
     own = r"charts/(?!(train|validation|test|seconds)-).*\.svg"  # a chart that the study draws itself
     wanted = (own, r"charts/(?!train-loss).*-curves.*-by-variant\.svg", r"charts/.*-against-.*\.svg",
-              r"charts/(?!train-loss).*-curves.*\.svg", r"charts/.*\.svg")  # fmt: skip
+              r"charts/.*-curves.*\.svg", r"charts/.*\.svg")  # fmt: skip
     for pattern in wanted:
         found = [name for name in files if re.fullmatch(pattern, name)]
         if found:
