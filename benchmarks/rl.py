@@ -4,7 +4,8 @@ Frames learnt a second on the scenario `basic`: actions of which each was played
 its share of updates: one for four actions, as in the paper and by default in stable-baselines3, or for two, as in the
 study `doom-dqn`. Network (two convolutions), frames, memory, batch and optimiser are the study's on all sides. The
 study keeps eight games side by side and lets them move while the network learns; stable-baselines3's DQN plays one
-game, its usual way, or eight in its DummyVecEnv. Goal: twice either.
+game, its usual way, or eight in its DummyVecEnv. Ours has one thread, as in the study; theirs all cores, as by default, or
+one too. Goal: twice the faster.
 
 Contenders take turns of some seconds, each round beginning with another one; the table has medians over the rounds, and
 of ours over theirs in the same round. A library that cannot be imported is named and left out: pip install
@@ -29,7 +30,7 @@ from etudes.rl.explore import greedy
 from etudes.rl.games import Lockstep, game
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns
-from etudes.studies.rl.doom_dqn import CONVOLUTIONS, Config
+from etudes.studies.rl.doom_dqn import CONVOLUTIONS, STUDY, Config
 
 CFG = Config()
 EPSILON, GOAL = 0.5, 2.0  # epsilon stays, so that all play episodes of the same lengths
@@ -44,6 +45,7 @@ class Contender:
     updates: Callable[[], int]  # so far
     parameters: int
     close: Callable[[], None]
+    threads: int  # of PyTorch
 
 
 def ours(every: int) -> Contender:
@@ -69,10 +71,12 @@ def ours(every: int) -> Contender:
             one.close()
 
     size = sum(map(torch.numel, model.parameters()))
-    return Contender(f"études, {CFG.games} games", work, lambda: learner.updates, size, close)
+    return Contender(
+        f"études, {CFG.games} games, {STUDY.threads} thread", work, lambda: learner.updates, size, close, STUDY.threads
+    )
 
 
-def theirs(games: int, every: int) -> Contender:
+def theirs(games: int, every: int, threads: int) -> Contender:
     import gymnasium
     from stable_baselines3 import DQN
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -111,9 +115,9 @@ def theirs(games: int, every: int) -> Contender:
     def work(actions: int) -> None:
         model.learn(actions, reset_num_timesteps=False)
 
-    name = f"stable-baselines3, {games} game{'s' if games > 1 else ''}"
+    name = f"stable-baselines3, {games} game{'s' if games > 1 else ''}, {threads} thread{'s' if threads > 1 else ''}"
     size = sum(map(torch.numel, model.q_net.parameters()))
-    return Contender(name, work, lambda: model._n_updates, size, model.get_env().close)
+    return Contender(name, work, lambda: model._n_updates, size, model.get_env().close, threads)
 
 
 def compare(found: list[Contender], rounds: int, every: int) -> list[list[float]]:
@@ -125,6 +129,7 @@ def compare(found: list[Contender], rounds: int, every: int) -> list[list[float]
         for place in range(len(found)):
             at = (turned + place) % len(found)
             gc.collect()
+            torch.set_num_threads(found[at].threads)
             before, begun = found[at].updates(), time.perf_counter()
             found[at].work(ACTIONS)
             speeds[at].append(ACTIONS / (time.perf_counter() - begun))
@@ -154,14 +159,19 @@ def importable() -> bool:
     return True
 
 
-def main(rounds: int = 7) -> None:
+def main(rounds: int = 5) -> None:
     facts = environment()
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     print(f"{facts['host']}; {torch.get_num_threads()} threads; {libraries}")
     torch.manual_seed(0)
-    peer = importable()
+    peer, cores = importable(), torch.get_num_threads()
     for every in EVERY:
-        found = [ours(every), *([theirs(1, every), theirs(CFG.games, every)] if peer else [])]
+        peers = (
+            [theirs(games, every, threads) for games in (1, CFG.games) for threads in sorted({1, cores})]
+            if peer
+            else []
+        )
+        found = [ours(every), *peers]
         Console(width=124).print(told(found, compare(found, rounds, every), every))
         for contender in found:
             contender.close()
