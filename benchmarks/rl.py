@@ -4,8 +4,8 @@ Frames learnt a second on the scenario `basic`: actions of which each was played
 its share of updates: one for four actions, as in the paper and by default in stable-baselines3, or for two, as in the
 study `doom-dqn`. Network (two convolutions), frames, memory, batch and optimiser are the study's on all sides. The
 study keeps eight games side by side and lets them move while the network learns; stable-baselines3's DQN plays one
-game, its usual way, or eight in its DummyVecEnv. Ours has one thread, as in the study; theirs all cores, as by default, or
-one too. Goal: twice the faster.
+game, its usual way, or eight in its DummyVecEnv. Ours has one thread, as in the study; theirs one too, or all cores, as
+by default. Goal: twice either.
 
 Contenders take turns of some seconds, each round beginning with another one; the table has medians over the rounds, and
 of ours over theirs in the same round. A library that cannot be imported is named and left out: pip install
