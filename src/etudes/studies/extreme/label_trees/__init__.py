@@ -7,7 +7,7 @@ a leaf is small enough, and every log2(branching) halvings make a level. So leav
 trees differ in their order alone: balanced k-means on the labels' documents (PECOS), METIS on the graph of labels that
 documents share, names, frequency, chance.
 
-    etudes run label-trees                       10 minutes on two cores, 10 variants, 5 seeds
+    etudes run label-trees                       7 minutes on two cores, 9 variants, 5 seeds
     etudes run label-trees --scale debtags       the same with few, frequent labels
     etudes run label-trees --scale eurlex        where files of EURLex-4K stand in the mirror or the cache
 
