@@ -6,7 +6,6 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.measure.cells import (
-    auroc,
     best,
     causes,
     detectors,
@@ -17,6 +16,7 @@ from etudes.measure.cells import (
     spans,
     watched,
 )
+from etudes.measure.ranking import auroc
 from etudes.nn.recurrent import Recurrent
 
 
@@ -51,7 +51,7 @@ def test_auroc_agrees_with_a_peer_with_ties():
 
 
 def test_auroc_needs_both_kinds_of_places():
-    with pytest.raises(Problem, match="longer text"):
+    with pytest.raises(Problem, match="take more"):
         auroc(numpy.zeros((3, 1)), numpy.ones(3, bool))
 
 

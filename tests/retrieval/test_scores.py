@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etudes.retrieval.scores import auroc, balanced, best_threshold, exact, holds, overlap, plain
@@ -21,6 +21,7 @@ def test_answers_are_compared_as_squad_does():
     assert overlap("", "") == 1.0
 
 
+@settings(deadline=None)  # SciPy's statistics take a second to import
 @given(SCORES, SCORES)
 def test_auroc_counts_pairs(a, b):
     pairs = [1.0 if x > y else 0.5 if x == y else 0.0 for x, y in itertools.product(a, b)]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from etudes.core.errors import Problem
 from etudes.core.files import appearing
+from etudes.measure.ranking import auroc
 from etudes.measure.writing import WORD, words
 
 RECENT = 1000  # characters that a memory of recent words reaches back
@@ -103,23 +103,6 @@ def detectors(
             cell, sign = best(auroc(units["validation"], holds["validation"]))
             found[name] = (cell, sign, float(auroc(sign * units["test"][:, [cell]], holds["test"])[0]))
     return found
-
-
-def auroc(values: np.ndarray, feature: np.ndarray) -> np.ndarray:
-    """Area under the receiver operating characteristic of each cell as a detector of the feature, [cells].
-
-    values: [n, cells]; feature: bool [n]. It is the probability that the cell is higher at a random place with the
-    feature than at one without, where a tie counts half: (R - p (p + 1) / 2) / (p q) with R the sum of the ranks of the
-    p places with the feature, q without (Hanley and McNeil 1982). Raises Problem where it always or never holds.
-    """
-    from scipy.stats import rankdata
-
-    with_it = int(feature.sum())
-    without = len(feature) - with_it
-    if not with_it or not without:
-        raise Problem("an AUROC needs places with the feature and places without; take a longer text")
-    ranks = rankdata(values, axis=0)
-    return (ranks[feature].sum(0) - with_it * (with_it + 1) / 2) / (with_it * without)
 
 
 def best(areas: np.ndarray) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""How good ranked answers are: precision, recall and nDCG at k, and precision that pays more for rare answers.
+"""How good ranked answers are: precision, recall and nDCG at k, and precision that pays more for rare answers; and how
+good a number is at telling two kinds of things apart.
 
 `ranked` is int [n, width], the answers to each of n questions from the best on; -1 stands for none. `truth` is a
 sparse [n, answers] whose non-zeros are the true answers.
@@ -71,6 +72,23 @@ def propensity_precision_at(ranked: np.ndarray, truth: sparse.csr_matrix, propen
     if not best:
         raise Problem("no question has a true answer; PSP needs one")
     return float(gained / best)
+
+
+def auroc(values: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    """Area under the receiver operating characteristic of each column as a detector of the feature, [columns].
+
+    values: [n, columns]; feature: bool [n]. It is the probability that the value is higher at a random place with the
+    feature than at one without, where a tie counts half: (R - p (p + 1) / 2) / (p q) with R the sum of the ranks of the
+    p places with the feature, q without (Hanley and McNeil 1982). Raises Problem where it always or never holds.
+    """
+    from scipy.stats import rankdata
+
+    with_it = int(feature.sum())
+    without = len(feature) - with_it
+    if not with_it or not without:
+        raise Problem("an AUROC needs places with the feature and places without; take more")
+    ranks = rankdata(values, axis=0)
+    return (ranks[feature].sum(0) - with_it * (with_it + 1) / 2) / (with_it * without)
 
 
 def _first(ranked: np.ndarray, k: int) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from etudes.measure import ranking
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -36,8 +38,8 @@ def overlap(answer: str, gold: str) -> float:
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """The area under the ROC curve: the share of pairs in which the positive scores higher, ties counted half."""
-    a, b = np.asarray(positive, float)[:, None], np.asarray(negative, float)[None]
-    return float(((a > b) + 0.5 * (a == b)).mean())
+    values = np.array([*positive, *negative], float)[:, None]
+    return float(ranking.auroc(values, np.arange(len(values)) < len(positive))[0])
 
 
 def balanced(positive: Sequence[float], negative: Sequence[float], threshold: float) -> float:
