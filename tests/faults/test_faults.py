@@ -303,7 +303,7 @@ def test_interrupted_anywhere(tmp_path):
             shutil.rmtree(tmp_path / "runs")
     for errors, status in told:
         assert "Traceback" not in errors, errors
-        assert status in (0, 130), (status, errors)
+        assert status in (0, 130, -signal.SIGINT), (status, errors)  # ended by the signal: a shell calls that 130 too
     subprocess.run(command, cwd=tmp_path, env=own, check=True, capture_output=True)
     assert victim.contents(tmp_path / "runs") == expected
 
