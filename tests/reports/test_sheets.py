@@ -245,7 +245,9 @@ def test_a_gif_moves_in_the_page_and_stands_beside_the_markdown(tmp_path: Path) 
     kept = (tmp_path / "report" / "pictures" / "plain.film.gif").read_bytes()
     with Image.open(io.BytesIO(kept)) as film:
         assert film.n_frames == 3
+    assert report.pictures[0].size == (8, 4)
     assert report.pictures[0].width % 8 == 0
+    assert dataclasses.replace(report.pictures[0], file="x.png", content=png(1)).size == (66, 34)
     assert base64.b64encode(kept).decode() in (tmp_path / "report" / "report.html").read_text()
     assert "plain.film.gif" in (tmp_path / "report" / "report.md").read_text()
     broken = study(pictures("film.gif", variants=("shifted",)), program=leave)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from etudes.core.errors import Problem
 from etudes.core.record import Record
@@ -46,10 +46,17 @@ class Picture:
         return self.content.decode() if self.file.endswith(".txt") else ""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """A picture's own width and height in pixels, as its head tells them."""
+        gif = self.file.endswith(".gif")
+        width, height = (self.content[6:8], self.content[8:10]) if gif else (self.content[16:20], self.content[20:24])
+        order: Literal["little", "big"] = "little" if gif else "big"
+        return int.from_bytes(width, order), int.from_bytes(height, order)
+
+    @property
     def width(self) -> int:
         """The pixels to show a picture in: the largest whole multiple of its own that is no wider than a chart."""
-        gif = self.file.endswith(".gif")
-        own = int.from_bytes(self.content[6:8], "little") if gif else int.from_bytes(self.content[16:20], "big")
+        own, _ = self.size
         return own * max(1, WIDTH // own)
 
     @property

@@ -253,8 +253,8 @@ def _templates() -> jinja2.Environment:
 
 
 def _size(picture: Picture, among: int) -> tuple[int, int]:
-    """The width and height to show a PNG in: a whole multiple of its own, which two of fit beside each other."""
-    own, height = (int.from_bytes(picture.content[at : at + 4], "big") for at in (16, 20))
+    """The width and height to show a picture in: a whole multiple of its own, which two of fit beside each other."""
+    own, height = picture.size
     times = max(1, (look.WIDTH if among == 1 else COLUMN) // own)
     return times * own, times * height
 
