@@ -80,7 +80,7 @@ def run_all(
     left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
-    problems = _performed(chosen, left, root, store, cluster, tracker, console)
+    problems = _performed(chosen, left, store, cluster, tracker, console)
     wait()  # the first process writes the results that all of them read
     for problem in problems:
         console.print(str(problem), highlight=False)
@@ -93,7 +93,6 @@ def run_all(
 def _performed(
     study: Study,
     plan: Sequence[Spec],
-    root: Path | str,
     store: "Store",
     cluster: "Cluster | None",
     tracker: str,
@@ -117,7 +116,7 @@ def _performed(
             progress.finish(spec, status)
 
         if cluster:
-            return clusters.perform(study, plan, root, cluster, watch=progress.watch, finish=finish)
+            return clusters.perform(study, plan, store.root, cluster, watch=progress.watch, finish=finish)
         if (count := local.workers(study, plan)) > 1:
             return local.together(study, plan, store.folder, count, watch=progress.watch, finish=finish)
         return local.perform(study, plan, store.folder, watch=progress.watch, finish=finish)

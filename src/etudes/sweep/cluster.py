@@ -60,11 +60,10 @@ def perform(
         board = ray.remote(num_cpus=0)(_Board).remote()
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=LIVES - 1)(_execute)
         shared = ray.put(study)
-        where = str(root) if "://" in str(root) else str(Path(root).resolve())
-        fixed = (where, environment()["code"], cluster.cpus, board)
+        store = Store(root)
+        fixed = (store.root, environment()["code"], cluster.cpus, board)
         running = {task.remote(shared, spec, *fixed): spec for spec in plan}
         problems: list[Problem] = []
-        store = Store(root)
         while running:
             ready, _ = ray.wait(list(running), timeout=PAUSE)
             for key, (done, steps) in ray.get(board.taken.remote()).items():

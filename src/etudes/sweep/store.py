@@ -17,7 +17,7 @@ from etudes.core.spec import Spec
 
 
 class Store:
-    """`root` as given by the user, and `folder`, where its runs are on this machine.
+    """`root`, a URL or an absolute path, and `folder`, where its runs are on this machine.
 
     Raises Problem on a URL of a kind that is not known or whose library is not installed.
     """
@@ -26,7 +26,7 @@ class Store:
         self.root = str(root)
         self._files: Any = None
         if "://" not in self.root:
-            self.folder = Path(root)
+            self.folder, self.root = Path(root), str(Path(root).resolve())
             return
         import fsspec
 

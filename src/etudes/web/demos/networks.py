@@ -18,8 +18,7 @@ import gradio as gr
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.core.files import read_json
-from etudes.core.record import Record, finished
+from etudes.core.record import Record, finished, read
 from etudes.core.spec import Spec, Study
 from etudes.web.demos.look import told
 
@@ -51,16 +50,15 @@ def kept(study: Study, root: Path, file: str = WEIGHTS) -> dict[str, Record]:
     names = {variant.name for variant in study.variants}
     found: dict[str, Record] = {}
     for path in sorted((root / study.name).glob(f"*/*/*/{file}"), key=lambda p: p.stat().st_mtime, reverse=True):
-        folder, remedy = path.parent, f"delete {path.parent} and run the study again"
         try:
-            if not finished(folder):
+            if not finished(path.parent):
                 continue
-            spec = Spec(**read_json(folder / "spec.json", remedy))
-            result, env = (read_json(folder / name, remedy) for name in ("result.json", "env.json"))
-        except (Problem, OSError, TypeError):
+            record = read(path.parent)
+        except (Problem, OSError):
             continue  # damaged: no network to show, and no reason to show no other
+        spec = record.spec
         if spec.revision == study.revision and spec.config.keys() == fields and spec.variant in names:
-            found.setdefault(f"{study.name} · {spec.variant} · {spec.scale}", Record(spec, result, env, folder))
+            found.setdefault(f"{study.name} · {spec.variant} · {spec.scale}", record)
     return found
 
 
