@@ -59,7 +59,9 @@ def test_trackio_keeps_the_run_on_this_machine(record, tmp_path):
 def test_wandb_works_offline(record, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracking.show("wandb", record, tmp_path)
-    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    (kept,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    for word in (b"shift", b"score", b"result/test-score"):
+        assert word in kept.read_bytes()
 
 
 def test_unknown_and_missing_trackers_are_told_before_anything_runs(monkeypatch):
