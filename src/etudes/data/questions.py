@@ -1,7 +1,7 @@
 """Questions with answers that stand in a text, and questions that no text answers.
 
 Two sets: `xquad`, whose questions were written by people who saw the paragraph (Artetxe, Ruder and Yogatama 2020,
-arXiv:1910.11856, sec. 3; the English ones are SQuAD's), and `debian-faq`, written for this project by reading the
+arXiv:1910.11856, sec. 4; the English ones are SQuAD's), and `debian-faq`, written for this project by reading the
 sections of Debian's FAQ and asking in other words than theirs, 25 and more of them about what it does not say.
 """
 

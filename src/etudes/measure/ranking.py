@@ -51,7 +51,7 @@ def propensities(counts: np.ndarray, examples: int, a: float = 0.55, b: float = 
     """The chance p_l that a true answer l is written down at all, from how many of the training examples have it.
 
     p_l = 1 / (1 + c exp(-a log(N_l + b))), c = (log N - 1) (b + 1)^a: Jain et al. 2016, "Extreme Multi-label Loss
-    Functions", eq. 5, who fitted a = 0.55, b = 1.5, but a = 0.5, b = 0.4 for Wikipedia and 0.6, 2.6 for Amazon.
+    Functions", who fitted a = 0.55, b = 1.5, but a = 0.5, b = 0.4 for Wikipedia and 0.6, 2.6 for Amazon.
     """
     if examples < 3:  # c would be negative
         raise Problem(f"propensities need 3 examples or more, and there are {examples}")

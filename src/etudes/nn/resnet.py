@@ -15,7 +15,7 @@ from etudes.nn.norm import BatchNorm
 class PreActBlock(nn.Module):
     """x + conv(relu(norm(conv(relu(norm(x)))))), with a 1x1 convolution on the shortcut where the shape changes.
 
-    That shortcut takes the activated input, as in fig. 4e's first unit of a stage.
+    That shortcut takes the activated input, as in the authors' code (KaimingHe/resnet-1k-layers).
     """
 
     def __init__(self, channels: int, out: int, stride: int) -> None:

@@ -30,7 +30,7 @@ class Hit:
 def fuse(rankings: Sequence[Sequence[int]], constant: int = CONSTANT) -> dict[int, float]:
     """{item: sum over the rankings that have it of 1 / (constant + rank)}, best first; ranks count from 1.
 
-    Reciprocal rank fusion: Cormack, Clarke and Buettcher 2009, SIGIR, sec. 2.
+    Reciprocal rank fusion: Cormack, Clarke and Buettcher 2009, SIGIR, sec. 1.
     """
     found: dict[int, float] = {}
     for ranking in rankings:

@@ -20,7 +20,7 @@ ROUNDS = 20  # of 2-means, at most
 def label_features(x: sparse.csr_matrix, y: sparse.csr_matrix) -> sparse.csr_matrix:
     """PIFA, positive instance feature aggregation [labels, d]: the sum of a label's documents, of length 1.
 
-    Documents x [n, d], labels y [n, labels]. PECOS, Yu et al. 2022, sec. 3.1.
+    Documents x [n, d], labels y [n, labels]. PECOS, Yu et al. 2022.
     """
     summed = (y.T.tocsr() @ x).tocsr()
     length = np.sqrt(np.asarray(summed.multiply(summed).sum(1)).ravel())
@@ -48,7 +48,7 @@ def kmeans(features: sparse.csr_matrix, depth: int, rng: np.random.Generator) ->
     """The order of hierarchical balanced spherical 2-means of label features [labels, d] of length 1.
 
     Each half has the labels that are, by cosine, nearer to its centre than to the other's, as far as both can be of
-    one size: Prabhu et al. 2018 (Parabel), sec. 4.1, and PECOS, sec. 3.1.
+    one size: Prabhu et al. 2018 (Parabel), and PECOS.
     """
 
     def halve(part: np.ndarray) -> np.ndarray:

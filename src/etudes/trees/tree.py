@@ -164,8 +164,8 @@ def train_level(
     """Train the next level of the matcher on documents x [n, d] and labels y [n, labels]; how many pairs it took.
 
     A node's children are told apart on the documents that belong to it, by a true label below (teacher-forcing
-    negatives), and on those that a search would lead to it, `reached` [n, nodes above] (matcher-aware negatives): PECOS
-    sec. 3.2. Weights below `prune` in size are dropped.
+    negatives), and on those that a search would lead to it, `reached` [n, nodes above] (matcher-aware negatives), as in
+    PECOS. Weights below `prune` in size are dropped.
     """
     level, tree = len(matcher.levels), matcher.tree
     own = positives(tree, y, level).tocsc()

@@ -268,7 +268,7 @@ STUDY = Study(
         Claim(
             "flow passes freely",
             "gradient flow's sharpness ends more than ten per cent above the plateau of gd-x2",
-            f"{COHEN}, fig. 1",
+            f"{COHEN}, gradient flow",
             lambda trial: trial["flow"]["train/sharpness"] / trial["gd-x2"]["train/sharpness-plateau"],
             above(1.1),
         ),

@@ -282,7 +282,7 @@ STUDY = Study(
         Claim(
             "keeps the rest",
             "redrawing a hole changes no pixel outside of it",
-            f"{SDEDIT}, algorithm 3",
+            "Meng et al. 2021, algorithm 5",
             lambda trial: trial["ddpm"]["test/mask-change"],
             within(-1e-9, 1e-9),
         ),

@@ -68,7 +68,7 @@ ALIKE = {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog
 def mistaken(d: Images) -> Mapping[int, int]:
     """{class: the class that its pictures are mistaken for}, for asymmetric noise.
 
-    CIFAR-10: ALIKE, half of the classes (Patrini et al. 2017, arXiv:1609.03683, sec. 5; Zhang & Sabuncu, sec. 4.1).
+    CIFAR-10: ALIKE, half of the classes (Patrini et al. 2017, arXiv:1609.03683, sec. 5; Zhang & Sabuncu, sec. 4).
     Other sets have no such list: each class is mistaken for the next, the last for the first.
     """
     if d.name == "cifar10":
@@ -241,7 +241,7 @@ STUDY = Study(
         Claim(
             "memorises less",
             "with 50 % random labels it fits fewer of the wrong ones",
-            "sec. 3.2",
+            "sec. 4",
             difference("gce-symmetric-50", "ce-symmetric-50", "train/error-wrong-labels"),
             above(0),
         ),

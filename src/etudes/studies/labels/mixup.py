@@ -1,7 +1,7 @@
 """mixup: train on convex combinations of pairs of examples and of their labels.
 
 x~ = l*x_i + (1-l)*x_j and the same for the labels, l ~ Beta(alpha, alpha), j a random permutation of the batch
-(eq. 1 and fig. 1a). alpha = 0 is plain training, empirical risk minimisation (ERM).
+(sec. 1 and fig. 1a). alpha = 0 is plain training, empirical risk minimisation (ERM).
 
     etudes run mixup                  8 minutes on two cores, 10 variants, 5 seeds
     etudes run mixup --scale paper    the paper's network and 200 epochs on all of CIFAR-10
@@ -57,7 +57,7 @@ def pairing(n: int, alpha: float, draw: str, rng: numpy.random.Generator) -> tup
 
 
 def mix(x: Tensor, y: Tensor, partners: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """l*x_i + (1-l)*x_j for pictures [n, c, h, w] and label distributions [n, k] (eq. 1); weights l: [n]."""
+    """l*x_i + (1-l)*x_j for pictures [n, c, h, w] and label distributions [n, k] (sec. 1); weights l: [n]."""
     partners, weights = partners.to(x.device), weights.to(x.device)
     wide = weights[:, None, None, None]
     return wide * x + (1 - wide) * x[partners], weights[:, None] * y + (1 - weights[:, None]) * y[partners]

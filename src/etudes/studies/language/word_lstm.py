@@ -256,7 +256,7 @@ STUDY = Study(
                 (
                     "other text's vectors beat the text's own",
                     "and fewer than where they were trained on the same text",
-                    "Pennington et al. 2014, sec. 4.6",
+                    "Pennington et al. 2014, sec. 4.5 (of analogies)",
                     *("glove", "word2vec"),
                 ),
                 (

@@ -45,7 +45,7 @@ def pairs(root: Path) -> dict[str, dict[str, Record]]:
 
 
 def mixture(d: Images, first: int, second: int, share: float) -> Tensor:
-    """share * one test picture + (1 - share) * another, [1, c, h, w] in [0, 1] (eq. 1)."""
+    """share * one test picture + (1 - share) * another, [1, c, h, w] in [0, 1] (sec. 1 of the paper)."""
     if not 0 <= share <= 1:
         raise Problem(f"the share of the first picture is between 0 and 1, not {share}")
     one, other = (unit(d.test_x[i % len(d.test_x)][None]) for i in (first, second))

@@ -38,7 +38,7 @@ class Memory(nn.Module):
         self.right[rows] = right
 
     def score(self) -> Tensor:
-        """The number of times each picture [n] was forgotten; infinite where it was never learnt (sec. 3.2 there)."""
+        """The number of times each picture [n] was forgotten; infinite where it was never learnt (sec. 3.1 there)."""
         return torch.where(self.learnt, self.forgotten, torch.inf)
 
 

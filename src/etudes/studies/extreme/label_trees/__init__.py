@@ -47,7 +47,7 @@ class Config:
     leaf: Annotated[int, above(1)] = 32  # labels of a leaf, at most
     branching: Annotated[int, above(2)] = 16  # children of a node, a power of two
     beam: Annotated[int, above(1)] = 10  # nodes of a level that the search keeps
-    negatives: Literal["teacher", "matcher"] = "teacher"  # documents a node learns from besides its own: see PECOS 3.2
+    negatives: Literal["teacher", "matcher"] = "teacher"  # documents a node learns from besides its own, as in PECOS
     cost: Annotated[float, above(0)] = 1.0  # of the squared hinge, against the weights' size
     prune: Annotated[float, above(0)] = 0.1  # weights smaller than this are dropped
     combine: Literal["l3-hinge", "log-sigmoid"] = "l3-hinge"  # what a margin adds to a path's score
@@ -188,7 +188,7 @@ STUDY = Study(
         Claim(
             "k-means helps",
             "the tree of k-means has a higher nDCG@5 than a random tree of the same shape",
-            "sec. 3.1",
+            "semantic label indexing",
             difference("kmeans", "random", "test/ndcg5"),
             above(0),
         ),
@@ -216,43 +216,43 @@ STUDY = Study(
         Claim(
             "wide is better",
             "256 branches a node give a higher nDCG@5 than 2",
-            "sec. 5, branching factor",
+            "table 3, branching factors",
             difference("kmeans-wide", "kmeans-deep", "test/ndcg5"),
             above(0),
         ),
         Claim(
             "wide is dearer",
             "and take more inner products a document",
-            "sec. 5, branching factor",
+            "branching factors",
             difference("kmeans-wide", "kmeans-deep", "test/products"),
             above(0),
         ),
         Claim(
             "a beam of 10 is enough",
             "it loses less than 2 % of the recall at 10 of a search of the whole tree",
-            "sec. 3.3",
+            "beam search",
             lost(10),
             below(0.02),
         ),
-        Claim("a beam of 1 is not", "it loses more than 2 %", "sec. 3.3", lost(1), above(0.02)),
+        Claim("a beam of 1 is not", "it loses more than 2 %", "beam search", lost(1), above(0.02)),
         Claim(
             "as good as one against the rest",
             "the tree of k-means is at most 0.01 in nDCG@5 below classifiers of every label against all documents",
-            "sec. 5",
+            "experiments",
             difference("kmeans", "flat", "test/ndcg5"),
             above(-0.01),
         ),
         Claim(
             "a tenth of the cost",
             "with a tenth of their inner products or less",
-            "sec. 3",
+            "beam search",
             lambda t: t["kmeans"]["test/products"] / t["flat"]["test/products"],
             below(0.1),
         ),
         Claim(
             "matcher-aware negatives help",
             "negatives that the search itself brings up give a higher nDCG@5",
-            "sec. 3.2",
+            "table 2, negative sampling",
             difference("kmeans-matcher", "kmeans", "test/ndcg5"),
             above(0),
         ),

@@ -217,7 +217,7 @@ STUDY = Study(
         Claim(
             "both beat either",
             "the fused ranking has the answer first more often than the better one of its two",
-            "Cormack et al. 2009 (reciprocal rank fusion), sec. 3",
+            "Cormack et al. 2009 (reciprocal rank fusion), table 2",
             over_both,
             above(0),
         ),
