@@ -155,7 +155,7 @@ def test_a_step_draws_by_its_index_alone(coins, tmp_path):
 def launched(root, processes, **env):
     script = root.parent / "launch.py"
     script.write_text(command(root, dropout=0.0)[2])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     launch += [
         "--num_machines",
         "1",
@@ -175,6 +175,7 @@ def test_two_processes_agree_with_one_and_resume(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = (json.loads(contents(tmp_path / name)["result.json"]) for name in ("one", "two"))
     assert two["weights"] == pytest.approx(one["weights"], rel=1e-5)
+    assert json.loads(next((tmp_path / "two").rglob("env.json")).read_text())["processes"] == 2
     log = {n: [json.loads(x) for x in contents(tmp_path / n)["log.jsonl"].splitlines()] for n in ("one", "two")}
     assert [line["step"] for line in log["two"]] == [line["step"] for line in log["one"]]
     for mine, theirs in zip(log["two"], log["one"], strict=True):

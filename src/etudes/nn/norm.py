@@ -1,7 +1,7 @@
 """Normalisation layers."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,22 +28,33 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
-        x32 = x.float()
-        others = [0, *range(2, x.ndim)]
-        moments = torch.cat([x32.mean(others), x32.square().mean(others)])
-        mean, square = (all_reduce(moments) / torch.distributed.get_world_size()).chunk(2)
-        variance = square - mean.square()
+        x32, others = x.float(), [0, *range(2, x.ndim)]
+        shape = [-1] + [1] * (x.ndim - 2)
+        mean = _OverProcesses.apply(x32.mean(others))
+        centred = x32 - mean.view(shape)
+        variance = _OverProcesses.apply(centred.square().mean(others))
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
+            momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * n / (n - 1), momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        shape = [-1] + [1] * (x.ndim - 2)
-        return (x32 * scale.view(shape) + shift.view(shape)).to(x.dtype)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+class _OverProcesses(torch.autograd.Function):
+    """The mean of a tensor over the processes; gradients are averaged in the same way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        mean = x.contiguous().clone()
+        torch.distributed.all_reduce(mean)
+        return mean / torch.distributed.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _OverProcesses.forward(ctx, gradient)
 
 
 class GroupNorm(nn.GroupNorm):

@@ -1,4 +1,7 @@
-"""The state of a run's parts in one safetensors file: tensors as tensors, all else as JSON in its header."""
+"""The state of a run's parts in one safetensors file: tensors as tensors, all else as JSON in its header.
+
+A file always has whole tensors, so that as many processes may go on from it as like, with shards or without.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,17 +12,29 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from etudes.core.errors import Problem
+from etudes.train.distribute import as_shard, is_shard, rank, shards
 
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict, or a torch.Generator
 
 
 def save(path: Path, parts: Parts) -> None:
-    """Write the state of all parts to `path`. Raises Problem on a state that is neither tensors nor plain values."""
+    """Write the state of all parts to `path`. Raises Problem on a state that is neither tensors nor plain values.
+
+    Where there are shards, the other processes must call `collect` meanwhile.
+    """
+    tensors, plain = collect(parts)
+    save_file(tensors, path, metadata={"state": json.dumps(plain)})
+
+
+def collect(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by their paths, and all else as JSON. Of shards the first process alone is given the wholes, in the CPU's
+    memory."""
     tensors: dict[str, Tensor] = {}
     plain = {name: _flatten(_state(part), name, tensors) for name, part in parts.items()}
-    save_file(tensors, path, metadata={"state": json.dumps(plain)})
+    return tensors, plain
 
 
 def load(path: Path, parts: Parts, device: torch.device) -> None:
@@ -31,7 +46,7 @@ def load(path: Path, parts: Parts, device: torch.device) -> None:
                 f"{path} holds {', '.join(plain)} and not {', '.join(parts)}; delete its folder to start again"
             )
         for name, part in parts.items():
-            state = _unflatten(plain[name], file)
+            state = _unflatten(plain[name], file, _layout(part))
             if isinstance(part, torch.Generator):
                 part.set_state(state.cpu())
             else:
@@ -42,8 +57,22 @@ def _state(part: Any) -> Any:
     return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
 
 
+def _layout(part: Any) -> Any:
+    """The shards of a part at the places that their wholes have in its state; {} where there are none."""
+    if not shards():
+        return {}
+    if isinstance(part, Optimizer):  # what it keeps of a parameter is laid out as the parameter is
+        return {"state": dict(enumerate(p for group in part.param_groups for p in group["params"]))}
+    return _state(part)
+
+
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON, with its tensors moved into `tensors` under their paths."""
+    if is_shard(value):
+        gathered = value.full_tensor()
+        if rank() == 0:
+            tensors[path] = gathered.cpu()
+        return {"tensor": path}
     if isinstance(value, Tensor):
         tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
@@ -58,13 +87,18 @@ def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def _unflatten(value: Any, file: Any) -> Any:
+def _unflatten(value: Any, file: Any, layout: Any) -> Any:
+    """`value` with its tensors from the file, cut where `layout` has shards; a shard stands for all that is below."""
+
+    def below(key: Any) -> Any:
+        return layout.get(key) if isinstance(layout, Mapping) else layout
+
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return file.get_tensor(content)
+        return as_shard(file.get_tensor(content), layout)
     if kind == "dict":
-        return {key: _unflatten(item, file) for key, item in content}
-    items = [_unflatten(item, file) for item in content]
+        return {key: _unflatten(item, file, below(key)) for key, item in content}
+    items = [_unflatten(item, file, below(i)) for i, item in enumerate(content)]
     return tuple(items) if kind == "tuple" else items

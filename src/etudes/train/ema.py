@@ -20,15 +20,14 @@ class EMA:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
-        self._pairs = list(self.model.parameters()), list(model.parameters())
-        self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
+        self._source = model
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = self._pairs
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
-        for buffer, now in self._buffers:
+        # Asked for anew: to shard a network makes other parameters of it.
+        torch._foreach_lerp_(list(self.model.parameters()), list(self._source.parameters()), 1 - decay)
+        for buffer, now in zip(self.model.buffers(), self._source.buffers(), strict=True):
             buffer.copy_(now)
         self.updates += 1
 

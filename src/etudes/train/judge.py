@@ -12,7 +12,7 @@ from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate
 from etudes.nn.norm import Standardise
 from etudes.nn.resnet import preact_resnet
-from etudes.train.distribute import part
+from etudes.train.distribute import part, wait
 from etudes.train.loop import fit
 from etudes.train.recipe import Recipe, descend, scheduled, seeded
 
@@ -43,6 +43,7 @@ def judge(run: Run, d: Images, width: int, steps: int) -> tuple[nn.Sequential, f
             save_model(model, str(own.path("judge.safetensors")))
 
     folder = run.once("judge", {"dataset": d.name, "side": d.shape[1], "width": width, "steps": steps}, learn)
+    wait()  # until the leader has written
     model = make()
     load_model(model, folder / "judge.safetensors")
     return model.to(run.device).eval(), read_json(folder / "result.json", f"delete {folder}")["test/error"]

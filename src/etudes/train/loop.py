@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from etudes.core.errors import Problem
 from etudes.core.record import Run
 from etudes.train import checkpoint
-from etudes.train.distribute import agree, rank
+from etudes.train.distribute import agree, is_shard, rank, shards
 
 Numbers = Mapping[str, float | Tensor]
 
@@ -33,8 +33,9 @@ def fit(
     `log_every` steps, and the evaluation every `eval_every` steps (0: after the last alone).
 
     Raises Diverged as soon as a number is not finite (on a GPU: at the next line of the log, to not wait for it), and
-    Problem where the memory does not suffice.
+    Problem where the memory does not suffice, or shards are asked for and none of the parts is in shards.
     """
+    _check_shards(run, parts)
     start = _restore(run, parts)
     window: list[Numbers] = []
     found: dict[str, float] = {}
@@ -55,12 +56,29 @@ def fit(
                 found = _evaluated(run, evaluate, done)
             run.log(done, **line, **(found if evaluates else {}))
             run.progress(done, steps)
-            if run.due():
-                run.save(done, lambda path: checkpoint.save(path, parts))
+            _save(run, parts, done)
     if start == steps:
         found = _evaluated(run, evaluate, steps)
     run.end_phase()
     return found
+
+
+def _check_shards(run: Run, parts: checkpoint.Parts) -> None:
+    networks = [part for part in parts.values() if isinstance(part, nn.Module)]
+    if shards() and not any(is_shard(p) for network in networks for p in network.parameters()):
+        raise Problem(
+            f"{run.spec.study} keeps its network whole in every process; "
+            "launch it with --multi_gpu in place of --use_fsdp"
+        )
+
+
+def _save(run: Run, parts: checkpoint.Parts, done: int) -> None:
+    """Save where it is time. Of shards the leader tells when, and the others give it theirs."""
+    due = agree(run.due()) if shards() else run.due()
+    if due and run.leader:
+        run.save(done, lambda path: checkpoint.save(path, parts))
+    elif due:
+        checkpoint.collect(parts)
 
 
 def _evaluated(run: Run, evaluate: Callable[[], Mapping[str, float]] | None, done: int) -> dict[str, float]:

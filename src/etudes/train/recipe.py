@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from etudes.core.record import Run
 from etudes.core.spec import above, within
-from etudes.optim.schedules import SCHEDULES
+from etudes.optim.schedules import SCHEDULES, Schedule
 from etudes.train.distribute import average_gradients
 from etudes.train.precision import Model, place
 
@@ -22,9 +22,7 @@ class Recipe:
     steps: Annotated[int, above(1)] = 1000  # optimiser steps
     batch: Annotated[int, above(1)] = 128  # examples a step, over all processes together
     lr: Annotated[float, above(0)] = 0.1  # peak learning rate
-    schedule: Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"] = (
-        "cosine"  # learning rate over the steps
-    )
+    schedule: Schedule = "cosine"  # learning rate over the steps
     momentum: Annotated[float, within(0, 1)] = 0.9  # of SGD
     weight_decay: Annotated[float, above(0)] = 1e-4  # L2 penalty on all parameters
     eval_every: Annotated[int, above(0)] = 0  # steps between evaluations; 0: at the end alone

@@ -4,19 +4,30 @@ from pathlib import Path
 from typing import TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file, save_model
 from torch import nn
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
+from etudes.train.distribute import rank, shards, whole
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def save(path: Path, model: nn.Module) -> None:
-    """Write the network's weights to `path`, whole or not at all. Weights that layers share are written once."""
+    """Write the network's weights to `path`, whole or not at all. Weights that layers share are written once.
+
+    The first of several processes writes; where the network is in shards, all must call this together.
+    """
+    if shards():
+        state = {name: whole(tensor).contiguous() for name, tensor in model.state_dict().items()}
+    if rank() > 0:
+        return
     with appearing(path) as draft:
-        save_model(model, str(draft))
+        if shards():
+            save_file(state, draft, metadata={"format": "pt"})
+        else:
+            save_model(model, str(draft))
 
 
 def load(path: Path, model: Model) -> Model:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from etudes.core.errors import Problem
 from etudes.core.record import Run
 from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
 from etudes.data.augment import shift
@@ -34,10 +35,10 @@ from etudes.measure.size import count_parameters
 from etudes.nn.airbench import Airbench, whitening
 from etudes.nn.norm import Standardise
 from etudes.optim.muon import Muon
-from etudes.optim.schedules import SCHEDULES
+from etudes.optim.schedules import SCHEDULES, Schedule
 from etudes.reports.charts import bars, curves
 from etudes.train import weights
-from etudes.train.distribute import part
+from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit
 from etudes.train.recipe import Recipe, descend, seeded
@@ -61,7 +62,7 @@ class Config(Recipe):
     optimiser: Literal["muon", "sgd"] = "muon"  # of the filters
     lr: Annotated[float, above(0)] = 0.12  # of Muon
     momentum: Annotated[float, within(0, 1)] = 0.6  # of Muon
-    schedule: Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"] = "linear"  # of all learning rates
+    schedule: Schedule = "linear"  # of all learning rates
     weight_decay: Annotated[float, above(0)] = 1.3e-5  # of biases and last layer: lost an example at the peak rate
     batch: Annotated[int, above(1)] = 500  # examples a step, over all processes together
     smoothing: Annotated[float, within(0, 1)] = 0.2  # probability of a label that is spread over all classes
@@ -118,14 +119,17 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
     run.note(data=d.source)
+    if cfg.small and cfg.small_side > cfg.side:
+        raise Problem(f"--small-side {cfg.small_side} is larger than --side {cfg.side}; pictures are smaller at first")
     d = d.resized(cfg.side).to(run.device)
 
     model = seeded(run, "init", lambda: Airbench(Standardise(d.mean, d.std), d.classes, cfg.width, cfg.residual))
     if cfg.whiten:
         model.first.weight.requires_grad_(False).copy_(whitening(model.standardise(unit(d.x[:5000]))))
+    averaged = EMA(model, cfg.average)
+    shard(model, averaged.model)
     filters = [p for p in model.blocks.parameters() if p.ndim == 4]
     opt, schedule = optimiser(model, cfg)
-    averaged = EMA(model, cfg.average)
     batches = Batches(len(d.x), cfg.batch, run.seed("order"))
     first = torch.from_numpy(run.rng("flip").random(len(d.x)) < 0.5)
 
@@ -163,8 +167,7 @@ def train(cfg: Config, run: Run) -> None:
     run.result(**final, parameters=count_parameters(model))
     run.result(**{"test/error": error, "test/error-last": last, "test/over-goal": error - cfg.goal})
     run.result(**{"test/error-majority": d.majority_error})
-    if run.leader:
-        weights.save(run.path("model.safetensors"), averaged.model)
+    weights.save(run.path("model.safetensors"), averaged.model)
 
 
 STUDY = Study(
@@ -253,9 +256,8 @@ STUDY = Study(
     ),
     charts=(
         bars("test/error", "test/error-plain", "test/error-last"),
-        curves("train/loss"),
+        curves("train/loss", says="A loss on hard labels cannot be compared with losses on smoothed ones."),
         curves("seconds", title="The run's seconds at each step"),
-        curves("test/error-plain"),
     ),
     origin="C",
 )
