@@ -10,7 +10,7 @@ from etudes.core.errors import Problem
 from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
 from etudes.generate import chat as module
-from etudes.generate.chat import SMOLLM2, Local, chat
+from etudes.generate.chat import SMOLLM2, HubNetwork, HubWords, Local, chat
 
 ASK = [{"role": "user", "content": "Say hello."}]
 
@@ -170,7 +170,8 @@ def tiny():
         bos_token_id=None,
         eos_token_id=1,
     )
-    return Local("tiny", transformers.LlamaForCausalLM(config), Letters())
+    model = transformers.LlamaForCausalLM(config).eval()
+    return Local("tiny", HubNetwork(model), HubWords(model, Letters()))
 
 
 def test_scores_are_those_of_each_whole_text_read_alone(tiny):
@@ -180,7 +181,9 @@ def test_scores_are_those_of_each_whole_text_read_alone(tiny):
     for text, score in zip(texts, found, strict=True):
         ids = prompt + Letters().encode(text, False)
         with torch.no_grad():
-            logits = tiny.model(torch.tensor([ids], device=tiny.device)).logits[0].double().log_softmax(-1)
+            logits = (
+                tiny.network.model(torch.tensor([ids], device=tiny.network.device)).logits[0].double().log_softmax(-1)
+            )
         alone = sum(logits[i - 1, ids[i]].item() for i in range(len(prompt), len(ids)))
         assert score == pytest.approx(alone, abs=1e-4)
     assert found.dtype == np.float64
@@ -190,8 +193,8 @@ def test_scores_are_those_of_each_whole_text_read_alone(tiny):
 
 
 def test_greedy_answers_are_those_of_transformers(tiny):
-    prompt = torch.tensor([Letters().encode("u:Say hello.;a:", False)], device=tiny.device)
-    wanted = tiny.model.generate(
+    prompt = torch.tensor([Letters().encode("u:Say hello.;a:", False)], device=tiny.network.device)
+    wanted = tiny.network.model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, pad_token_id=0
     )[0, prompt.shape[1] :].tolist()
     wanted = wanted[: wanted.index(1)] if 1 in wanted else wanted
@@ -214,7 +217,6 @@ def test_messages_that_leave_no_place_are_a_problem(tiny):
 @pytest.mark.slow
 @pytest.mark.skipif(not kept(SMOLLM2, cache_folder()).exists(), reason="the small chat model was not fetched yet")
 def test_the_small_model_knows_what_is_near():
-    pytest.importorskip("gguf")
     model = chat()
     ask = [{"role": "user", "content": "What is the capital of France? Answer with one word."}]
     paris, banana = model.scores(ask, ["Paris", "Banana"])

@@ -51,12 +51,10 @@ def test_no_mark_of_the_model_survives_in_its_prompt():
     from etudes.generate.chat import chat
 
     model = chat("smollm2-135m")
-    ids, plain = (
-        model.tokenizer.apply_chat_template(messages("Who?", [text]), tokenize=True, return_dict=True)["input_ids"]
-        for text in (INJECTED, "nothing")
-    )
-    marks = set(model.tokenizer.all_special_ids)
-    assert [i for i in ids if i in marks] == [i for i in plain if i in marks]
+    ids, plain = (model.words.prompt(messages("Who?", [text])) for text in (INJECTED, "nothing"))
+    marks = [[i for i in some if not model.words.decode([i])] for some in (ids, plain)]
+    assert marks[0] == marks[1]
+    assert len(marks[1]) == 5  # two messages, and the answer begun
 
 
 def test_a_quotation_is_an_exact_slice():

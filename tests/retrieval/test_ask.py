@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from etudes.cli import main
@@ -54,3 +57,14 @@ def test_bad_input_is_one_sentence(shelf, capsys):
     told = capsys.readouterr().err.strip().splitlines()
     assert "no file or folder" in told[0]
     assert all("Traceback" not in line for line in told)
+
+
+def test_nothing_is_imported_that_is_not_needed(shelf):
+    words = ["ask", str(shelf), "Who?", "--model", "none", "--embedder", "hashing"]
+    heavy = ["transformers", "sentence_transformers", "scipy", "pandas", "datasets", "altair", "PIL", "pypdf"]
+    program = (
+        f"import sys; from etudes.cli import main; assert main({words}) == 0\n"
+        f"print('heavy', [name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy []"

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.retrieval.embedders import Hashing, Remembering, embedder
+from etudes.data.carriers import fetch
+from etudes.data.sources import cache_folder
+from etudes.retrieval import embedders
+from etudes.retrieval.embedders import MINILM, Hashing, Remembering, Transformer, embedder
 
 
 def test_hashed_words_are_unit_vectors_alike_where_words_are_shared():
@@ -43,3 +46,21 @@ def test_the_carried_model_knows_meaning():
     assert tokens.shape == (len(model.spans(text)), 384)
     np.testing.assert_allclose(np.linalg.norm(tokens, axis=1), 1, atol=1e-5)
     assert model.encode([]).shape == (0, 384)
+
+
+@pytest.mark.network
+def test_the_carried_model_is_the_one_that_sentence_transformers_runs(monkeypatch):
+    theirs = pytest.importorskip("sentence_transformers").SentenceTransformer
+    ours, theirs = embedder("minilm"), Transformer("peer", theirs(str(fetch(MINILM, cache_folder())), device="cpu"))
+    words = [f"{word}s" for word in ["cat", "dog", "law", "sea", "rain", "stone", "paper", "light"]]
+    texts = ["", "a", " é 日本 🙂 [SEP] x\n", *(" ".join(words[i % 8] for i in range(n)) for n in (3, 40, 254, 600))]
+    found = ours.encode(texts)
+    np.testing.assert_allclose(found, theirs.encode(texts), atol=1e-5)
+    np.testing.assert_allclose(found, np.concatenate([ours.encode([text]) for text in texts]), atol=1e-6)
+    for one, other in zip(ours.tokens(texts), theirs.tokens(texts), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert [ours.count(text) for text in texts] == [theirs.count(text) for text in texts]
+    assert [ours.spans(text) for text in texts] == [theirs.spans(text) for text in texts]
+    assert (ours.limit, ours.width) == (theirs.limit, theirs.width)
+    monkeypatch.setattr(embedders, "TOGETHER", 50)
+    np.testing.assert_allclose(found, ours.encode(texts), atol=1e-6)

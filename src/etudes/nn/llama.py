@@ -103,11 +103,16 @@ class Llama(nn.Module):
         self.embedding = matrix(vocabulary, width)
         self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden) for _ in range(depth))
         self.norm = nn.Parameter(torch.ones(width))
-        self.register_buffer("least", torch.tensor(eps), persistent=False)
-        turns = angles(context, self.d, theta)
+        if not self.norm.is_meta:  # else weights are put in and `tabulate` is called; to draw first ones takes seconds
+            self.tabulate()
+            begin(self, depth)
+
+    def tabulate(self) -> None:
+        """Set what is no weight: the least mean square of norms, and the turns of all positions."""
+        self.register_buffer("least", torch.tensor(self.eps), persistent=False)
+        turns = angles(self.context, self.d, self.theta)
         self.register_buffer("cos", torch.cat([turns.cos(), turns.cos()], 1).float(), persistent=False)
         self.register_buffer("sin", torch.cat([-turns.sin(), turns.sin()], 1).float(), persistent=False)
-        begin(self, depth)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self._read(tokens, None)[0]
@@ -120,7 +125,11 @@ class Llama(nn.Module):
         """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state after the last."""
         return self._read(tokens, state)
 
-    def _read(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def last(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits [n, 1, vocabulary] after the last alone of the tokens int64 [n, t], and the state after it."""
+        return self._read(tokens, state, last=True)
+
+    def _read(self, tokens: Tensor, state: State | None, last: bool = False) -> tuple[Tensor, State]:
         at = places(state, tokens, self.context)
         cos, sin = self.cos[at], self.sin[at]
 
@@ -131,5 +140,7 @@ class Llama(nn.Module):
         for i, block in enumerate(self.blocks):
             x, read = block(x, len(tokens), turn, self.least, state[i] if state else None)
             reads.append(read)
+        if last:
+            x = x.view(*tokens.shape, -1)[:, -1]
         logits = functional.linear(rms_norm(x, self.norm, self.least), self.embedding)
-        return logits.view(*tokens.shape, -1), tuple(reads)
+        return logits.view(len(tokens), -1, logits.shape[1]), tuple(reads)

@@ -47,10 +47,11 @@ def ask(
     """
     if not question.strip():
         raise Problem('ask something: etudes ask DIR-OR-FILE "question"')
-    with contextlib.suppress(ImportError):  # two models are loaded at once, and neither shows its bar
-        from transformers.utils import logging
+    if any("/" in name and not name.startswith("openai:") for name in (model, embed)):
+        with contextlib.suppress(ImportError):  # two models are loaded at once, and neither shows its bar
+            from transformers.utils import logging
 
-        logging.disable_progress_bar()
+            logging.disable_progress_bar()
     writer = _Loading(model)
     shown = False
 
@@ -76,7 +77,9 @@ class _Loading:
     """A chat model that is loaded while the documents are searched."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._failed, self._chat = name, None, None
+        self._name = name
+        self._failed: Problem | None = None
+        self._chat: Chat | None = None
         self._thread = threading.Thread(target=self._load, daemon=True)
         self._thread.start()
 

