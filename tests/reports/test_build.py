@@ -224,6 +224,24 @@ def test_offline_changes_count_as_changes(waves: Make, tmp_path: Path) -> None:
     assert "dataset = ripples" in render.html(report)
 
 
+def test_claims_are_not_judged_on_data_that_stand_in_for_the_scales_own(waves: Make, tmp_path: Path) -> None:
+    study, how = waves(), {"seeds": 3, "steps": 5, "variants": ["plain-0", "mixed-0"]}
+    verdicts, warnings = {}, {}
+    for dataset in ("waves", "ripples", "breakers"):
+        plan = study.plan("laptop", offline=dataset == "ripples", **how)
+        plan = plan if dataset == "ripples" else study.plan("laptop", dataset=dataset, **how)
+        for spec in plan:
+            execute(study, spec, tmp_path)
+        report = build(study, plan, load(plan, tmp_path))
+        verdicts[dataset], warnings[dataset] = report.verdicts[0].verdict, report.warnings
+        render.write(report, tmp_path / "report")
+        assert read(tmp_path / "report", study).json() == report.json()
+    told = "The claims are not judged: substitutes stand in for the scale's own data (dataset = ripples for waves)."
+    assert told in warnings["ripples"]
+    assert told not in warnings["waves"] + warnings["breakers"]
+    assert {name for name, verdict in verdicts.items() if verdict == "not judged"} == {"ripples"}
+
+
 def test_claims_about_variants_that_were_not_run_are_not_judged(waves: Make, root: Path) -> None:
     plan = waves().plan("laptop", variants=["plain-0", "mixed-0"])
     report = build(waves(), plan, load(plan, root))

@@ -2,13 +2,11 @@ import dataclasses
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.core.spec import Study
 from etudes.reports.build import Report
 from etudes.reports.charts import Chart, against, bars, curves
 from etudes.reports.look import COLOURS, scale
@@ -147,6 +145,8 @@ def test_facets_and_their_reference(report: Report) -> None:
     name = "train-loss-curves-by-variant"
     spec = report.chart(name).to_dict()
     assert [panel["title"]["text"] for panel in spec["concat"]] == ["plain-0", "mixed-0", "plain-50", "mixed-50"]
+    sides = [panel["layer"][0]["encoding"]["y"].get("title") for panel in spec["concat"]]
+    assert sides == ["train loss", None, "train loss", None]
     broken = spec["concat"][0]["layer"][2]
     assert broken["mark"]["strokeDash"]
     shown = rows(spec, broken)
@@ -171,10 +171,62 @@ def test_against_may_group_by_several_fields(report: Report) -> None:
     ]
 
 
-def test_many_values_lie_where_they_are(waves: Callable[..., Study], report: Report) -> None:
-    table = [{**row, "config": {**row["config"], "rate": 0.1 * i}} for i, row in enumerate(report.table)]
-    spec = against("rate", "test/error").draw(dataclasses.replace(report, table=table)).to_dict()
-    assert layers(spec, "line")[0]["encoding"]["x"]["type"] == "quantitative"
+def of_rates(report: Report, rates: list[Any]) -> dict[str, Any]:
+    kept = zip(report.table, rates, strict=False)
+    table = [{**row, "config": {**row["config"], "rate": rate}} for row, rate in kept]
+    names = {row["variant"] for row in table}
+    trials = [trial for trial in report.trials if trial["variant"] in names]
+    return against("rate", "test/error").draw(dataclasses.replace(report, table=table, trials=trials)).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("rates", "kind"), [([0.0, 0.2, 0.25, 0.8], "linear"), ([0.1, 0.5, 1.0], "linear"), ([16, 64, 256], "log")]
+)
+def test_numbers_lie_where_they_are_with_a_tick_each(report: Report, rates: list[float], kind: str) -> None:
+    x = layers(of_rates(report, rates), "line")[0]["encoding"]["x"]
+    assert (x["type"], x["scale"]["type"], x["axis"]["values"]) == ("quantitative", kind, rates)
+
+
+def test_words_stand_side_by_side(report: Report) -> None:
+    x = layers(of_rates(report, ["fast", "slow"]), "line")[0]["encoding"]["x"]
+    assert (x["type"], x["sort"]) == ("ordinal", ["fast", "slow"])
+
+
+def test_groups_stand_apart_by_less_than_the_closest_values(report: Report) -> None:
+    def shifts(values: list[float]) -> list[float]:
+        table = [
+            {**row, "config": {**row["config"], "noise": values[i // 2]}} for i, row in enumerate(report.table[:6])
+        ]
+        trials = [t for t in report.trials if t["variant"] in {row["variant"] for row in table}]
+        chart = against("noise", "test/error", by="alpha")
+        spec = chart.draw(dataclasses.replace(report, table=table, trials=trials)).to_dict()
+        return [layer["mark"]["xOffset"] for layer in layers(spec, "line")]
+
+    assert shifts([0.0, 0.5, 1.0]) == [-3.5, 3.5]
+    left, right = shifts([0.0, 0.01, 1.0])
+    assert 0 < right - left < 0.01 * 520  # of the axis's pixels
+
+
+def test_a_variant_with_one_step_is_a_dot_and_one_without_any_is_not_named(report: Report) -> None:
+    few = [c for c in report.curves if c["metric"] == "test/error" and c["variant"] != "plain-25"]
+    short = [c | {"steps": [90], "values": [0.5]} if c["variant"] == "mixed-0" else c for c in few]
+    spec = curves("test/error").draw(dataclasses.replace(report, curves=short)).to_dict()
+    (dots,) = layers(spec, "point")
+    assert rows(spec, dots) == [{"variant": "mixed-0", "metric": "test/error", "step": 90, "value": 0.5}]
+    named = layers(spec, "line")[0]["encoding"]["color"]["scale"]["domain"]
+    assert named == [row["variant"] for row in report.table if row["variant"] != "plain-25"]
+    assert not layers(report.chart("test-error-curves").to_dict(), "point")
+
+
+def test_bars_have_no_row_of_a_variant_without_the_number(report: Report) -> None:
+    order = bars("train/error-wrong").draw(report).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert order == [row["variant"] for row in report.table if not row["variant"].endswith("-0")]
+
+
+def test_curves_name_their_step_and_add_to_their_caption(report: Report) -> None:
+    chart = curves("test/error", step="100 t0", says="Apples and pears.")
+    assert chart.draw(report).to_dict()["layer"][0]["encoding"]["x"]["title"] == "100 t0"
+    assert chart.says == curves("test/error").says + " Apples and pears."
 
 
 @pytest.mark.parametrize(

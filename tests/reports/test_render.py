@@ -101,6 +101,12 @@ def test_the_papers_figure_stands_apart(written: Path, report: Report) -> None:
     assert report.verdict_rows()[1]["paper"] == "–"
 
 
+def test_an_interval_without_width_is_explained(written: Path) -> None:
+    told = "An interval without width comes from seeds that gave the same number, and says nothing about chance."
+    for name in ("report.md", "report.html"):
+        assert told in (written / name).read_text()
+
+
 def test_the_page_needs_nothing_but_itself(written: Path) -> None:
     text = (written / "report.html").read_text()
     page = Cells(text)

@@ -41,6 +41,29 @@ def test_every_page_opens_without_a_complaint(chromium, server, width):
             page.screenshot(path=str(Path(SHOTS) / f"{name}-{width}.png"))
 
 
+@pytest.mark.parametrize("address", ["/study/mixup", "/data"])
+def test_tables_of_many_columns_are_stacked_on_a_phone(chromium, server, address):
+    page = chromium(390)
+    settle(page, server + address)
+    rows = page.locator("table.stacked tbody tr")
+    for cell in (rows.first.locator("th"), rows.last.locator("td").last):
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["width"] > 300  # and not a word a line
+
+
+def test_no_chart_of_the_gallery_is_cut_at_its_side(chromium, server):
+    page = chromium(1280)
+    settle(page, f"{server}/")
+    pictures = page.locator(".picture.drawn img")
+    shapes = [
+        picture.evaluate("i => [i.width / i.height, i.naturalWidth / i.naturalHeight]") for picture in pictures.all()
+    ]
+    assert shapes
+    assert all(shown == pytest.approx(own, rel=0.02) for shown, own in shapes)
+
+
 def test_the_gallery_is_filtered_while_one_types(chromium, server):
     page = chromium()
     settle(page, f"{server}/")

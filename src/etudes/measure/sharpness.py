@@ -4,6 +4,7 @@ Gradient descent with step size eta on a quadratic diverges where the sharpness 
 (arXiv:2103.00065) follow it along the training of networks. The Hessian is never formed: Lanczos needs its products.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -53,10 +54,9 @@ def sharpness(
     that is the larger one. With `scale` = d > 0, `[dimension]`, it is that of D^-1/2 H D^-1/2, which has the
     eigenvalues of D^-1 H and stays symmetric: the preconditioned sharpness of adaptive methods (Cohen et al. 2022,
     arXiv:2207.14484). `tolerance` is relative, and bounds the residual; the eigenvalue is nearer than that, its error
-    being of second order. Raises Problem if a scale is not positive, a product not finite, or nothing converges.
+    being of second order. nan where a product is not finite: the parameters or the loss have diverged. Raises Problem
+    if a scale is not positive, or nothing converges.
     """
-    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
-
     if scale is not None and (scale.shape != (dimension,) or not (torch.isfinite(scale) & (scale > 0)).all()):
         raise Problem(f"a preconditioner's scale must be {dimension} positive finite numbers, one a parameter")
     root = np.ones(dimension) if scale is None else scale.detach().double().cpu().numpy() ** -0.5
@@ -64,13 +64,21 @@ def sharpness(
     def apply(vector: np.ndarray) -> np.ndarray:
         image = product(torch.from_numpy(root * vector.reshape(-1))).detach().double().cpu().numpy()
         if not np.isfinite(image).all():
-            raise Problem("a product with the Hessian is not finite; the parameters or the loss have diverged")
+            raise FloatingPointError
         return np.asarray(root * image)
+
+    try:
+        return _largest(apply, dimension, rng.standard_normal(dimension), tolerance)
+    except FloatingPointError:
+        return math.nan
+
+
+def _largest(apply: Callable[[np.ndarray], np.ndarray], dimension: int, start: np.ndarray, tolerance: float) -> float:
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     if dimension == 1:  # ARPACK finds fewer eigenvalues than there are dimensions
         return float(apply(np.ones(1))[0])
     operator = LinearOperator((dimension, dimension), matvec=apply, dtype=np.float64)
-    start = rng.standard_normal(dimension)
     if not apply(start).any():  # a random vector in the kernel: the Hessian is zero, which ARPACK refuses
         return 0.0
     for vectors in (10, 40):  # ten suffice where the top eigenvalue stands apart; a crowded top needs more

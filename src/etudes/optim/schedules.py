@@ -1,6 +1,9 @@
 """Learning-rate schedules: pure functions from a step to the factor on the peak learning rate."""
 
 import math
+from typing import Literal
+
+Schedule = Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"]  # the names of SCHEDULES
 
 
 def constant(step: int, steps: int) -> float:

@@ -6,6 +6,7 @@ charts of its study, by its place among the variants.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem, unknown
 
-from .look import BROKEN, GREY, INK, WIDTH, channels, data, scale, side_by_side
+from .look import BROKEN, GREY, INK, WIDTH, channels, data, placed, scale, side_by_side
 from .numbers import number
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .sheets import Sheet
 
 POINTS = 2000  # of all lines of a chart together, but no fewer than 40 a line
-FEW = 8  # values of a field that stand side by side, whatever their distances
+APART = 7  # pixels at most between groups that share a value
 
 Row = dict[str, Any]
 
@@ -66,18 +67,21 @@ def curves(
     log: bool = False,
     variants: Sequence[str] = (),
     reference: str = "",
+    step: str = "step",
+    says: str = "",
 ) -> Chart:
     """Logged numbers against the step: the mean over seeds as a thick line, each seed as a thin one.
 
     A panel for each metric with the variants as colours; with `facet` a panel for each variant with the metrics as
-    colours. `variants` keeps those named. `reference` is a logged number drawn as a broken line.
+    colours. `variants` keeps those named. `reference` is a logged number drawn as a broken line. `step` names what was
+    logged as the step, and `says` adds to the caption.
     """
     dashed = f" The broken line is {_words(reference)}." if reference else ""
     return Chart(
         name=_slug(*metrics, "curves", *(variants if len(variants) < 4 else ()), *(["by-variant"] if facet else [])),
         title=title or _headline(metrics, "during training"),
-        draw=lambda report: _curves(report, metrics, facet, log, variants, reference),
-        says=f"Thick lines are means over seeds, thin lines single seeds.{dashed}",
+        draw=lambda report: _curves(report, metrics, facet, log, variants, reference, step),
+        says=f"Thick lines are means over seeds, thin lines single seeds.{dashed}{says and ' ' + says}",
     )
 
 
@@ -90,7 +94,8 @@ def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool 
         name=_slug(*metrics, "against", field),
         title=title or _headline(metrics, f"against {_words(field)}"),
         draw=lambda report: _against(report, field, metrics, by, log),
-        says="Lines join the means over seeds, with one standard deviation to each side; circles are single seeds.",
+        says="Lines join the means over seeds, with one standard deviation to each side; circles are single seeds."
+        + (" Those that share a value stand a little apart." if by else ""),
     )
 
 
@@ -125,7 +130,7 @@ def _bars(report: "Report", metrics: Sequence[str], by: str, paper: Mapping[str,
     import altair
 
     _check(metrics, report.metrics, report)
-    order = [row["variant"] for row in report.table]
+    order = [row["variant"] for row in report.table if any(metric in row["metrics"] for metric in metrics)]
     if by:
         groups = {row["variant"]: _label(_config(row, by)) for row in report.table}
         colour, _ = channels("group", list(dict.fromkeys(groups.values())), title=_words(by))
@@ -183,7 +188,13 @@ def _diamonds(figures: list[Row]) -> "altair.Chart":
 
 
 def _curves(
-    report: "Report", metrics: Sequence[str], facet: bool, log: bool, variants: Sequence[str], reference: str
+    report: "Report",
+    metrics: Sequence[str],
+    facet: bool,
+    log: bool,
+    variants: Sequence[str],
+    reference: str,
+    step: str,
 ) -> "altair.Chart":
     import altair
 
@@ -195,11 +206,13 @@ def _curves(
         styles = channels("metric", named, reference=reference, legend=len(named) > 1)
         columns = 1 if len(shown) == 1 else 2 if len(shown) <= 4 else 3
         height = 240 if columns == 1 else 150
+        label = metrics[0] if len(metrics) == 1 else ""  # the legend names several
         contents = [
-            (name, None, [c for c in curves if c["variant"] == name and c["metric"] in named]) for name in shown
+            (name, label, [c for c in curves if c["variant"] == name and c["metric"] in named]) for name in shown
         ]
     else:
-        styles = channels("variant", _variants(report), among=shown)
+        drawn = {series["variant"] for series in curves if series["metric"] in metrics}
+        styles = channels("variant", _variants(report), among=[name for name in shown if name in drawn] or shown)
         columns = min(len(metrics), 2)
         height = 270 if columns == 1 else 190
         contents = [("", metric, [c for c in curves if c["metric"] in (metric, reference)]) for metric in metrics]
@@ -209,8 +222,9 @@ def _curves(
     most = max(40, POINTS // sum(len(series) for _, _, series in contents))
     panels = []
     for i, (heading, label, series) in enumerate(contents):
-        lowest = i >= len(contents) - columns
-        panel = _lines(series, styles, reference, most, label, log, lowest)
+        below = step if i >= len(contents) - columns else None
+        beside = label if not facet or i % columns == 0 else ""
+        panel = _lines(series, styles, reference, most, beside, log, below)
         if heading:
             panel = panel.properties(title=altair.TitleParams(heading, fontSize=11.5, offset=6, anchor="start"))
         width = (WIDTH - 60 * (columns - 1)) // columns
@@ -235,29 +249,32 @@ def _lines(
     styles: Sequence[Any],
     reference: str,
     most: int,
-    label: str | None,
+    label: str,
     log: bool,
-    lowest: bool,
+    step: str | None,
 ) -> "altair.LayerChart":
     """One panel: thin lines of the seeds, thick lines of their means, broken lines of the reference.
 
-    Each line has at most `most` points.
+    Each line has at most `most` points; a line of one is a dot.
     """
     import altair
 
     measured = [series for series in curves if series["metric"] != reference]
     seeds, means = _points(measured, most)
     bound = _points([series for series in curves if series["metric"] == reference], most)[1]
-    x = altair.X("step:Q", title="step" if lowest else None, axis=altair.Axis(grid=False, tickCount=5))
+    x = altair.X("step:Q", title=step, axis=altair.Axis(grid=False, tickCount=5))
     values = [row["value"] for row in seeds + bound]
-    y = altair.Y("value:Q", title=label and _words(label), **scale(values, log))
+    y = altair.Y("value:Q", title=_words(label) or None, **scale(values, log))
     colour = styles[0]
     each = altair.Detail(["variant:N", "metric:N", "seed:N"])
     thin = data(seeds).mark_line(strokeWidth=0.7, opacity=0.4).encode(x, y, colour, each)
-    alone = len({row["step"] for row in means}) == 1  # a line of one point cannot be seen
-    thick = data(means).mark_line(strokeWidth=2, point=alone).encode(x, y, *styles)
+    thick = data(means).mark_line(strokeWidth=2).encode(x, y, *styles)
     broken = data(bound).mark_line(strokeDash=BROKEN, strokeWidth=1.5).encode(x, y, colour, each)
-    return altair.layer(thin, thick, *([broken] if bound else []))
+    lengths = Counter((row["variant"], row["metric"]) for row in means)
+    alone = [row for row in means if lengths[row["variant"], row["metric"]] == 1]
+    # stroked and not filled, so that the legend keeps its lines
+    dots = data(alone).mark_point(size=6, strokeWidth=4, opacity=1).encode(x, y, colour)
+    return altair.layer(thin, thick, *([broken] if bound else []), *([dots] if alone else []))
 
 
 def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log: bool) -> "altair.Chart":
@@ -268,11 +285,12 @@ def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log:
     places = _places(table, field, by)
     values = sorted({value for value, _ in places.values()})
     groups = [_combined(group) for group in sorted({group for _, group in places.values()})]
-    ordinal = len(values) <= FEW
-    axis = altair.Axis(grid=False, **({"labelAngle": 0} if ordinal else {"tickCount": 6}))
-    x = altair.X(f"x:{'O' if ordinal else 'Q'}", title=_words(field), axis=axis, sort=values)
     colour, _ = channels("group", groups, title=_words(by) if by else None, legend=bool(by))
     columns = min(len(metrics), 2)
+    width = (WIDTH - 60 * (columns - 1)) // columns
+    axis, gap = placed(values, width)
+    x = altair.X(title=_words(field), **axis)
+    apart = min(APART, 0.6 * gap / len(groups))
     panels = []
     for metric in metrics:
         means = [{**_place(row, places), **_ends(row["metrics"][metric])} for row in table if metric in row["metrics"]]
@@ -282,8 +300,7 @@ def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log:
         y = altair.Y("value:Q", title=_words(metric), **scale([row["value"] for row in seeds], log))
         layers = []
         for i, group in enumerate(groups):
-            # on an ordinal axis the groups stand a little apart, so that the spread of each can be seen
-            shift = 7 * (i - (len(groups) - 1) / 2) if ordinal else 0
+            shift = apart * (i - (len(groups) - 1) / 2)  # so that the spread of each can be seen
             mean = data([row for row in means if row["group"] == group])
             seed = data([row for row in seeds if row["group"] == group])
             layers += [
@@ -292,8 +309,7 @@ def _against(report: "Report", field: str, metrics: Sequence[str], by: str, log:
                 seed.mark_point(size=22, strokeWidth=1, opacity=0.6, xOffset=shift).encode(x, y, colour),
                 mean.mark_point(filled=True, size=42, opacity=1, xOffset=shift).encode(x, y, colour),
             ]
-        size = {"width": (WIDTH - 60 * (columns - 1)) // columns, "height": 270 if columns == 1 else 200}
-        panels.append(altair.layer(*layers).properties(**size))
+        panels.append(altair.layer(*layers).properties(width=width, height=270 if columns == 1 else 200))
     return side_by_side(panels, columns)
 
 

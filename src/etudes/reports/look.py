@@ -1,5 +1,6 @@
 """The look that all charts share: colours, axes, legends, titles."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,26 @@ def scale(values: Sequence[float], log: bool) -> dict[str, Any]:
     return {"scale": altair.Scale(type="log", domain=[0.9 * low, 1.1 * high], nice=False), "axis": axis}
 
 
+def placed(values: Sequence[Any], width: int) -> tuple[dict[str, Any], float]:
+    """The x channel "x" of sorted values, as keywords, and the pixels between the closest two on an axis so wide.
+
+    Numbers lie where they are, on a logarithmic axis where they span more than a decade; words stand side by side.
+    """
+    import altair
+
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        axis = altair.Axis(grid=False, labelAngle=0)
+        return {"shorthand": "x:O", "axis": axis, "sort": list(values)}, width / len(values)
+    log = min(values) > 0 and max(values) > 10 * min(values)
+    places = [math.log(value) if log else value for value in values]
+    room = 20  # pixels at both ends
+    reach = (places[-1] - places[0]) or 1.0
+    gap = min((b - a for a, b in itertools.pairwise(places)), default=reach) / reach * (width - 2 * room)
+    axis = altair.Axis(grid=False, values=list(values), labelExpr="format(datum.value, '~g')", labelOverlap="greedy")
+    kind = altair.Scale(type="log" if log else "linear", zero=False, nice=False, padding=room)
+    return {"shorthand": "x:Q", "axis": axis, "scale": kind}, gap
+
+
 def side_by_side(panels: Sequence[Any], columns: int) -> "altair.Chart":
     import altair
 
@@ -120,7 +141,8 @@ def channels(
     if reference:
         styles[reference] = (GREY, BROKEN)
     domain = [name for name in styles if name in (among or names)]
-    key = altair.Legend(title=title, symbolSize=90 if field == "group" else 400) if legend else None
+    symbol = {"symbolSize": 90} if field == "group" else {"symbolSize": 400, "symbolType": "stroke"}
+    key = altair.Legend(title=title, **symbol) if legend else None
     colours, dashes = zip(*(styles[name] for name in domain), strict=True)
     return [
         altair.Color(f"{field}:N", scale=altair.Scale(domain=domain, range=list(colours)), legend=key),

@@ -104,7 +104,8 @@ class Replay:
         return min(self.added, self.size)
 
     def add(self, new: Transitions) -> None:
-        """Keep the transitions, of which there are no more than `size`."""
+        """Keep the transitions, the last `size` of them where there are more."""
+        new = Transitions(*(part[-self.size :] for part in new))
         places = (self.added + torch.arange(len(new.actions))) % self.size
         for held, part in zip(self.held, new, strict=True):
             held[places] = part

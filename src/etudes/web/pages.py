@@ -21,6 +21,13 @@ from etudes.web import shelf
 from etudes.web.live import State, Watch, curve
 from etudes.web.shelf import DOWNLOADS, Shelf
 
+# The lists of course projects that studies come from, by the letter their `origin` begins with.
+COURSES = {
+    "A": "Project ideas, France, 2024",
+    "B": "DLAI projects, Rome, 2023/24",
+    "C": "DD2424 projects, KTH, 2022",
+    "D": "Project suggestions",
+}
 VERDICTS = ("supported", "refuted", "undecided", "not judged")
 QUERY = 200  # characters of a search that are looked at
 COLUMN = 430  # pixels of a picture among several
@@ -249,6 +256,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "slug": lambda words: words.replace(" ", "-"), "shown_size": _size}
+    environment.filters["course"] = lambda origin: COURSES.get(origin[:1], origin)
     return environment
 
 

@@ -10,7 +10,7 @@ The VGG has blocks of two 3x3 convolutions and a 2x2 max-pool, then a dense laye
 On `residual` with three blocks, normalisation and augmentation are then exchanged. All steps have batch normalisation,
 between convolution and ReLU: a deeper plain network is not to fail by vanishing signals (He et al., sec. 3.4, 4.1).
 
-    etudes run cifar-architecture                  6 minutes on two cores, 15 variants, 5 seeds
+    etudes run cifar-architecture                  8 minutes on two cores, 15 variants, 5 seeds
     etudes run cifar-architecture --scale paper    width 64, two pairs a block, 200 epochs of CIFAR-10
 
 Departures. A block of VGG is one pair of convolutions and changes the shape, so at `depth` 1 every shortcut has a 1x1
@@ -198,6 +198,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     variants=(
         *(Variant(name, changes, SAYS[name]) for name, changes in STEPS.items()),
         *(Variant(f"{name}-4", changes | {"blocks": 4}, f"{SAYS[name]}, 4 blocks") for name, changes in STEPS.items()),
@@ -211,7 +212,7 @@ STUDY = Study(
             minutes=0.1,
             judges=False,
         ),
-        "laptop": Scale(SMALL | {"steps": 500}, seeds=5, minutes=6, offline={"dataset": "digits"}),
+        "laptop": Scale(SMALL | {"steps": 500}, seeds=5, minutes=8, offline={"dataset": "digits"}),
         "paper": Scale(
             {"width": 64, "depth": 2, "flips": True, "steps": 78_125, "schedule": "decay", "eval_every": 3_906}
             | {"log_every": 100},

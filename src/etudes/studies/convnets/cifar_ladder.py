@@ -123,6 +123,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     variants=(
         Variant("baseline", says="no remedy"),
         Variant("dropout", {"dropout": "even"}, "0.2 behind each block and the dense layer"),

@@ -41,16 +41,16 @@ class Config:
     dataset: str = "digits"  # a picture set, as listed by `etudes data`
     examples: Annotated[int, above(2)] = 500  # training pictures, all in every step
     width: Annotated[int, above(1)] = 64  # units of each of the two hidden layers
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Literal["tanh", "relu"] = "tanh"  # between the layers
     rule: Literal["gd", "momentum", "adam"] = "gd"  # how a gradient becomes a step
-    gd_step: Annotated[float, above(0)] = 0.1  # step size of plain descent, before `multiple`
-    momentum_step: Annotated[float, above(0)] = 0.4  # of heavy-ball momentum
-    adam_step: Annotated[float, above(0)] = 1e-3  # of Adam
-    multiple: Annotated[float, above(0)] = 1.0  # of the rule's step size; on the quadratic, of 2/sharpness
+    gd_step: Annotated[float, above(1e-9)] = 0.1  # step size of plain descent, before `multiple`
+    momentum_step: Annotated[float, above(1e-9)] = 0.4  # of heavy-ball momentum
+    adam_step: Annotated[float, above(1e-9)] = 1e-3  # of Adam
+    multiple: Annotated[float, above(1e-9)] = 1.0  # of the rule's step size; on the quadratic, of 2/sharpness
     beta: Annotated[float, within(0, 1)] = 0.9  # of momentum; beta1 of Adam
     beta2: Annotated[float, within(0, 1)] = 0.999  # of Adam
-    steps: Annotated[int, above(10)] = 4000  # steps of a variant of duration 1
-    duration: Annotated[float, above(0)] = 1.0  # multiple of `steps`
+    steps: Annotated[int, above(20)] = 4000  # steps of a variant of duration 1
+    duration: Annotated[float, above(0.5)] = 1.0  # multiple of `steps`
     measure_every: Annotated[int, above(1)] = 25  # steps between measurements; odd, as iterates oscillate with period 2
 
 
@@ -137,7 +137,7 @@ def train(cfg: Config, run: Run) -> None:
         loss = objective(flat)
         (gradient,) = torch.autograd.grad(loss, flat)
         scale = state.preconditioner(gradient, i + 1, cfg.beta, cfg.beta2) if cfg.rule == "adam" else None
-        if i % cfg.measure_every == 0:
+        if i % cfg.measure_every == 0 and (loss + gradient.square().sum()).isfinite():  # else fit tells
             product = hessian_product(lambda: objective(flat), [flat])
             found = sharpness(product, len(flat), run.rng("lanczos", i), scale=scale)
             state.measured[i // cfg.measure_every] = found

@@ -238,7 +238,7 @@ STUDY = Study(
             judges=False,
             variants=tuple(variant.name for variant in VARIANTS if variant.name not in CHATS),
         ),
-        "laptop": Scale({}, seeds=5, minutes=9),
+        "laptop": Scale({}, seeds=5, minutes=3),
         "paper": Scale({"games": 480, "trials": 240}, seeds=5, minutes=60),
     },
     claims=(

@@ -206,7 +206,7 @@ STUDY = Study(
     charts=(
         bars("test/error", "train/error"),
         against("noise", "test/error", by="alpha"),
-        curves("train/loss"),
+        curves("train/loss", says="Mixed and plain pictures are different tasks: their losses cannot be compared."),
         bars("train/misses"),
         bars("test/error-recalibrated"),
     ),

@@ -135,7 +135,7 @@ def train(cfg: Config, run: Run) -> None:
     d = texts(cfg.dataset).take(cfg.characters)
     run.note(data=d.source)
     if cfg.share < 1:
-        d = d.take(round(cfg.share * sum(map(len, d.train))))
+        d = d.take(max(1, round(cfg.share * sum(map(len, d.train)))))
     known = words(d.train, cfg.often)
     tokenizer = known if cfg.entries == "words" else characters(d.train)
     scored = {split: beginnings(getattr(d, split), cfg.tested) for split in ("validation", "test")}

@@ -6,7 +6,7 @@ network, an older copy that the targets come from (Mnih et al. 2015, algorithm 1
 or add one later idea: double (arXiv:1509.06461), dueling (1511.06581), prioritised replay (1511.05952), n-step returns
 (Sutton 1988; 1710.02298), noisy networks in place of epsilon-greedy (1706.10295).
 
-    etudes run doom-dqn                  9 minutes on two cores, 9 variants, 5 seeds, scenario `basic`
+    etudes run doom-dqn                  7 minutes on two cores, 9 variants, 5 seeds, scenario `basic`
     etudes run doom-dqn --scale center   scenario `defend_the_center`, 20 minutes, 3 variants, 3 seeds
 
 Departures from the paper: Doom for Atari, by ViZDoom; one small frame as the state, not four; rewards are scaled, not
@@ -203,7 +203,7 @@ STUDY = Study(
             minutes=0.2,
             judges=False,
         ),
-        "laptop": Scale({}, seeds=5, minutes=9),
+        "laptop": Scale({}, seeds=5, minutes=7),
         "center": Scale(
             {"game": "defend_the_center", "steps": 8_000, "reward_scale": 1.0, "eval_every": 1_000, "log_every": 100},
             seeds=3,

@@ -16,11 +16,14 @@ SANS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sa
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS = """
+@font-face { font-family: "Source Serif 4"; src: url("../../static/fonts/source-serif-4.woff2") format("woff2");
+  font-weight: 200 900; font-display: swap; }
+:root { --serif: "Source Serif 4", "Iowan Old Style", Palatino, Georgia, serif; }
 :root { --ink: #1d1d1f; --soft: #5c5c62; --rule: #dcdcd6; --faint: #f4f4ef; --mark: 0, 114, 178; --link: #0a5c93; }
 .dark { --ink: #e8e6e1; --soft: #a9a9ad; --rule: #34373c; --faint: #1d2024; --mark: 86, 180, 233; --link: #7ab8e6; }
 .gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
-.gradio-container h1 { margin: .2rem 0 .4rem; font: 700 1.7rem/1.2 "Iowan Old Style", Palatino, Georgia, serif; }
-.lead { margin: 0; font: 1.06rem/1.5 "Iowan Old Style", Palatino, Georgia, serif; }
+.gradio-container h1 { margin: .2rem 0 .4rem; font: 600 1.9rem/1.2 var(--serif); letter-spacing: -.02em; }
+.lead { margin: 0; font: 1.1rem/1.5 var(--serif); }
 .loaded { margin: .5rem 0 0; padding: .5rem .8rem; border-left: 3px solid rgb(var(--mark)); background: var(--faint);
   color: var(--ink); font-size: .85rem; line-height: 1.5; }
 .loaded p { margin: 0; } .soft { color: var(--soft); }
@@ -52,7 +55,7 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .turn { margin: 0 0 1.4rem; padding: 0 0 1rem; border-bottom: 1px solid var(--rule); color: var(--ink); }
 .turn p { margin: .3rem 0 .6rem; } .turn .asked { font-weight: 600; font-size: 1.05rem; }
 .turn .kind { margin-bottom: 0; color: var(--soft); font-size: .8rem; }
-.turn .answer { font: 1.02rem/1.55 "Iowan Old Style", Palatino, Georgia, serif; overflow-wrap: anywhere; }
+.turn .answer { font: 1.05rem/1.55 var(--serif); overflow-wrap: anywhere; }
 .turn blockquote { margin: .3rem 0 .8rem; padding: .5rem .8rem; border-left: 3px solid var(--rule); font-size: .88rem;
   white-space: pre-wrap; overflow-wrap: anywhere; max-height: 20rem; overflow-y: auto; }
 .turn mark { background: rgba(var(--mark), .2); color: inherit; } .passage summary { overflow-wrap: anywhere; }
@@ -101,10 +104,11 @@ def theme() -> gr.themes.Base:
 
 
 def told(work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work`, whose Problems are shown as a message on the page: one sentence, as text."""
+    """`work`, whose Problems are shown as a message on the page: one sentence, as text. What is shown stays."""
 
-    def message(problem: Problem) -> gr.Error:
-        return gr.Error(escape(str(problem)), title="That did not work", print_exception=False)
+    def message(problem: Problem) -> Any:
+        gr.Warning(escape(str(problem)))  # an Error would mark all that is shown as broken
+        return gr.skip()
 
     if inspect.isgeneratorfunction(work):
 
@@ -113,7 +117,7 @@ def told(work: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from work(*values, **named)
             except Problem as problem:
-                raise message(problem) from None
+                yield message(problem)
 
         return streamed
 
@@ -122,7 +126,7 @@ def told(work: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return work(*values, **named)
         except Problem as problem:
-            raise message(problem) from None
+            return message(problem)
 
     return called
 
@@ -179,15 +183,18 @@ def lines(curves: Sequence[Curve], *, says: str, x_axis: str, y_axis: str, log: 
     high = high if high > low else low + 1
     far = max(x for x, _ in points) or 1
 
-    def at(x: float, y: float) -> str:
-        across = left + (width - left - right) * x / far
-        down = top + (height - top - bottom) * (1 - (place(y) - low) / (high - low))
-        return f"{across:.1f},{down:.1f}"
+    def across(x: float) -> float:
+        return left + (width - left - right) * x / far
 
-    drawn = [_axes(low, high, far, log, (width, height, left, bottom, top, right), x_axis, y_axis)]
+    def down(y: float) -> float:
+        return top + (height - top - bottom) * (1 - (place(y) - low) / (high - low))
+
+    steps, values = _ticks(0, far), _logarithmic_ticks(10**low, 10**high) if log else _ticks(low, high)
+    ticks = [(x, across(x)) for x in steps], [(y, down(y)) for y in values]
+    drawn = [_axes(*ticks, (width, height, left, right), x_axis, y_axis)]
     legend = []
     for name, colour, xs, ys, broken in curves:
-        path = " ".join(at(x, y) for x, y in zip(xs, ys, strict=True) if not log or y > 0)
+        path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(xs, ys, strict=True) if not log or y > 0)
         dashes = ' stroke-dasharray="6 4"' * broken
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
         sign = "- -" if broken else "—"
@@ -198,29 +205,44 @@ def lines(curves: Sequence[Curve], *, says: str, x_axis: str, y_axis: str, log: 
     )
 
 
-def _axes(low: float, high: float, far: float, log: bool, frame: tuple[int, ...], x_axis: str, y_axis: str) -> str:
-    width, height, left, bottom, top, right = frame
+Ticks = Sequence[tuple[float, float]]  # value, place in pixels
+
+
+def _axes(across: Ticks, down: Ticks, frame: tuple[int, ...], x_axis: str, y_axis: str) -> str:
+    width, height, left, right = frame
     text = 'fill="currentColor" font-size="11" font-family="system-ui, sans-serif"'
-    drawn = []
-    for i in range(5):
-        down = top + (height - top - bottom) * (1 - i / 4)
-        value = low + (high - low) * i / 4
-        shown = f"{10**value:.2g}" if log else _short(value)
-        drawn.append(
-            f'<line x1="{left}" x2="{width - right}" y1="{down:.1f}" y2="{down:.1f}" stroke="currentColor" '
-            f'stroke-opacity=".13"/><text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end" {text}>{shown}</text>'
-        )
-        across = left + (width - left - right) * i / 4
-        anchor = "end" if i == 4 else "middle"
-        drawn.append(
-            f'<text x="{across:.1f}" y="{height - 18}" text-anchor="{anchor}" {text}>{_short(far * i / 4)}</text>'
-        )
+    drawn = [
+        f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+        f'stroke-opacity=".13"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" {text}>{_short(value)}</text>'
+        for value, y in down
+    ]
+    for value, x in across:
+        anchor = "end" if x > width - right - 12 else "middle"
+        drawn.append(f'<text x="{x:.1f}" y="{height - 18}" text-anchor="{anchor}" {text}>{_short(value)}</text>')
     middle = (left + width - right) / 2
     drawn.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle" {text}>{escape(x_axis)}</text>')
     drawn.append(
         f'<text transform="translate(12 {height / 2}) rotate(-90)" text-anchor="middle" {text}>{escape(y_axis)}</text>'
     )
     return "".join(drawn)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """The round numbers between the two, some three to six."""
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 5, 10) if power * times >= 0.999 * rough)
+    return [step * i for i in range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)]
+
+
+def _logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between the two positive numbers, with their doubles and fives where those are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [
+        [value for power in powers for times in some if low <= (value := float(f"{times}e{power}")) <= high]
+        for some in ((1,), (1, 2, 5))
+    ]
+    return next((ticks for ticks in found if len(ticks) > 2), _ticks(low, high))
 
 
 def _short(value: float) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from etudes.core import catalogue
-from etudes.core.errors import Problem
+from etudes.core.errors import Problem, unknown
 from etudes.core.record import Record
 from etudes.data.images import Images, unit
 from etudes.studies.labels.mixup import network as make
@@ -96,16 +96,17 @@ def build(root: Path) -> gr.Blocks:
 
     @look.told
     def show(scale: str | None, first: float, second: float, share: float) -> tuple[str, str, str]:
+        if not scale:  # nothing is trained yet, as the line above says
+            return "", "", ""
         known = pairs(root)
         if scale not in known:
-            raise Problem("no pair of networks is trained yet; train it below, it takes a few seconds")
+            raise unknown("pair of networks of scale", scale, known)
         return compared(known[scale], int(first), int(second), float(share))
 
     def refreshed(first: float, second: float, share: float) -> tuple[Any, ...]:
         scales = list(pairs(root))
         scale = scales[0] if scales else None
-        drawn = show(scale, first, second, share) if scale else ("", "", "")
-        return gr.update(choices=scales, value=scale), about(scale), *drawn
+        return gr.update(choices=scales, value=scale), about(scale), *show(scale, first, second, share)
 
     scales = list(pairs(root))
     with gr.Blocks(title="Between two pictures") as page:

@@ -5,7 +5,7 @@ kept for the large network. Scores: the entropy of its prediction (sec. 2.2); ho
 most probable classes; how often it forgot the picture, or never learnt it (Toneva et al. 2019, arXiv:1812.05159,
 sec. 3); a random number.
 
-    etudes run cifar-coreset                  6 minutes on two cores, 16 variants, 5 seeds
+    etudes run cifar-coreset                  7 minutes on two cores, 16 variants, 5 seeds
     etudes run cifar-coreset --scale paper    all of CIFAR-10 and the authors' 181 epochs
 
 A smaller set can be trained for as many updates as all pictures are ("updates"), for as many epochs, and so for fewer
@@ -197,6 +197,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
+    threads=1,
     variants=(
         Variant("full", says="all pictures"),
         *(
@@ -221,7 +222,7 @@ STUDY = Study(
         "laptop": Scale(
             SMALL | {"lr": 0.03, "steps": 400, "proxy_steps": 320, "log_every": 20},
             seeds=5,
-            minutes=6,
+            minutes=7,
             offline={"dataset": "digits", "side": 8, "examples": 100},
         ),
         "paper": Scale(

@@ -7,7 +7,7 @@ a leaf is small enough, and every log2(branching) halvings make a level. So leav
 trees differ in their order alone: balanced k-means on the labels' documents (PECOS), METIS on the graph of labels that
 documents share, names, frequency, chance.
 
-    etudes run label-trees                       7 minutes on two cores, 9 variants, 5 seeds
+    etudes run label-trees                       3 minutes on two cores, 9 variants, 5 seeds
     etudes run label-trees --scale debtags       the same with few, frequent labels
     etudes run label-trees --scale eurlex        where files of EURLex-4K stand in the mirror or the cache
 
@@ -173,8 +173,8 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale({"dataset": "topics", "leaf": 3}, seeds=2, minutes=0.5, judges=False),
-        "laptop": Scale({"documents": 5000}, seeds=5, minutes=10, offline={"dataset": "topics", "leaf": 3}),
-        "debtags": Scale({"dataset": "debian-debtags", "documents": 5000, "leaf": 4}, seeds=5, minutes=5),
+        "laptop": Scale({"documents": 5000}, seeds=5, minutes=3, offline={"dataset": "topics", "leaf": 3}),
+        "debtags": Scale({"dataset": "debian-debtags", "documents": 5000, "leaf": 4}, seeds=5, minutes=3),
         "full": Scale({}, seeds=3, minutes=120),
         "eurlex": Scale({"dataset": "eurlex-4k"}, seeds=3, minutes=60),
         "amazon": Scale(

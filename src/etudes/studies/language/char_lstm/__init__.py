@@ -34,6 +34,7 @@ from etudes.measure.cells import middle
 from etudes.measure.size import count_parameters
 from etudes.measure.writing import words
 from etudes.nn.recurrent import Recurrent, hidden_for
+from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.char_lstm.findings import errors, look, write
 from etudes.studies.language.char_lstm.reading import Carried, prepared, reader
@@ -62,7 +63,7 @@ class Config(Recipe):
     context: Annotated[int, above(1)] = 100  # characters that gradients go back through
     batch: Annotated[int, above(1)] = 100  # places in the text that are read at once
     lr: Annotated[float, above(0)] = 2e-3  # peak learning rate of Adam
-    schedule: Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"] = "linear"  # learning rate
+    schedule: Schedule = "linear"  # learning rate
     momentum: Annotated[float, within(0, 1)] = 0.9  # beta1 of Adam
     weight_decay: Annotated[float, above(0)] = 0.0  # L2 penalty of Adam
     clip: Annotated[float, above(0)] = 1.0  # largest norm of a gradient

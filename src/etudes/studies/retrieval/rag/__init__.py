@@ -3,7 +3,7 @@
 p(y|x) rests on passages z found for x (Lewis et al. 2020, sec. 2.1). Here nothing is trained: documents are cut into
 chunks, a sentence embedder and BM25 find those for a question, and a small chat model or a quoted sentence answers.
 
-    etudes run rag                    9 minutes on two cores, 9 variants, 5 seeds
+    etudes run rag                    8 minutes on two cores, 9 variants, 5 seeds
     etudes run rag --scale paper      every test question, and a model of 1.7 billion parameters
 
 A seed is a fifth of the test questions, of articles and chapters that validation does not have: the seeds share no
@@ -175,7 +175,7 @@ STUDY = Study(
             minutes=0.2,
             judges=False,
         ),
-        "laptop": Scale({}, seeds=5, minutes=9, offline={"texts": "capitals"}),
+        "laptop": Scale({}, seeds=5, minutes=8, offline={"texts": "capitals"}),
         "paper": Scale(
             {"writer": "HuggingFaceTB/SmolLM2-1.7B-Instruct", "asked": 1000, "written": 1000, "choosing": 1000},
             seeds=5,
