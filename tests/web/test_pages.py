@@ -1,5 +1,6 @@
 """What the server answers: pages, files, refusals."""
 
+import asyncio
 import dataclasses
 import html
 import json
@@ -239,6 +240,25 @@ def test_large_bodies_are_refused(client):
     assert client.post("/", content=b"x" * (server.BODY + 1)).status_code == 413
     assert client.post("/", content=(b"x" * 1024 for _ in range(8))).status_code == 405
     assert client.post("/", headers={"content-length": "many"}).status_code == 413
+
+
+def test_a_reader_who_leaves_is_no_fault(runs):
+    """A body that never comes, to a page that reads it."""
+    from starlette.requests import Request
+
+    from etudes.web.app import Guard
+
+    async def reads(scope, receive, send):
+        await Request(scope, receive).body()
+        reached.append("the end")
+
+    async def left():
+        return {"type": "http.disconnect"}
+
+    reached: list[str] = []
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"127.0.0.1")]}
+    asyncio.run(Guard(reads, None)(scope, left, None))
+    assert reached == []
 
 
 def test_a_fault_shows_a_page_without_its_trace(runs, monkeypatch):

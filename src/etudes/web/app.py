@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as Refused
+from starlette.requests import ClientDisconnect
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
@@ -235,7 +236,8 @@ class Guard:
             refusal = (413, _large(most))
         answer = functools.partial(self._send, send, _policy(scope["path"]), demo)
         if not refusal:
-            await self.app(scope, _counted(receive, most), answer)
+            with contextlib.suppress(ClientDisconnect):  # whoever asked has left
+                await self.app(scope, _counted(receive, most), answer)
             return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
