@@ -1,5 +1,6 @@
 """The command line, as a process where a process is the point."""
 
+import io
 import json
 import os
 import random
@@ -11,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from etudes.cli import main
+from etudes.core import catalogue
 
 HOUSE = Path(__file__).parents[1]
 MINE = Path(__file__).with_name("coins.py")
@@ -66,7 +69,9 @@ def test_bad_input_gets_one_sentence(capsys, run, tmp_path):
     assert "'shift' is what the variants differ in" in sentence(capsys, [*run, "--shift", 2])
     assert "shift is nan; it must be finite" in sentence(capsys, [*run, "--shift", "nan"])
     assert "no family 'lables'; did you mean 'labels'" in sentence(capsys, ["list", "--family", "lables"])
-    assert "no finished runs of mixup" in sentence(capsys, ["report", "mixup", "--root", tmp_path, "--scale", "smoke"])
+    told = sentence(capsys, ["report", "mixup", "--root", tmp_path, "--scale", "smoke"])
+    assert f"no finished runs of mixup at scale smoke in {tmp_path}" in told
+    assert f"`etudes run mixup --scale smoke --root {tmp_path}` makes them" in told
     assert "no benchmark 'engin'; did you mean 'engine'" in sentence(capsys, ["bench", "engin"])
     assert "stps" in sentence(capsys, [*run, "--stps", 3])
     assert not (tmp_path / "runs").exists()
@@ -135,7 +140,7 @@ def test_a_corrupt_mirror_gets_one_sentence(tmp_path):
 
 
 def test_without_any_source_it_says_so_and_runs_on_digits(tmp_path):
-    nowhere = {"HF_HUB_OFFLINE": "1", "ETUDES_CACHE": str(tmp_path / "cache"), "ETUDES_MIRROR": str(tmp_path / "none")}
+    nowhere = {"HF_HUB_OFFLINE": "1", "ETUDES_CACHE": str(tmp_path / "cache"), "ETUDES_MIRROR": ""}
     quick = ("--root", "runs", "--seeds", 1, "--variants", "erm", "--steps", 2)
     done = etudes("run", "mixup", *quick, cwd=tmp_path, **nowhere)
     assert done.returncode == 0, done.stderr
@@ -145,6 +150,36 @@ def test_without_any_source_it_says_so_and_runs_on_digits(tmp_path):
     assert insisted.returncode == 2
     assert "no source of 'cifar10' can be reached" in insisted.stderr
     assert "Traceback" not in insisted.stderr
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_without_any_source_every_study_is_planned_on_data_that_are_there(name, tmp_path, monkeypatch):
+    from etudes import api
+    from etudes.data import sources
+
+    monkeypatch.delenv("ETUDES_MIRROR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
+    monkeypatch.setattr(sources, "offered", lambda carrier: False)  # no registry answers either
+    study, told = catalogue.find(name), Console(file=io.StringIO(), width=1000)
+    offline = study.scales["laptop"].offline
+    plan = api._planned(study, "laptop", {"precision": "fp32"}, {}, told)
+    assert {field: plan[0].config[field] for field in offline} == dict(offline)
+    for field, value in offline.items():
+        assert f"{field} = {value}" in told.file.getvalue()
+
+
+def test_what_the_user_insists_on_is_kept_when_other_data_is_replaced(tmp_path, monkeypatch):
+    from etudes import api
+
+    monkeypatch.delenv("ETUDES_MIRROR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
+    told = Console(file=io.StringIO(), width=1000)
+    study, fields = catalogue.find("llama-fr"), {"dataset": "eltec-fra"}
+    plan = api._planned(study, "laptop", {"precision": "fp32"}, fields, told)
+    assert (plan[0].config["dataset"], plan[0].config["unseen"]) == ("eltec-fra", "python")
+    assert "running with unseen = python instead, without verdicts" in told.file.getvalue()
 
 
 def test_control_c_says_how_to_go_on(tmp_path):
@@ -186,7 +221,7 @@ def test_killed_at_ten_random_moments_mixup_ends_with_the_same_results(tmp_path)
 def test_several_processes_agree_with_one_from_the_command_line(tmp_path):
     arguments = ["run", "mixup", "--scale", "smoke", "--seeds", "1", "--variants", "mixup", "--precision", "fp32"]
     assert etudes(*arguments, "--root", "one", cwd=tmp_path).returncode == 0
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29533", "-m", "etudes"]
     done = subprocess.run(
         [sys.executable, *launch, *arguments, "--root", "two"],
@@ -203,6 +238,7 @@ def test_several_processes_agree_with_one_from_the_command_line(tmp_path):
     assert [line["step"] for line in two] == [line["step"] for line in one]
     assert [line["train/loss"] for line in two] == pytest.approx([line["train/loss"] for line in one], rel=1e-4)
     assert "not judged" in done.stdout
+    assert json.loads(next((tmp_path / "two").rglob("env.json")).read_text())["processes"] == 2
 
 
 def test_datasets_are_listed_and_unknown_ones_named(capsys):
@@ -253,12 +289,61 @@ def test_reports_are_printed_or_written(capsys, run, tmp_path):
 def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["report", "mixup"]) == 0
-    assert "mixup on cifar10" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "mixup on cifar10" in told.out
+    assert f"Committed report: {catalogue.committed('mixup') / 'report.html'}" in told.out
+    assert "no finished runs in runs; this is the project's committed report" in told.err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["report", "mixup", "--out", "copy"]) == 0
+    assert "Report: copy/report.html" in capsys.readouterr().out
+    assert (tmp_path / "copy" / "report.json").exists()
+
+
+def test_a_root_without_runs_is_told_and_nothing_is_written_there(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "fresh", tmp_path / "file"):
+        errors = sentence(capsys, ["report", "mixup", "--root", root])
+        assert errors.startswith(f"etudes: no finished runs of mixup at scale laptop in {root};")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_of_a_file_names_what_was_asked_for(capsys, run, tmp_path):
+    assert main([str(a) for a in run]) == 0
+    capsys.readouterr()
+    where = ["--scale", "smoke", "--root", tmp_path / "runs", "--out", tmp_path]
+    told = sentence(capsys, ["report", MINE, *where, "--format", "html"], code=1)
+    assert told == f"etudes: cannot use {tmp_path}: Is a directory"
+    (tmp_path / "file").write_text("")
+    told = sentence(capsys, ["data", "mirror", tmp_path / "file", "digits"], code=1)
+    assert told == f"etudes: cannot use {tmp_path / 'file' / 'digits'}: Not a directory"
+
+
+def test_serving_a_file_is_told(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    told = sentence(capsys, ["serve", "--root", tmp_path / "file"])
+    assert told == f"etudes: {tmp_path / 'file'} is no folder; --root is the folder of the runs"
+
+
+def test_flags_before_the_study_are_told(capsys):
+    told = sentence(capsys, ["run", "--scale", "smoke", "mixup"])
+    assert told == "etudes: name the study first, as in `etudes run mixup --scale smoke`; `etudes list` shows them"
+    assert "`etudes run mixup --variants mixup`" in sentence(capsys, ["run", "--variants", "mixup", "mixup"])
+    assert "`etudes run NAME`" in sentence(capsys, ["run"])
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--help"])
+    assert stop.value.code == 0
+    assert "--name" not in capsys.readouterr().out
+
+
+def test_a_study_with_a_slip_is_told_with_its_line(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import json\nfrom nosuchlibrary import f\n")
+    for command in ("show", "run", "report"):
+        told = sentence(capsys, [command, path])
+        assert told == f"etudes: {path}, line 2: ModuleNotFoundError: No module named 'nosuchlibrary'; mend the file"
 
 
 def test_committed_reports_of_any_scale_are_named_and_shown(capsys, run, tmp_path, monkeypatch):
-    from etudes.core import catalogue
-
     assert main(["show", "mixup"]) == 0
     assert "etudes report mixup --scale laptop" in capsys.readouterr().out
     results = tmp_path / "results"
@@ -268,8 +353,8 @@ def test_committed_reports_of_any_scale_are_named_and_shown(capsys, run, tmp_pat
     capsys.readouterr()
     assert main(["show", str(MINE), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["reported"] == ["smoke"]
-    elsewhere = ["--scale", "smoke", "--root", str(tmp_path / "none")]
-    assert main(["report", str(MINE), *elsewhere, "--format", "md"]) == 0
+    monkeypatch.chdir(tmp_path / "results")
+    assert main(["report", str(MINE), "--scale", "smoke", "--format", "md"]) == 0
     assert capsys.readouterr().out.startswith("# coins")
 
 

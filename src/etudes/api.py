@@ -1,17 +1,20 @@
 """What notebooks call: a study, its runs, its report, and what a network of it writes."""
 
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from etudes.core import catalogue
+from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
-from etudes.core.record import Record, latest, load
+from etudes.core.record import Record, device, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.spec import Spec, Study
+from etudes.reports import facts
 from etudes.reports.build import Report, build, read
 
 if TYPE_CHECKING:
@@ -42,8 +45,8 @@ def run(
 
     `root` is a folder or a URL (see `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs the plan in
     place of this process, and `tracker` shows each finished run (see `etudes.sweep.tracking`). `fields` override fields
-    of the study's Config. Where none of the scale's data can be reached, its offline changes are made and announced,
-    unless `dataset` is given. Raises Problem on bad input; a run that diverges is told of and left out of the report.
+    of the study's Config. Where data of the scale that no field names can be had from nowhere, its offline changes are
+    made and announced. Raises Problem on bad input; a run that diverges is told of and left out of the report.
     """
     report, _ = run_all(study, scale, variants, seeds, root, precision, fields, cluster, tracker)
     return report
@@ -103,6 +106,9 @@ def _performed(
     from etudes.sweep import local, tracking
     from etudes.sweep.progress import PlanProgress
 
+    if plan and not cluster:  # what every run would stop at
+        save_seconds()
+        device()
     with PlanProgress(plan, console) as progress:
 
         def finish(spec: Spec, status: str) -> None:
@@ -128,30 +134,32 @@ def _planned(study: Study, scale: str, choice: dict[str, Any], fields: dict[str,
 
     choice = choice | {"precision": resolve(study, choice["precision"])} | fields
     plan = study.plan(scale, **choice)
-    offline = study.scales[scale].offline
-    if not offline or not _unreachable(plan, fields):
+    if "WORLD_SIZE" in os.environ or not _unreachable(plan, study.scales[scale].substitutes.keys() - fields.keys()):
         return plan
-    changes = ", ".join(f"{name} = {value}" for name, value in offline.items())
-    console.print(f"No source of the data can be reached: running with {changes} instead.", highlight=False)
+    offline = study.scales[scale].offline.items()
+    changes = ", ".join(f"{name} = {value}" for name, value in offline if name not in fields)
+    console.print(
+        f"No source of the data can be reached: running with {changes} instead, without verdicts.", highlight=False
+    )
     return study.plan(scale, offline=True, **choice)
 
 
-def report(study: Study | str, scale: str = "laptop", *, root: Path | str = ROOT, **fields: Any) -> Report:
-    """The report of a scale's finished runs below `root`; without any, the one that is committed with the project.
+def report(study: Study | str, scale: str = "laptop", *, root: Path | str = "", **fields: Any) -> Report:
+    """The report of a scale's finished runs below `root`.
 
-    `fields` are those that the runs overrode. Raises Problem where there is neither.
+    Without a root it is that of the runs in `runs`, or, where there are none, the one committed with the project, which
+    has a `committed` folder. `fields` are those that the runs overrode. Raises Problem where there is neither.
     """
     chosen = _found(study)
     for offline in (False, True):
         plan = chosen.plan(scale, offline=offline, **fields)
-        if records := load(plan, Path(root)):
+        if records := load(plan, Path(root or ROOT)):
             return build(chosen, plan, records)
     committed = catalogue.committed(chosen.name, scale)
-    if not fields and (committed / "report.json").exists():
-        return read(committed, chosen)
-    raise Problem(
-        f"no finished runs of {chosen.name} at scale {scale} in {root}; `etudes run {chosen.name}` makes them"
-    )
+    if not root and not fields and (committed / "report.json").exists():
+        return dataclasses.replace(read(committed, chosen), committed=committed)
+    again = facts.command(chosen, scale, fields | ({"root": str(root)} if root else {}), precision="")
+    raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT}; `{again}` makes them")
 
 
 def write(
@@ -201,10 +209,10 @@ def _found(study: Study | str) -> Study:
     return catalogue.find(study) if isinstance(study, str) else study
 
 
-def _unreachable(plan: Sequence[Spec], fields: dict[str, Any]) -> bool:
-    """Whether a dataset of the plan, which the user did not insist on, can be had from nowhere."""
+def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
+    """Whether a dataset that these fields name in the plan can be had from nowhere."""
+    from etudes.data.declared import SOURCES
     from etudes.data.sources import reachable
 
-    if "dataset" in fields or "WORLD_SIZE" in os.environ:
-        return False
-    return any(not reachable(name) for name in {spec.config["dataset"] for spec in plan if "dataset" in spec.config})
+    names = {name for field in fields for name in plan[0].config[field].split(" and ")}
+    return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

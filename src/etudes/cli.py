@@ -3,7 +3,6 @@
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
 
-import dataclasses
 import json
 import os
 import runpy
@@ -16,22 +15,10 @@ from typing import Any, Literal
 
 import tyro
 
+from etudes import flags
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-
-
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    scale: str = "laptop"  # how large: see `etudes show NAME`
-    variants: str = ""  # only these, as a,b; all by default
-    seeds: int = 0  # number of seeds; 0: as many as the scale has
-    root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
-    engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
-    address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone
-    cpus_per_run: float = 1  # cores that a run takes of a Ray node
-    gpus_per_run: float = 0  # GPUs that a run takes of a Ray node; 0.25: four runs share one
-    track: Literal["", "tensorboard", "wandb", "mlflow", "trackio"] = ""  # show finished runs to an experiment tracker
-    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
+from etudes.flags import RunOptions
 
 
 def enter() -> None:
@@ -59,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"etudes: cannot use{where}: {error.strerror}; finished runs are kept", file=sys.stderr)
+        kept = "; finished runs are kept" * (arguments[:1] == ["run"])
+        print(f"etudes: cannot use{where}: {error.strerror}{kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = shlex.join(["etudes", *arguments])
@@ -70,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["run"] and len(arguments) > 1 and not arguments[1].startswith("-"):
-        return _run(arguments[1], arguments[2:])
+    if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
+        return _run(*flags.named(arguments[1:]))
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
     commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
@@ -141,17 +129,18 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     return 0
 
 
-def run(name: str) -> int:
-    """Run a study: etudes run NAME [--scale S] [--FIELD VALUE ...]; `etudes run NAME --help` lists its fields."""
+def run(name: tyro.conf.Positional[str]) -> int:
+    """Run a study: etudes run NAME [--scale S] [--FIELD VALUE ...]; `etudes run NAME --help` lists its fields.
+
+    Args:
+        name: the study, or the Python file of one
+    """
     return _run(name, [])
 
 
 def _run(name: str, arguments: list[str]) -> int:
     study = catalogue.find(name)
-    options, config = _parse_run(study, arguments)
-    flags = {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in arguments if a.startswith("--")}
-    flags = {flag.replace("-", "_") for flag in flags}
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in flags}
+    options, fields = flags.parse(study, arguments)
 
     from etudes.api import run_all
     from etudes.sweep.store import Store
@@ -178,23 +167,12 @@ def _cluster(options: RunOptions) -> Any:
     return None
 
 
-def _parse_run(study: Any, arguments: list[str]) -> tuple[RunOptions, Any]:
-    """The options and the study's Config, whose fields are flags with their comments as help."""
-
-    def both(options: tyro.conf.OmitArgPrefixes[RunOptions], config: tyro.conf.OmitArgPrefixes[Any]) -> tuple:
-        return options, config
-
-    both.__annotations__["config"] = tyro.conf.OmitArgPrefixes[study.config]
-    both.__defaults__ = (RunOptions(), study.config())
-    return tyro.cli(both, prog=f"etudes run {study.name}", args=arguments, description=study.question)
-
-
 def report(
     name: tyro.conf.Positional[str] = "",
     scale: str = "laptop",
     format: Literal["", "md", "html", "ipynb", "site"] = "",
     out: Path | None = None,
-    root: Path = Path("runs"),
+    root: str = "",
     all: bool = False,
 ) -> int:
     """Report a study's finished runs again, or show its committed report; --all --format site: a site of them all.
@@ -204,7 +182,7 @@ def report(
         scale: the scale that was run
         format: only this file, printed or written to --out; all of them by default
         out: where to write: a folder, or with --format a file
-        root: folder of the runs
+        root: folder of the runs; by default runs, and where that has none the committed report
         all: the committed reports of all studies, as a site of files for any web server
     """
     if all or format == "site":
@@ -221,11 +199,13 @@ def report(
     from etudes.reports import render
 
     found = api.report(name, scale, root=root)
+    if found.committed:
+        print(f"etudes: no finished runs in {api.ROOT}; this is the project's committed report", file=sys.stderr)
     if format:
         text = render.render(found, format)
         write_text(out, text) if out else print(text)
     else:
-        _publish(found, out or found.folder(root))
+        _publish(found, out or found.committed or found.folder(Path(root or api.ROOT)))
     return 0
 
 
@@ -234,12 +214,14 @@ def _publish(found: Any, folder: Path) -> None:
 
     from etudes.reports import render, terminal
 
-    render.write(found, folder)
+    if folder != found.committed:
+        render.write(found, folder)
     console = Console()
     console.print(f"\n[bold]{found.title}[/bold]", terminal.verdict_table(found), highlight=False)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    kind = "Committed report" if folder == found.committed else "Report"
+    console.print(f"{kind}: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def generate(
@@ -331,6 +313,8 @@ def serve(root: Path = Path("runs"), port: int = 7860) -> int:
         root: folder of the runs
         port: of the address; only this machine can reach it
     """
+    if root.exists() and not root.is_dir():
+        raise Problem(f"{root} is no folder; --root is the folder of the runs")
     try:
         from etudes.web.app import serve as start
     except ModuleNotFoundError as missing:

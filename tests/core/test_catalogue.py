@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -22,6 +24,50 @@ def test_a_study_of_ones_own_is_found_by_its_path(tmp_path):
         catalogue.find(str(path))
     path.write_text("from coins import make_study\nSTUDY = make_study()")
     assert catalogue.find(str(path)).name == "coins"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import math\nx = (1,\n", "mine.py, line 2: SyntaxError: '(' was never closed; mend the file"),
+        ("\nimport nosuchlibrary\n", "mine.py, line 2: ModuleNotFoundError: No module named 'nosuchlibrary'"),
+        ("import json\n\njson.loads('{')\n", "mine.py, line 3: JSONDecodeError: Expecting property name"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_with_its_line(tmp_path, text, says):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(Problem, match=re.escape(says)) as caught:
+        catalogue.find(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_is_explained_by_the_comments_on_its_lines(tmp_path):
+    path = tmp_path / "wrapped.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom typing import Literal\nimport coins\n"
+        "@dataclass(frozen=True)\nclass Config(coins.Config):\n"
+        "    shape: Literal['round', 'square'] = (\n        'round'  # of the coin\n    )\n"
+        "    colour: str = '# no comment'\n"
+        "    weight: float = 1.0  # grams\n"
+        "STUDY = coins.make_study(config=Config)\n"
+    )
+    said = catalogue.comments(catalogue.find(str(path)).config)
+    assert said == {
+        "steps": "lines of the log",
+        "shift": "added to the score",
+        "fair": "nothing",
+        "shape": "of the coin",
+        "colour": "",
+        "weight": "grams",
+    }
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_field_of_every_study_is_explained(name):
+    config = catalogue.find(name).config
+    said = catalogue.comments(config)
+    assert [field.name for field in dataclasses.fields(config) if not said.get(field.name)] == []
 
 
 def test_a_card_is_json(coins):

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.core.files import appearing, read_json, sha256, write_json
+from etudes.core.files import appearing, read_json, sha256, write_json, write_text
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -40,3 +40,12 @@ def test_the_hash_is_of_the_bytes(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 3_000_000)
     assert sha256(path) == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_an_error_names_the_target_and_not_its_draft(tmp_path):
+    folder = tmp_path / "page.html"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(folder, "text")
+    assert caught.value.filename == str(folder)
+    assert list(tmp_path.iterdir()) == [folder]

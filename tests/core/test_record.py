@@ -266,3 +266,42 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_sentence(tmp_path, monkeypat
     with pytest.warns(UserWarning, match="damaged"):
         execute(straight, spec, tmp_path / "broken")
     assert (folder / "log.jsonl").read_bytes() == (tmp_path / "straight" / spec.key / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ETUDES_SAVE_SECONDS", "abc", "must be a number of seconds, at least 0"),
+        ("ETUDES_SAVE_SECONDS", "-1", "must be a number of seconds, at least 0"),
+        ("ETUDES_SAVE_SECONDS", "nan", "must be a number of seconds, at least 0"),
+        ("ETUDES_DEVICE", "foo", "which this machine does not have; unset it to use"),
+        ("ETUDES_DEVICE", "cuda:99", "which this machine does not have; unset it to use"),
+    ],
+)
+def test_a_variable_that_no_run_can_use_is_told_before_any_begins(tmp_path, monkeypatch, variable, value, says):
+    from etudes import api
+
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Problem, match=f"^{variable} is '{value}'[;,] (it )?{says}"):
+        api.run(make_study(), "smoke", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [2**46, 2**62])  # more than there is, and more than can be counted
+def test_a_network_that_does_not_fit_into_memory_is_told(tmp_path, size):
+    import torch
+
+    study = make_study(program=lambda cfg, run: torch.empty(size, 8))
+    (spec, *_) = study.plan("smoke")
+    with pytest.raises(Problem, match="the memory does not suffice; try a smaller network or less data"):
+        execute(study, spec, tmp_path)
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_lack_of_memory(tmp_path):
+    def wrong(cfg, run):
+        raise RuntimeError("shapes do not match")
+
+    study = make_study(program=wrong)
+    (spec, *_) = study.plan("smoke")
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        execute(study, spec, tmp_path)

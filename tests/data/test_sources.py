@@ -160,8 +160,28 @@ def test_nothing_reachable_is_one_problem_that_names_all() -> None:
 
 
 def test_a_mirror_without_the_set_falls_to_the_next_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
     assert images("digits").source["kind"] == reachable("digits") == "embedded"
+
+
+def test_a_mirror_that_is_no_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    for slip in ("nowhere", "file"):
+        monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / slip))
+        for ask in (lambda: reachable("digits"), lambda: images("digits"), commands.table):
+            with pytest.raises(Problem, match=f"^ETUDES_MIRROR is '{tmp_path / slip}', which is no folder"):
+                ask()
+
+
+def test_a_misspelt_dataset_is_told_before_any_is_fetched(
+    tiny_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "get", lambda name: pytest.fail(f"{name} was fetched"))
+    with pytest.raises(Problem, match="no dataset 'digitz'; did you mean 'digits'"):
+        commands.main("get", ["cifar10", "digitz"])
+    with pytest.raises(Problem, match="no dataset 'digitz'"):
+        mirror(tmp_path / "written", ["cifar10", "digitz"])
+    assert not (tmp_path / "written").exists()
 
 
 def test_order_of_kinds(tiny_mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:

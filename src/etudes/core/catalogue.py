@@ -1,10 +1,17 @@
 """Finds the studies: name -> STUDY, importing only that study's module."""
 
+import ast
+import dataclasses
 import importlib
 import importlib.util
+import inspect
+import io
 import json
 import math
 import sys
+import textwrap
+import tokenize
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +52,25 @@ def _from_file(path: Path) -> Study:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Problem:
+        raise
+    except Exception as error:  # whatever its author wrote
+        raise Problem(_slip(path, str(spec.origin), error)) from None
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise Problem(f"{path} defines no STUDY; end it with STUDY = Study(...)")
     return study
+
+
+def _slip(path: Path, file: str, error: Exception) -> str:
+    """What ails a study's file, with the line of it where that came up."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    lines += [error.lineno] if isinstance(error, SyntaxError) and error.filename == file else []
+    says = error.msg if isinstance(error, SyntaxError) else str(error)
+    where = f", line {lines[-1]}" if lines else ""
+    return f"{path}{where}: {type(error).__name__}: {' '.join(str(says).split())}; mend the file"
 
 
 def committed(name: str, scale: str = "laptop") -> Path:
@@ -95,6 +116,23 @@ def card(study: Study) -> dict[str, Any]:
             for c in study.claims
         ],
     }
+
+
+def comments(config: type) -> dict[str, str]:
+    """{field: the comments on its lines}, with those of the classes that it inherits from; {} without the source."""
+    found: dict[str, str] = {}
+    for parent in reversed([c for c in config.__mro__ if dataclasses.is_dataclass(c)]):
+        try:
+            source = textwrap.dedent(inspect.getsource(parent))
+        except (OSError, TypeError):
+            continue
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        said = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+                found[node.target.id] = " ".join(said[line] for line in lines if line in said)
+    return found
 
 
 def cards() -> list[dict[str, Any]]:

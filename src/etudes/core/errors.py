@@ -12,6 +12,13 @@ class Diverged(Problem):
     """A number of a run stopped being finite. The run keeps its log and leaves no result."""
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether more memory was asked for than there is. PyTorch has an error of its own for GPUs alone."""
+    words = ("DefaultCPUAllocator", "Storage size calculation overflowed")
+    own = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or own or any(word in str(error) for word in words)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> Problem:
     """The Problem for a name that does not exist, with the nearest that does."""
     known = list(known)

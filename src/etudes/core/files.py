@@ -21,8 +21,10 @@ def appearing(path: Path) -> Iterator[Path]:
         with open(draft, "rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(draft):
+            raise type(error)(error.errno, error.strerror, str(path)) from None  # nobody asked for the draft
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

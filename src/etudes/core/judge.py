@@ -16,10 +16,10 @@ ALPHA = 0.05
 class Verdict:
     """What the seeds say of one claim.
 
-    `verdict` is "supported", "refuted", "undecided", or "not judged" (a scale too small, or fewer than three complete
-    seeds). `low` and `high` bound the mean with confidence 1 - alpha over all claims of the study together. `agree`
-    counts the seeds whose number lies where the claim expects it; `sign_p` is the exact two-sided sign test of that
-    count against a fair coin.
+    `verdict` is "supported", "refuted", "undecided", or "not judged" (a scale too small, fewer than three complete
+    seeds, or data that stand in for the scale's own). `low` and `high` bound the mean with confidence 1 - alpha over
+    all claims of the study together. `agree` counts the seeds whose number lies where the claim expects it; `sign_p` is
+    the exact two-sided sign test of that count against a fair coin.
     """
 
     claim: Claim
@@ -81,6 +81,7 @@ def judge(study: Study, records: Sequence[Record], alpha: float = ALPHA) -> list
     complete = trials(study, records)
     scale = records[0].spec.scale if records else ""
     judges = bool(records) and study.scales[scale].judges and len(complete) >= FEWEST_SEEDS
+    judges = judges and not substitutes(study, records)
     absent = {variant.name for variant in study.variants} - {record.spec.variant for record in records}
     verdicts = []
     for claim in study.claims:
@@ -96,6 +97,14 @@ def judge(study: Study, records: Sequence[Record], alpha: float = ALPHA) -> list
         mean = math.fsum(values) / len(values) if values else math.nan
         verdicts.append(Verdict(claim, values, mean, low, high, agree, _sign_test(agree, len(values)), verdict))
     return verdicts
+
+
+def substitutes(study: Study, records: Sequence[Record]) -> dict[str, str]:
+    """{field: name} of what stands in, in the runs, for the scale's own data, which the claims are about."""
+    if not records:
+        return {}
+    spec = records[0].spec
+    return {field: name for field, name in study.scales[spec.scale].substitutes.items() if spec.config[field] == name}
 
 
 def _sign_test(agree: int, n: int) -> float:

@@ -20,15 +20,15 @@ import math
 import os
 import re
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from etudes.core.checkpoints import SAVE_SECONDS, Checkpoint, listed, save_seconds, whole
 from etudes.core.environment import environment
-from etudes.core.errors import Diverged, Problem
+from etudes.core.errors import Diverged, Problem, out_of_memory
 from etudes.core.files import appearing, read_json, sha256, write_json
 from etudes.core.spec import Spec, Study
 
@@ -37,21 +37,19 @@ if TYPE_CHECKING:
     import torch
 
 Watch = Callable[[str, int, int], None]  # (key of the run, steps done, steps in all)
-SAVE_SECONDS = 30.0
 OWN_FILES = re.compile(r"(spec|env|progress|result)\.json|log\.jsonl|times\.txt|lock|checkpoint-.*")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """An entry of progress.json. A run's calls of `fit` are its phases, counted from 0."""
+def device() -> "torch.device":
+    """$ETUDES_DEVICE, or this process's GPU, or the CPU. Raises Problem where this machine has no such device."""
+    import torch
 
-    phase: int
-    step: int
-    file: str
-    sha256: str
-    log_bytes: int
-    seconds: float
-    code: str  # that performed the steps, as in env.json; several, if it changed between resumes
+    gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    name = os.environ.get("ETUDES_DEVICE") or gpu
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):  # the latter of a PyTorch that was built without CUDA
+        raise Problem(f"ETUDES_DEVICE is '{name}', which this machine does not have; unset it to use {gpu}") from None
 
 
 class Run:
@@ -67,14 +65,14 @@ class Run:
         self.facts: dict[str, Any] = {"precision": spec.precision}
         self.phase = 0
         self._watch = watch
-        self._checkpoints = _whole_checkpoints(folder)
+        self._checkpoints = whole(folder)
         last = max(self._checkpoints.values(), key=lambda c: c.phase, default=None)
         # Until the last checkpoint is taken the run repeats itself: what it logs is logged already.
         self._repeats_until = last.phase if last else -1
         self._seconds_before = last.seconds if last else 0.0
         self._code = " then ".join(dict.fromkeys([*(last.code.split(" then ") if last else []), environment()["code"]]))
         self._started = self._saved = time.monotonic()
-        self._save_pause = float(os.environ.get("ETUDES_SAVE_SECONDS", SAVE_SECONDS))
+        self._save_pause = save_seconds()
         if leader:
             self._log = open(folder / "log.jsonl", "ab")  # noqa: SIM115, closed by close()
             self._log.truncate(last.log_bytes if last else 0)
@@ -128,11 +126,10 @@ class Run:
         """$ETUDES_DEVICE, or this process's GPU, or the CPU."""
         import torch
 
-        gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-        device = torch.device(os.environ.get("ETUDES_DEVICE", gpu))
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        found = device()
+        name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
         self.note(device=name, threads=torch.get_num_threads())
-        return device
+        return found
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which forward passes run: bf16 matrix products and convolutions if the spec's precision says
@@ -178,14 +175,14 @@ class Run:
         os.fsync(self._log.fileno())
         logged = self._log.tell()
         entry = Checkpoint(self.phase, step, path.name, sha256(path), logged, self._worked(begun), self._code)
-        older = [c for c in _listed(self.folder) if c.phase < self.phase or (c.phase == self.phase and c.step < step)]
+        older = [c for c in listed(self.folder) if c.phase < self.phase or (c.phase == self.phase and c.step < step)]
         kept = [c for c in older if c.phase < self.phase] + [c for c in older if c.phase == self.phase][-1:] + [entry]
         write_json(self.folder / "progress.json", {"checkpoints": [dataclasses.asdict(c) for c in kept]})
         for c in older:
             if c not in kept:
                 (self.folder / c.file).unlink(missing_ok=True)
         self._saved = time.monotonic()
-        if "ETUDES_SAVE_SECONDS" not in os.environ:  # saving may take 3 % of the time, whatever the model's size
+        if not os.environ.get("ETUDES_SAVE_SECONDS"):  # saving may take 3 % of the time, whatever the model's size
             self._save_pause = max(SAVE_SECONDS, 30 * (self._saved - begun))
 
     def end_phase(self) -> None:
@@ -219,30 +216,6 @@ class Run:
                     f"{self.spec.key}: {name} is {number}{when}; the run stopped and its log is kept "
                     f"in {self.folder}; a smaller learning rate may help"
                 )
-
-
-def _listed(folder: Path) -> list[Checkpoint]:
-    path = folder / "progress.json"
-    if not path.exists():
-        return []
-    try:
-        return [Checkpoint(**entry) for entry in read_json(path, "delete it to start this run again")["checkpoints"]]
-    except (KeyError, TypeError):
-        raise Problem(f"{path} does not hold what it should; delete it to start this run again") from None
-
-
-def _whole_checkpoints(folder: Path) -> dict[int, Checkpoint]:
-    """{phase: its last checkpoint that is whole}. What a phase did after it is repeated, to the same bytes."""
-    whole = {}
-    log = folder / "log.jsonl"
-    logged = log.stat().st_size if log.exists() else 0
-    for c in _listed(folder):
-        path = folder / c.file
-        if logged >= c.log_bytes and path.exists() and sha256(path) == c.sha256:
-            whole[c.phase] = c
-        else:
-            warnings.warn(f"{path} or its log is damaged; going on from the checkpoint before it", stacklevel=2)
-    return whole
 
 
 def _reopened(folder: Path) -> IO[str]:
@@ -303,6 +276,10 @@ def _perform(
         try:
             program(run)
             run.finish()
+        except (MemoryError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise Problem(f"{spec.key}: the memory does not suffice; try a smaller network or less data") from None
+            raise
         finally:
             run.close()
         return "done"

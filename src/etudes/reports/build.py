@@ -35,6 +35,7 @@ class Report:
     `study` is the study's card with a verdict for each claim; `table` has a row for each variant, `trials` an entry for
     each run, `curves` one for each logged metric of each run, `pictures` one for each file of the runs that a chart
     shows. `choice` are the keyword arguments of `Study.plan` that lead here, of which `changed` are the Config fields.
+    `committed` is the folder of a report that came with the project, in place of one of the user's own runs.
     """
 
     definition: Study = field(repr=False)
@@ -53,6 +54,7 @@ class Report:
     environment: Mapping[str, Any]
     commands: Sequence[str]
     departures: str = ""
+    committed: Path | None = None
 
     @property
     def metrics(self) -> list[str]:

@@ -72,7 +72,7 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
 
 
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:
-    """The command line that performs these runs. The precision is named where the hardware would decide it."""
+    """The command line that performs these runs. The precision ("": any) is named where the hardware would decide."""
     words = ["etudes", "run", address(study), "--scale", scale]
     for name, value in chosen.items():
         flag = name.replace("_", "-")
@@ -82,7 +82,7 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
             words += [f"--{flag}", ",".join(map(str, value))]
         else:
             words += [f"--{flag}", str(value)]
-    if study.precision == "auto":
+    if precision and study.precision == "auto":
         words += ["--precision", precision]
     return shlex.join(words)
 
@@ -171,6 +171,10 @@ def _unjudged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> 
     scale = plan[0].scale
     if not study.scales[scale].judges:
         return [f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."]
+    if stand_ins := judge.substitutes(study, records):
+        own = study.plan(scale, seeds=1)[0].config
+        listed = ", ".join(f"{field} = {name} for {own[field]}" for field, name in stand_ins.items())
+        return [f"The claims are not judged: substitutes stand in for the scale's own data ({listed})."]
     asked = {spec.variant for spec in plan}
     absent = [variant.name for variant in study.variants if variant.name not in asked]
     if absent:

@@ -207,11 +207,12 @@ def notebook(report: Report) -> "nbformat.NotebookNode":
 
 
 def confidence() -> str:
-    """What the intervals and verdicts mean, in a sentence or three."""
+    """What the intervals and verdicts mean, in a few sentences."""
     return (
         f"Intervals are Student t intervals over seeds; all of them hold together with {100 * (1 - ALPHA):g} % "
         "confidence (Bonferroni). A claim is supported where its interval lies inside the expected range, refuted "
-        "where it lies outside, and else undecided. “Seeds agree” counts the seeds whose own number lies in the range, "
+        "where it lies outside, and else undecided. An interval without width comes from seeds that gave the same "
+        "number, and says nothing about chance. “Seeds agree” counts the seeds whose own number lies in the range, "
         "with the p of an exact two-sided sign test. The paper's figure was not measured here."
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from etudes.core.errors import Problem
 from etudes.data.sources import cache_folder
-from etudes.generate.chat import Chat, chat
+from etudes.generate.chat import Chat, chat, check
 from etudes.retrieval.answer import ABSENT, answerable, cited, extracted, written
 from etudes.retrieval.documents import Document, read_documents
 from etudes.retrieval.embedders import embedder
@@ -47,6 +47,8 @@ def ask(
     """
     if not question.strip():
         raise Problem('ask something: etudes ask DIR-OR-FILE "question"')
+    if model != NONE:
+        check(model)
     if any("/" in name and not name.startswith("openai:") for name in (model, embed)):
         with contextlib.suppress(ImportError):  # two models are loaded at once, and neither shows its bar
             from transformers.utils import logging

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from etudes.core.errors import Problem
+from etudes.core.errors import Problem, out_of_memory
 from etudes.core.record import Run
 from etudes.train import checkpoint
 from etudes.train.distribute import agree, is_shard, rank, shards
@@ -94,8 +94,8 @@ def _enough_memory(run: Run) -> Iterator[None]:
     """Raises Problem, with the batch to try, where the block asks for more memory than there is."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # PyTorch has an error of its own for GPUs alone
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         batch = run.spec.config.get("batch", 0)
         remedy = f"try --batch {batch // 2}" if batch > 1 else "try a smaller network or less data"

@@ -1,12 +1,9 @@
 """What there is to show: the studies' cards, the committed and the local reports, their files, the method cards."""
 
-import ast
 import dataclasses
 import functools
-import inspect
 import logging
 import re
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -212,10 +209,7 @@ def thumbnail(svg: str) -> str:
 
 def fields(study: Study) -> list[dict[str, Any]]:
     """A row for each Config field: its name, its comment, its value at each scale, and whether the variants set it."""
-    said: dict[str, str] = {}
-    for parent in reversed(study.config.__mro__):
-        if dataclasses.is_dataclass(parent):
-            said |= _comments(parent)
+    said = catalogue.comments(study.config)
     varied = {name for variant in study.variants for name in variant.changes}
     return [
         {
@@ -226,20 +220,6 @@ def fields(study: Study) -> list[dict[str, Any]]:
         }
         for field in dataclasses.fields(study.config)
     ]
-
-
-def _comments(config: type) -> dict[str, str]:
-    """{field: the comment at the end of its line, and on the lines before it}."""
-    try:
-        source = textwrap.dedent(inspect.getsource(config))
-    except (OSError, TypeError):
-        return {}
-    lines, found = source.splitlines(), {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno:
-            tail = lines[node.end_lineno - 1][node.end_col_offset or 0 :].strip()
-            found[node.target.id] = tail.lstrip("# ") if tail.startswith("#") else ""
-    return found
 
 
 def method(study: str, link: Callable[[str], str]) -> str:

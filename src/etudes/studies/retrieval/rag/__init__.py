@@ -147,6 +147,8 @@ def program(cfg: Config, run: Run) -> None:
         run.result(**refusals(sheet, parts, limits))
 
 
+EMBEDDED = {"texts": "capitals", "embedder": "hashing", "writer": "extract"}  # nothing is fetched
+
 STUDY = Study(
     name="rag",
     question="Does a small model answer from documents what it does not know, and what does that hang on?",
@@ -170,12 +172,12 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(
-            {"texts": "capitals", "embedder": "hashing", "writer": "extract", "asked": 3, "choosing": 6},
+            EMBEDDED | {"asked": 3, "choosing": 6},
             seeds=2,
             minutes=0.2,
             judges=False,
         ),
-        "laptop": Scale({}, seeds=5, minutes=8, offline={"texts": "capitals"}),
+        "laptop": Scale({}, seeds=5, minutes=8, offline=EMBEDDED),
         "paper": Scale(
             {"writer": "HuggingFaceTB/SmolLM2-1.7B-Instruct", "asked": 1000, "written": 1000, "choosing": 1000},
             seeds=5,

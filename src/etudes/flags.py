@@ -1,0 +1,57 @@
+"""The words of `etudes run` after the study's name: options of every run, and the fields of the study's Config."""
+
+import dataclasses
+import shlex
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+
+from etudes.core import catalogue
+from etudes.core.errors import Problem
+from etudes.core.spec import Study
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    scale: str = "laptop"  # how large: see `etudes show NAME`
+    variants: str = ""  # only these, as a,b; all by default
+    seeds: int = 0  # number of seeds; 0: as many as the scale has
+    root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
+    engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
+    address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone
+    cpus_per_run: float = 1  # cores that a run takes of a Ray node
+    gpus_per_run: float = 0  # GPUs that a run takes of a Ray node; 0.25: four runs share one
+    track: Literal["", "tensorboard", "wandb", "mlflow", "trackio"] = ""  # show finished runs to an experiment tracker
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
+
+
+def named(arguments: list[str]) -> tuple[str, list[str]]:
+    """The study, and the words after it. Raises Problem where it does not come first: its fields are the flags."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    known = catalogue.names()
+    at = max((i for i, word in enumerate(arguments) if word in known or word.endswith(".py")), default=-1)
+    others = [word for i, word in enumerate(arguments) if i != at]
+    again = shlex.join(["etudes", "run", arguments[at] if at >= 0 else "NAME", *others])
+    raise Problem(f"name the study first, as in `{again}`; `etudes list` shows them")
+
+
+def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any]]:
+    """The options, and the Config fields that the words name. A field's comment is the help of its flag."""
+    said, hints = catalogue.comments(study.config), get_type_hints(study.config, include_extras=True)
+    told = [
+        (f.name, Annotated[hints[f.name], tyro.conf.arg(help=said.get(f.name) or None)], f.default)
+        for f in dataclasses.fields(study.config)
+    ]
+    config = dataclasses.make_dataclass("Config", told)
+
+    def both(options: Any, config: Any) -> tuple[Any, Any]:
+        return options, config
+
+    both.__annotations__ = {"options": RunOptions, "config": config}
+    both.__defaults__ = (RunOptions(), config())
+    how: Any = {"prog": f"etudes run {study.name}", "args": arguments, "description": study.question}
+    options, found = tyro.cli(both, config=(tyro.conf.OmitArgPrefixes,), **how)
+    flags = {word.partition("=")[0].removeprefix("--").removeprefix("no-") for word in arguments if word[:2] == "--"}
+    flags = {flag.replace("-", "_") for flag in flags}
+    return options, {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name in flags}
