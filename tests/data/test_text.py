@@ -329,7 +329,10 @@ def test_a_damaged_copy_is_read_again(novels: Path, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("ETUDES_MIRROR")
     assert texts("eltec-fra").source == first.source | {"kind": "cache"}
     copy.write_text("{")
-    with pytest.raises(Problem, match=r"no source of 'eltec-fra'.*copies there are damaged.*embedded \(python\)"):
+    with pytest.raises(
+        Problem,
+        match=r"no source of 'eltec-fra'.*copies there are damaged.*from github.com/COST-ELTeC.*embedded \(python\)",
+    ):
         texts("eltec-fra")
 
 

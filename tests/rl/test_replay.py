@@ -98,6 +98,13 @@ def test_the_newest_takes_the_place_of_the_oldest():
     assert torch.equal(weights, torch.ones(500))
 
 
+def test_of_more_than_it_holds_the_last_are_kept():
+    memory = Replay(5, SHAPE)
+    memory.add(transitions(range(8)))
+    assert len(memory) == 5
+    assert sorted(memory.held.actions.tolist()) == [3, 4, 5, 6, 7]
+
+
 def test_what_was_never_added_is_never_drawn():
     memory = Replay(100, SHAPE, alpha=0.6)
     with pytest.raises(Problem, match="none to draw"):

@@ -1,7 +1,10 @@
+import pytest
 import torch
 from torch import nn
 
 from etudes.core.catalogue import find
+from etudes.core.errors import Problem
+from etudes.core.record import execute
 from etudes.nn.airbench import Airbench
 from etudes.nn.norm import Standardise
 from etudes.studies.convnets.cifar_speed import Config, from_six_views, mirrored, onto_sphere, optimiser
@@ -64,3 +67,9 @@ def test_scales_are_those_that_the_paper_and_the_card_speak_of():
         assert {spec.variant for spec in plan} == {variant}
         assert len(plan) == 3
         assert plan[0].config["goal"] == share
+
+
+def test_pictures_are_not_larger_at_first(tmp_path):
+    (spec,) = STUDY.plan("smoke", variants=("full",), seeds=1, small_side=40)
+    with pytest.raises(Problem, match="--small-side 40 is larger than --side 16"):
+        execute(STUDY, spec, tmp_path)

@@ -4,6 +4,7 @@ import torch
 
 from etudes.measure.sharpness import hessian_product, sharpness
 from etudes.studies.dynamics.edge_of_stability import STUDY, Descent, summary, threshold
+from etudes.sweep.local import perform
 
 
 def grows(rule, share, beta=0.9, curvature=10.0, steps=400):
@@ -78,3 +79,10 @@ def test_it_never_runs_in_bf16():
     assert resolve(STUDY, "auto") == "fp32"
     with pytest.raises(Problem, match="measures what bf16 would blur"):
         resolve(STUDY, "bf16")
+
+
+def test_a_run_that_diverges_stops_no_other(tmp_path):
+    plan = STUDY.plan("smoke", variants=("gd-x4", "momentum", "quadratic-below"), seeds=1, gd_step=1000.0)
+    diverged = perform(STUDY, plan, tmp_path)
+    assert [str(problem).split(":")[0] for problem in diverged] == [plan[0].key]
+    assert all((tmp_path / spec.key / "result.json").exists() for spec in plan[1:])

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from etudes.core.errors import Problem
 from etudes.core.record import Run
 from etudes.data.text import Texts
 from etudes.measure.size import count_parameters
@@ -22,6 +23,11 @@ def built(cfg, vocabulary=300):
 def test_both_blocks_have_about_as_many_parameters(width):
     llama, gpt = (count_parameters(built(Config(width=width, block=block), 4096)) for block in ("llama", "gpt"))
     assert llama == pytest.approx(gpt, rel=0.025)  # GPT has learnt positions and biases besides
+
+
+def test_heads_that_do_not_fill_the_width_are_refused():
+    with pytest.raises(Problem, match="a width of 128 does not fall into heads of 48"):
+        network(Config(head=48), 300)
 
 
 def test_arithmetic_is_what_a_counter_counts():
