@@ -11,6 +11,8 @@ import xml.etree.ElementTree as Tree
 from collections import defaultdict
 from pathlib import Path
 
+from etudes.core.errors import Problem
+
 HOUSE = Path(__file__).parents[1]
 FILES = ("tests/faults/test_faults.py", "tests/sweep/test_cluster.py")
 
@@ -28,7 +30,7 @@ def rows() -> dict[str, str]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told.xml"
-        command = [sys.executable, "-m", "pytest", "-q", *FILES, f"--junitxml={told}", *sys.argv[1:]]
+        command = [sys.executable, "-m", "pytest", "-q", *FILES, f"--junitxml={told}"]
         subprocess.run(command, cwd=HOUSE, check=False, stdout=subprocess.DEVNULL)
         outcomes, seconds = defaultdict(list), defaultdict(float)
         for case in Tree.parse(told).iter("testcase"):
@@ -42,6 +44,11 @@ def main() -> None:
         outcome = "; ".join(dict.fromkeys(outcomes[name])) or "not run"
         count = f" ({len(outcomes[name])} cases)" if len(outcomes[name]) > 1 else ""
         print(f"| {fault} | {result} | {outcome}{count} | {seconds[name]:.1f} |")
+    failed = [
+        name for name in rows() if not outcomes[name] or any(o.startswith(("failure", "error")) for o in outcomes[name])
+    ]
+    if failed:
+        raise Problem(f"not every fault was stood: {', '.join(failed)}; `pytest {' '.join(FILES)}` says why")
 
 
 if __name__ == "__main__":
