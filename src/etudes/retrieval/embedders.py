@@ -8,7 +8,6 @@ sentence-transformers model of the hub. `Hashing` learns nothing and needs no fi
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
+from etudes.core.record import device
 from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
 
@@ -83,19 +83,13 @@ def _loaded(name: str) -> Embedder:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return Transformer(name, SentenceTransformer(name, device=_device()))
+        return Transformer(name, SentenceTransformer(name, device=str(device())))
     except Exception as error:  # the library raises a dozen unrelated kinds
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise Problem(f"the embedder {name} cannot be loaded ({words[0]}); connect, or take minilm") from None
     finally:
         if bars:
             logging.enable_progress_bar()
-
-
-def _device() -> str:
-    import torch
-
-    return os.environ.get("ETUDES_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Carried:
@@ -111,7 +105,7 @@ class Carried:
         config = json.loads((folder / "config.json").read_text())
         self.name, self.width = name, int(config["hidden_size"])
         self.limit = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
-        self.device = _device()
+        self.device = str(device())
         weights = load_file(folder / "model.safetensors", device=self.device)
         self.model = from_checkpoint(weights, config["num_attention_heads"], config["layer_norm_eps"])
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
