@@ -36,7 +36,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from etudes.core.environment import environment
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.generate.diffusion import Diffusion, linear
 from etudes.nn.unet import UNet

@@ -25,7 +25,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from etudes.core.environment import environment
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches

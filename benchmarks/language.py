@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.environment import environment
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.generate.sampling import choice, generate
 from etudes.nn.exchange import to_transformers

@@ -7,7 +7,7 @@ import pytest
 
 from etudes.cli import main
 from etudes.core.catalogue import find
-from etudes.core.record import execute
+from etudes.core.run import execute
 
 HOUSE = Path(__file__).parents[1]
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").rglob("*.md"))]

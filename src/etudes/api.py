@@ -11,8 +11,9 @@ from rich.console import Console
 from etudes.core import catalogue
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
-from etudes.core.record import Record, device, latest, load
+from etudes.core.record import Record, latest, load
 from etudes.core.record import read as read_run
+from etudes.core.run import device
 from etudes.core.spec import Spec, Study
 from etudes.reports import facts
 from etudes.reports.build import Report, build, read

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coins import Config, make_study
+from etudes.core.claims import Interval, above, difference, within
+from etudes.core.configs import configure
 from etudes.core.errors import Problem
-from etudes.core.spec import Interval, Scale, Spec, Variant, above, configure, difference, within
+from etudes.core.spec import Scale, Spec, Variant
 
 
 def refused(**changed: object) -> str:

@@ -12,8 +12,10 @@ from typing import Annotated
 
 import pytest
 
-from etudes.core.record import Run, execute, load
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, within
+from etudes.core.claims import Claim, above, below, within
+from etudes.core.record import load
+from etudes.core.run import Run, execute
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.reports import render
 from etudes.reports.build import Report, build
 from etudes.reports.charts import against, bars, curves

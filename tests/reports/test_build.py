@@ -13,9 +13,10 @@ import pytest
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.judge import judge
-from etudes.core.record import Record, execute, load
+from etudes.core.record import Record, load
+from etudes.core.run import execute
 from etudes.core.spec import Study
+from etudes.core.verdicts import judge
 from etudes.reports import render
 from etudes.reports.build import Report, build, read, thinned
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from etudes.core import catalogue
+from etudes.core.claims import Claim, Interval, above, below, within
 from etudes.core.errors import Problem
-from etudes.core.judge import Verdict
-from etudes.core.record import execute, load
-from etudes.core.spec import Claim, Interval, Study, above, below, within
+from etudes.core.record import load
+from etudes.core.run import execute
+from etudes.core.spec import Study
+from etudes.core.verdicts import Verdict
 from etudes.reports import pictures, render, terminal
 from etudes.reports.build import Report, build
 from etudes.reports.charts import Chart, bars

@@ -17,7 +17,8 @@ from PIL import Image
 from coins import make_study
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.record import Run, execute, load
+from etudes.core.record import load
+from etudes.core.run import Run, execute
 from etudes.core.spec import Study, Variant
 from etudes.reports import pictures as drawn
 from etudes.reports import render, sheets

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.data.augment import affine, flip, photometric, shift
 from etudes.measure.size import count_parameters
 from etudes.nn.vgg import vgg

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from etudes.core.errors import Problem
-from etudes.core.record import Run, execute
+from etudes.core.run import Run, execute
 from etudes.data.images import images
 from etudes.nn.vgg import vgg
 from etudes.studies.convnets.cifar_coreset import STUDY, affordable, network, proxy_cost

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.data.images import images
 from etudes.studies.labels.cifar_noisy_labels import (
     STUDY,

@@ -4,7 +4,7 @@ from torch import nn
 
 from etudes.core.catalogue import find
 from etudes.core.errors import Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.nn.airbench import Airbench
 from etudes.nn.norm import Standardise
 from etudes.studies.convnets.cifar_speed import Config, from_six_views, mirrored, onto_sphere, optimiser

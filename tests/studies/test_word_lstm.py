@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from etudes.core.record import Run, execute
+from etudes.core.run import Run, execute
 from etudes.core.spec import Spec
 from etudes.data.synonyms import WordNet
 from etudes.data.tokens import characters

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from coins import make_study
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Variant
 from etudes.measure.error import error_rate
 from etudes.nn.norm import BatchNorm

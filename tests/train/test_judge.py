@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.data.images import images, unit
 from etudes.measure.error import error_rate

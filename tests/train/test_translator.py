@@ -1,6 +1,6 @@
 import pytest
 
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.train.translator import alike, back_translated
 

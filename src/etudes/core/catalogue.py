@@ -52,11 +52,13 @@ def _from_file(path: Path) -> Study:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)  # behind all else: a file random.py there hides no library
     try:
         spec.loader.exec_module(module)
     except Problem:
         raise
-    except Exception as error:  # whatever its author wrote
+    except (Exception, SystemExit) as error:  # whatever its author wrote
         raise Problem(_slip(path, str(spec.origin), error)) from None
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
@@ -64,7 +66,7 @@ def _from_file(path: Path) -> Study:
     return study
 
 
-def _slip(path: Path, file: str, error: Exception) -> str:
+def _slip(path: Path, file: str, error: BaseException) -> str:
     """What ails a study's file, with the line of it where that came up."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     lines += [error.lineno] if isinstance(error, SyntaxError) and error.filename == file else []
@@ -106,14 +108,15 @@ def card(study: Study) -> dict[str, Any]:
         },
         "claims": [
             {
-                "name": c.name,
-                "says": c.says,
-                "where": c.where,
-                "expect": str(c.expect),
-                "paper": None if math.isnan(c.paper) else c.paper,
+                "says": sentence,
+                "number": claim.number,
+                "where": claim.where,
+                "expect": str(claim.expect),
+                "paper": None if math.isnan(claim.paper) else claim.paper,
+                "matters": None if math.isnan(claim.matters) else claim.matters,
                 "verdict": "",
             }
-            for c in study.claims
+            for sentence, claim in study.claims.items()
         ],
     }
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import device
+from etudes.core.run import device
 from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
 from etudes.generate.sampling import Choose, choice

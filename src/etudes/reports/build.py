@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
-from etudes.core.judge import Verdict, judge
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
+from etudes.core.verdicts import Verdict, judge
 
 from . import facts, sheets
 from .numbers import NONE, given, number, plain, span, spread, tidy
@@ -41,6 +41,7 @@ class Report:
     definition: Study = field(repr=False)
     study: Mapping[str, Any]
     scale: str
+    code: str
     title: str
     data: Sequence[Mapping[str, Any]]
     changed: Mapping[str, Any]
@@ -83,8 +84,8 @@ class Report:
             claim, n = verdict.claim, len(verdict.values)
             rows.append(
                 {
-                    "claim": claim.name,
-                    "says": claim.says,
+                    "claim": verdict.sentence,
+                    "says": claim.number,
                     "where": claim.where,
                     "verdict": verdict.verdict,
                     "mean": number(verdict.mean),
@@ -112,8 +113,9 @@ class Report:
         """The content of report.json: all but the curves, with floats of six significant digits and null for nan."""
         verdicts = [
             {
-                "claim": v.claim.name,
+                "claim": v.sentence,
                 "verdict": v.verdict,
+                "reason": v.reason,
                 "mean": v.mean,
                 "low": v.low,
                 "high": v.high,
@@ -130,6 +132,7 @@ class Report:
         return {
             **exact,
             "scale": self.scale,
+            "code": self.code,
             "title": self.title,
             "verdicts": plain(verdicts),
             "table": [plain({**row, "config": None}) | {"config": row["config"]} for row in self.table],
@@ -163,6 +166,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
     chosen = facts.choice(study, plan, records)
     saved = {
         "scale": scale,
+        "code": records[0].spec.code,
         "title": facts.title(study, scale, records),
         "data": facts.data(records),
         "changed": facts.changed(study, plan),
@@ -180,6 +184,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
             "metrics": {name: tidy(value) for name, value in sorted(record.metrics.items())},
             "seconds": tidy(float(record.env.get("seconds", math.nan))),
             "precision": record.spec.precision,
+            "threads": record.spec.threads,
             "key": record.spec.key,
         }
         for record in records
@@ -214,7 +219,8 @@ def _report(
     records = [
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
-                 study.revision), t["metrics"], {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
+                 t.get("threads", 0), study.revision, saved.get("code", "")), t["metrics"],
+            {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
         )
         for t in trials
     ]  # fmt: skip
@@ -223,6 +229,8 @@ def _report(
     for claim, verdict in zip(card["claims"], verdicts, strict=True):
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
+    origin = facts.origin(study, saved.get("code", ""), saved["environment"])
+    kept["warnings"] = [*origin, *(words for words in saved["warnings"] if words not in origin)]
     return Report(
         **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
         definition=study,

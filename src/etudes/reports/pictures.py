@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etudes.core.errors import Problem
-from etudes.core.judge import Verdict
+from etudes.core.verdicts import Verdict
 
 from .numbers import given, number, span
 from .sheets import Picture, Sheet

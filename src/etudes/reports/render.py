@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import unknown
 from etudes.core.files import appearing, write_json, write_text
-from etudes.core.judge import ALPHA
+from etudes.core.verdicts import ALPHA
 
 from . import facts, pictures
 from .build import Report

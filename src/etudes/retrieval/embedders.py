@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import device
+from etudes.core.run import device
 from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
 

@@ -30,8 +30,9 @@ import numpy
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
+from etudes.core.claims import Claim, Trial, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import affine, flip, photometric, shift
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit

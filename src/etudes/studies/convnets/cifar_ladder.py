@@ -28,8 +28,9 @@ from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Interval, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.core.claims import Claim, Interval, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit

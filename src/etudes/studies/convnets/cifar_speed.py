@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.errors import Problem
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import shift
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit

@@ -20,9 +20,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from etudes.core.claims import Claim, Trial, above, below, difference, within
 from etudes.core.errors import Problem
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
