@@ -63,6 +63,8 @@ def _dispatch(arguments: list[str]) -> int:
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
     commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
+    if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
+        return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="etudes", args=arguments, description="Landmark experiments of deep learning, as studies."
     )
