@@ -22,7 +22,6 @@ class RunOptions:
     root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
     engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
     address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone
-    cpus_per_run: float = 1  # cores that a run takes of a Ray node
     gpus_per_run: float = 0  # GPUs that a run takes of a Ray node; 0.25: four runs share one
     track: Literal["", "tensorboard", "wandb", "mlflow", "trackio"] = ""  # show finished runs to an experiment tracker
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
