@@ -124,7 +124,7 @@ def outlook(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
 
 
 def _report_command(study: Study, options: Options) -> str:
-    return facts.report_command(study, options.scale, "" if options.root == ROOT else str(options.root))
+    return facts.report_command(study, options.scale, "" if str(options.root) == str(ROOT) else str(options.root))
 
 
 def _performed(

@@ -19,7 +19,6 @@ from etudes import flags
 from etudes.core import catalogue
 from etudes.core.environment import version
 from etudes.core.errors import Broken, Problem, unknown
-from etudes.flags import RunOptions
 
 
 def enter() -> None:
@@ -129,9 +128,9 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     for scale, s in card["scales"].items():
         shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
         scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
-    claims = Table("claim", "says", "where", "expected", box=None)
+    claims = Table("claim", "where", "expected", box=None)
     for c in card["claims"]:
-        claims.add_row(c["name"], c["says"], c["where"], c["expect"])
+        claims.add_row(c["says"], c["where"], c["expect"])
     for table in (variants, scales, claims):
         console.print(table, "")
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
@@ -155,17 +154,7 @@ def _run(name: str, arguments: list[str]) -> int:
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank
 
-    chosen = api.Options(
-        scale=options.scale,
-        variants=tuple(filter(None, options.variants.split(","))),
-        seeds=options.seeds or None,
-        threads=options.threads or None,
-        tune=options.tune,
-        root=options.root,
-        precision=options.precision,
-        cluster=_cluster(options),
-        tracker=options.track,
-    )
+    chosen = flags.choice(options)
     if options.dry:
         print("\n".join(api.outlook(study, chosen, fields)))
         return 0
@@ -173,18 +162,6 @@ def _run(name: str, arguments: list[str]) -> int:
     if rank() == 0:
         _publish(found, found.folder(Store(options.root).folder))
     return 1 if any(outcome.reason for outcome in outcomes) else 0
-
-
-def _cluster(options: RunOptions) -> Any:
-    """Where a cluster is to perform the runs, else None. Raises Problem on flags that ask for one without saying so."""
-    from etudes.sweep.cluster import Cluster
-
-    wanted = Cluster(options.address, options.gpus_per_run)
-    if options.engine == "ray":
-        return wanted
-    if wanted != Cluster():
-        raise Problem("--address and --gpus-per-run are Ray's; add --engine ray")
-    return None
 
 
 def report(

@@ -2,13 +2,16 @@
 
 import dataclasses
 import shlex
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.spec import Study
+
+if TYPE_CHECKING:
+    from etudes.api import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +44,11 @@ def named(arguments: list[str]) -> tuple[str, list[str]]:
 def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any]]:
     """The options, and the Config fields that the words name. A field's comment is the help of its flag."""
     said, hints = catalogue.comments(study.config), get_type_hints(study.config, include_extras=True)
-    told = [
+    fields = [
         (f.name, Annotated[hints[f.name], tyro.conf.arg(help=said.get(f.name) or None)], f.default)
         for f in dataclasses.fields(study.config)
     ]
-    config = dataclasses.make_dataclass("Config", told)
+    config = dataclasses.make_dataclass("Config", fields)
 
     def both(options: Any, config: Any) -> tuple[Any, Any]:
         return options, config
@@ -57,3 +60,24 @@ def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any
     flags = {word.partition("=")[0].removeprefix("--").removeprefix("no-") for word in arguments if word[:2] == "--"}
     flags = {flag.replace("-", "_") for flag in flags}
     return options, {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name in flags}
+
+
+def choice(options: RunOptions) -> "Options":
+    """The options as Python's verbs take them. Raises Problem on flags that ask for a cluster without saying so."""
+    from etudes.api import Options
+    from etudes.sweep.cluster import Cluster
+
+    cluster = Cluster(options.address, options.gpus_per_run)
+    if options.engine != "ray" and cluster != Cluster():
+        raise Problem("--address and --gpus-per-run are Ray's; add --engine ray")
+    return Options(
+        scale=options.scale,
+        variants=tuple(filter(None, options.variants.split(","))),
+        seeds=options.seeds or None,
+        threads=options.threads or None,
+        tune=options.tune,
+        root=options.root,
+        precision=options.precision,
+        cluster=cluster if options.engine == "ray" else None,
+        tracker=options.track,
+    )

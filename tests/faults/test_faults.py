@@ -162,7 +162,7 @@ def test_a_command_is_killed_whose_runs_go_side_by_side(tmp_path, kill, start):
     (tmp_path / "slow.py").write_text(SLOW)
     performed = tmp_path / "performed"
     code = (
-        "import os; from pathlib import Path; from etudes.core import catalogue; from etudes.sweep.local import perform;"
+        "from pathlib import Path; from etudes.core import catalogue; from etudes.sweep.local import perform;"
         "study = catalogue.find('slow.py');"
         f"perform(study, study.plan('smoke'), Path('runs'), count=2, start={start!r})"
     )

@@ -12,8 +12,8 @@ from etudes.core.errors import Problem, unknown
 PLAIN = (int, float, bool, str)
 # What the command line and `Study.plan` call their own: a field of that name could not be set.
 OPTIONS = frozenset((
-    "name", "scale", "variants", "seeds", "threads", "tune", "dry", "root", "engine", "address", "gpus_per_run", "track",
-    "precision", "help", "study", "offline", "cluster", "tracker", "code",
+    "name", "scale", "variants", "seeds", "threads", "tune", "dry", "root", "engine", "address", "gpus_per_run",
+    "track", "precision", "help", "study", "offline", "cluster", "tracker", "code",
 ))  # fmt: skip
 
 

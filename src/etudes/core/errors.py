@@ -3,11 +3,7 @@
 import difflib
 import traceback
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
-
-HOUSE = Path(__file__).parents[1]
-AROUND = (HOUSE / "core", HOUSE / "sweep")  # the modules that call a study's program
 
 
 class Problem(Exception):
@@ -32,11 +28,11 @@ class Broken(Exception):
 def broken(key: str, error: BaseException) -> Broken | None:
     """What to say of an error that came up in the program of the run `key`; None where it came up around it."""
     frames: TracebackType | None = error.__traceback__
-    while frames and Path(frames.tb_frame.f_code.co_filename).parent in AROUND:
+    while frames and frames.tb_frame.f_code.co_name != "call_program":
         frames = frames.tb_next
     if frames is None:
         return None
-    trace = "".join(traceback.format_exception(type(error), error, frames))
+    trace = "".join(traceback.format_exception(type(error), error, frames.tb_next))
     words = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
     return Broken(f"{key}: the program raised {words}; finished runs are kept", trace)
 

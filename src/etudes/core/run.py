@@ -351,8 +351,11 @@ def execute(study: Study, spec: Spec, root: Path, watch: Watch | None = None) ->
     Under `accelerate launch` all processes call it together; the first alone writes. Raises Problem where the program
     cannot go on; what it logged and saved stays.
     """
-    config = study.config(**spec.config)
-    return _perform(lambda run: study.program(config, run), spec, root / spec.key, study.library, watch, wait=False)
+
+    def call_program(run: Run) -> None:  # what `errors.broken` knows the program's frames by
+        study.program(study.config(**spec.config), run)
+
+    return _perform(call_program, spec, root / spec.key, study.library, watch, wait=False)
 
 
 def _perform(

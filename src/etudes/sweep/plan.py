@@ -66,7 +66,7 @@ def state(spec: Spec, root: Path) -> str:
     if held(folder):
         return "being run by another process"
     if checkpoints := listed(folder):
-        last = max(checkpoints, key=lambda checkpoint: checkpoint.phase)
+        last = max(checkpoints, key=lambda checkpoint: (checkpoint.phase, checkpoint.step))
         return f"interrupted at step {last.step}" + f" of phase {last.phase + 1}" * bool(last.phase)
     if (folder / "spec.json").exists():
         return "interrupted before the first checkpoint"
