@@ -27,7 +27,7 @@ from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
-from etudes.data.labels import few, spoil, swap
+from etudes.data.labels import asymmetric_noise, few, symmetric_noise
 from etudes.data.noisy import noisy_imagenette
 from etudes.measure.error import error_rate
 from etudes.measure.size import count_parameters
@@ -88,8 +88,8 @@ def given(cfg: Config, d: Images, rows: Tensor, run: Run) -> Tensor:
             )
         return noisy_imagenette(cfg.noise, d)[rows]
     if cfg.kind == "asymmetric":
-        return swap(d.y[rows], cfg.noise, mistaken(d), run.rng("label noise"))
-    return spoil(d.y[rows], cfg.noise, d.classes, run.rng("label noise"))
+        return asymmetric_noise(d.y[rows], cfg.noise, mistaken(d), run.rng("label noise"))
+    return symmetric_noise(d.y[rows], cfg.noise, d.classes, run.rng("label noise"))
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:

@@ -29,7 +29,7 @@ from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
-from etudes.data.labels import few, spoil
+from etudes.data.labels import few, symmetric_noise
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, evaluating
 from etudes.measure.size import count_parameters
@@ -147,7 +147,7 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.examples:
         d = d.take(few(d.y, cfg.examples, run.rng("subset")))
     d = d.resized(cfg.side)
-    labels = spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
+    labels = symmetric_noise(d.y, cfg.noise, d.classes, run.rng("label noise"))
     wrong = labels != d.y
     d, labels, wrong = d.to(run.device), labels.to(run.device), wrong.to(run.device)
     n = len(d.x)
