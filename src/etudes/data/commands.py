@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from etudes.core.errors import Problem
-from etudes.data.declared import SOURCES
-from etudes.data.mirror import mirror as write_mirror
-from etudes.data.sources import find, possible, read_hub, read_mirror, unreachable
+from etudes.data.sources import SOURCES, find, possible, read_hub, read_mirror, unreachable
+from etudes.data.sources.mirror import mirror as write_mirror
 
 
 def table() -> list[dict[str, Any]]:

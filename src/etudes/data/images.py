@@ -21,19 +21,10 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
-from etudes.data.carriers import (
-    Arrays,
-    digest,
-    fetch,
-    read_csv,
-    read_digits,
-    read_faces,
-    read_idx_folder,
-    read_pickle,
-)
-from etudes.data.declared import SOURCES, Source
 from etudes.data.resize import resized
 from etudes.data.sources import (
+    SOURCES,
+    Source,
     cache_folder,
     copy,
     decoded,
@@ -42,6 +33,16 @@ from etudes.data.sources import (
     read_hub,
     read_mirror,
     served,
+)
+from etudes.data.sources.carriers import (
+    Arrays,
+    digest,
+    fetch,
+    read_csv,
+    read_digits,
+    read_faces,
+    read_idx_folder,
+    read_pickle,
 )
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.carriers import Carrier, digest, kept, offered
-from etudes.data.declared import SOURCES, Source
+from etudes.data.sources.carriers import Carrier, digest, kept, offered
+from etudes.data.sources.declared import SOURCES
+from etudes.data.sources.source import Source
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
