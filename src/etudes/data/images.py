@@ -30,6 +30,7 @@ from etudes.data.sources import (
     decoded,
     find,
     mirror_folder,
+    originals_folder,
     read_hub,
     read_mirror,
     served,
@@ -44,6 +45,7 @@ from etudes.data.sources.carriers import (
     read_idx_folder,
     read_pickle,
 )
+from etudes.data.sources.originals import read_cifar
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -155,8 +157,22 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
     if source.task not in TASKS:
         known = ", ".join(s.name for s in SOURCES.values() if s.task in TASKS)
         raise Problem(f"'{name}' is a {source.task} set, no classification set; images() reads {known}")
-    readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
+    readers = {
+        "originals": _originals,
+        "mirror": _mirror,
+        "cache": _cache,
+        "hub": _hub,
+        "carrier": _carrier,
+        "embedded": _embedded,
+    }
     return served(source, lambda kind: readers[kind](source, report))
+
+
+def _originals(source: Source, report: Report) -> Images:
+    folder = originals_folder(source)
+    assert folder is not None
+    arrays, labels = read_cifar(folder)
+    return _built(source, "originals", f"the pickles of {folder.name}", arrays, labels)
 
 
 def _mirror(source: Source, report: Report) -> Images:

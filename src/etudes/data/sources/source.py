@@ -19,6 +19,7 @@ class Source:
     splits: Mapping[str, int]  # official rows
     columns: tuple[str, ...]
     carrier: Carrier | None = None
+    originals: str = ""  # the name of a folder that holds it as its authors publish it
     embedded: bool = False  # in a package that is installed anyway
     gated: bool = False  # whether the hub asks for accepted terms and a token
     config: str = ""  # of the hub

@@ -41,7 +41,7 @@ from etudes.core import (
     within,
 )
 from etudes.data.images import Images, images
-from etudes.data.labels import spoil, swap
+from etudes.data.labels import asymmetric_noise, symmetric_noise
 from etudes.data.noisy import noisy_imagenette
 from etudes.measure.error import error_rate
 from etudes.nn.norm import Standardise
@@ -96,8 +96,8 @@ def training_labels(cfg: Config, d: Images, rows: Tensor, run: Run) -> Tensor:
             )
         return noisy_imagenette(cfg.noise, images(cfg.dataset))[rows].to(d.y.device)
     if cfg.kind == "asymmetric":
-        return swap(d.y, cfg.noise, lookalikes(d), run.rng("label noise"))
-    return spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
+        return asymmetric_noise(d.y, cfg.noise, lookalikes(d), run.rng("label noise"))
+    return symmetric_noise(d.y, cfg.noise, d.classes, run.rng("label noise"))
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:

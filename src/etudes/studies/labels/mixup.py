@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, higher, lower, within
 from etudes.data.images import Images, unit
-from etudes.data.labels import spoil
+from etudes.data.labels import symmetric_noise
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, predictions
 from etudes.nn.norm import Standardise, recalibrate
@@ -74,7 +74,7 @@ def network(cfg: Config, d: Images) -> nn.Sequential:
 
 def train(cfg: Config, run: Run) -> None:
     d, _ = opened(cfg, run)
-    labels = spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
+    labels = symmetric_noise(d.y, cfg.noise, d.classes, run.rng("label noise"))
     wrong = labels != d.y
     model = seeded(run, "init", lambda: network(cfg, d))
     opt, schedule = sgd(model, cfg)

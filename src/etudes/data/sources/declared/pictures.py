@@ -78,6 +78,7 @@ DECLARED = (
         megabytes=144,
         splits={"train": 50000, "test": 10000},
         columns=("img", "label"),
+        originals="cifar-10-batches-py",
         config="plain_text",
     ),
     Source(
@@ -89,6 +90,7 @@ DECLARED = (
         megabytes=142,
         splits={"train": 50000, "test": 10000},
         columns=("img", "fine_label", "coarse_label"),
+        originals="cifar-100-python",
         config="cifar100",
     ),
     Source(

@@ -44,7 +44,7 @@ from etudes.core import (
     within,
 )
 from etudes.data.images import Images, unit
-from etudes.data.labels import spoil
+from etudes.data.labels import symmetric_noise
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, evaluating
 from etudes.measure.size import multiply_adds
@@ -150,7 +150,7 @@ def proxy_scores(cfg: Config, run: Run, d: Images) -> tuple[dict[str, Tensor], f
 
 def train(cfg: Config, run: Run) -> None:
     d, _ = opened(cfg, run)
-    labels = spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
+    labels = symmetric_noise(d.y, cfg.noise, d.classes, run.rng("label noise"))
     wrong = labels != d.y
     d, n = replace(d, y=labels), len(d.x)
 
