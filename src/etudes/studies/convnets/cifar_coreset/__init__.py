@@ -232,7 +232,7 @@ STUDY = Study(
         "the half of the pictures of which the proxy is least sure gives a lower test error than a random half": lower(
             "entropy-50", "random-50", "core-set selection on CIFAR-10"
         ),
-        "the half with the smallest margins gives the test error of the half by entropy, within 0.02 (ours)": alike(
+        "the halves of the pictures chosen by margin and by entropy differ by at most 0.02 (ours) in test error": alike(
             "margin-50", "entropy-50", 0.02, "no paper"
         ),
         "a random tenth of the pictures gives a lower test error than the tenth by entropy": lower(
