@@ -211,7 +211,7 @@ def test_a_field_without_default_is_refused_in_a_sentence(write, capsys):
 def test_modules_beside_the_file_are_imported_wherever_the_command_is_given(write, tmp_path, monkeypatch, nested):
     where = "tools.beside" if nested else "beside"
     write(
-        f"from {where} import value\n\ndef train(cfg, run):\n    run.result(**{{'test/error': value() - cfg.epsilon}})\n"
+        f"from {where} import value\ndef train(cfg, run):\n    run.result(**{{'test/error': value() - cfg.epsilon}})\n"
     )
     path = tmp_path / f"{where.replace('.', '/')}.py"
     path.parent.mkdir(exist_ok=True)

