@@ -198,7 +198,8 @@ def small_disk(tmp_path, script):
     inside = ["unshare", "--mount", "--map-root-user", "sh", "-ec"]
     if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True).returncode:
         pytest.skip("no small disk can be made here: unshare and mount are needed")
-    own = os.environ | {"DISK": str(disk), "PYTHONPATH": str(TESTS), "PYTHON": sys.executable}
+    path = f"{TESTS.parent / 'src'}:{TESTS}"
+    own = os.environ | {"DISK": str(disk), "PYTHONPATH": path, "PYTHON": sys.executable}
     return subprocess.run([*inside, f"{mount}; {script}"], capture_output=True, text=True, env=own, timeout=300)
 
 
@@ -221,6 +222,43 @@ def test_the_disk_is_full(tmp_path):
     assert (tmp_path / "status").read_text().strip() == "1"
     assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes() != b""
     assert (tmp_path / "count").read_text().strip() == "4"
+
+
+NETWORK = """
+import torch
+from coins import make_study
+from etudes.train import weights
+from etudes.train.loop import fit
+
+def train(cfg, run):
+    model = torch.nn.Linear(500, 500)  # of 1 MB
+    if SAVES == "checkpoint":
+        fit(run, {"model": model}, lambda i: {"train/loss": torch.tensor(1.0)}, 3)
+    else:
+        weights.save(run.path("model.safetensors"), model)
+    run.result(**{"test/score": 1.0})
+
+STUDY = make_study(program=train)
+"""
+
+
+@pytest.mark.parametrize("saves", ["checkpoint", "weights"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_disk_fills_while_a_network_is_saved(tmp_path, saves, seeds):
+    """Disk full while a network or a checkpoint is saved, in one process and side by side: one sentence"""
+    study = tmp_path / "network.py"
+    study.write_text(NETWORK.replace("SAVES", repr(saves)))
+    done = small_disk(
+        tmp_path,
+        f"export ETUDES_SAVE_SECONDS=0; $PYTHON -m etudes run {study} --scale smoke --variants plain --seeds {seeds} "
+        "--root $DISK/runs || echo $? > $DISK/../status; find $DISK > $DISK/../left",
+    )
+    assert (tmp_path / "status").read_text().strip() == "1"
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"etudes: cannot use {tmp_path}/disk/runs/coins/smoke/plain/")
+    assert last.endswith(".safetensors: No space left on device; finished runs are kept")
+    assert "safetensors" not in (tmp_path / "left").read_text()
 
 
 def test_the_root_is_read_only(tmp_path):
