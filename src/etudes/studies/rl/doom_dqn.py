@@ -30,7 +30,7 @@ from etudes.rl.explore import decayed, greedy
 from etudes.rl.film import record, save_gif
 from etudes.rl.games import Episode, Game, Lockstep, Policy, opened, play
 from etudes.rl.learner import Learner, turn
-from etudes.rl.replay import Replay, Returns
+from etudes.rl.replay import Replay, Returns, Transitions
 from etudes.train import weights
 from etudes.train.loop import fit
 from etudes.train.recipe import seeded
@@ -72,6 +72,18 @@ class Config:
     eval_episodes: Annotated[int, above(1)] = 16  # of a validation
     test_episodes: Annotated[int, above(1)] = 100  # of the last evaluation
     log_every: Annotated[int, above(1)] = 20  # steps that one line of the log averages
+
+
+def bellman(returns: Tensor, discounts: Tensor, target: Tensor, online: Tensor | None = None) -> Tensor:
+    """What the values of the actions taken should be [b]: r + gamma max_a' Q(s', a'), by Bellman's equation.
+
+    returns [b]: r; discounts [b]: gamma, 0 where the episode ended, as nothing follows; target [b, actions]: Q(s', .) of
+    the target network (Mnih et al. 2015, algorithm 1). With the values of the online network too, the target network's
+    of the action that the online one prefers: r + gamma Q(s', argmax_a' online). Then the errors of one network no
+    longer both choose and rate an action, which makes the largest of noisy values too large (van Hasselt et al., eq. 4).
+    """
+    choice = (target if online is None else online).argmax(1, keepdim=True)
+    return returns + discounts * target.gather(1, choice).squeeze(1)
 
 
 def network(cfg: Config, one: Game) -> Network:
@@ -131,9 +143,13 @@ def train(cfg: Config, run: Run) -> None:
 def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
     model = seeded(run, "init", lambda: network(cfg, games[0]))
     memory = Replay(cfg.batch if cfg.recent else cfg.memory, games[0].shape, cfg.priority)
-    learner = Learner(model, memory, cfg.lr, renew=cfg.renew if cfg.target else 0, double=cfg.double)
+    learner = Learner(model, memory, cfg.lr, renew=cfg.renew if cfg.target else 0)
     returns = Returns(cfg.games, cfg.n, cfg.gamma)
     lockstep = Lockstep(games, lambda e: run.seed("episode", e))
+
+    def targets(drawn: Transitions) -> Tensor:
+        ahead = learner.target(drawn.nexts)
+        return bellman(drawn.returns, drawn.discounts, ahead, learner.network(drawn.nexts) if cfg.double else None)
 
     def step(i: int) -> dict[str, Tensor | float]:
         epsilon = 0.0 if cfg.noisy else decayed(i, cfg.start, cfg.end, round(cfg.decay * cfg.steps))
@@ -143,7 +159,7 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
         count = cfg.updates if i >= cfg.warmup and len(memory) else 0
 
         def learn() -> Tensor | float:
-            return sum(learner.update(cfg.batch, rng, beta) for _ in range(count)) / max(1, count)
+            return sum(learner.update(cfg.batch, rng, targets, beta) for _ in range(count)) / max(1, count)
 
         found = turn(lockstep, actions, returns, memory, cfg.reward_scale, learn)
         value = values.amax(1).mean() / cfg.reward_scale
