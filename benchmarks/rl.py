@@ -26,7 +26,7 @@ from rich.table import Table
 
 from etudes.core.environment import environment
 from etudes.rl.dqn import Network
-from etudes.rl.explore import greedy
+from etudes.rl.explore import epsilon_greedy
 from etudes.rl.games import Lockstep, game
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns, Transitions
@@ -62,7 +62,7 @@ def ours(every: int) -> Contender:
 
     def work(actions: int) -> None:
         for _ in range(actions // CFG.games):
-            chosen = greedy(learner.values(lockstep.frames), EPSILON, rng)
+            chosen = epsilon_greedy(learner.values(lockstep.frames), EPSILON, rng)
 
             def learn() -> None:
                 for _ in range(CFG.games // every if len(memory) >= CFG.batch else 0):

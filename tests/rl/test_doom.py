@@ -12,7 +12,7 @@ import pytest
 from etudes.core.catalogue import find
 from etudes.core.record import execute
 from etudes.rl.film import MOST, record, save_gif
-from etudes.rl.games import Lockstep, opened, play
+from etudes.rl.games import Lockstep, open_games, play
 
 pytest.importorskip("vizdoom")
 pytest.importorskip("gymnasium")
@@ -21,7 +21,7 @@ psutil = pytest.importorskip("psutil")
 
 @pytest.fixture(scope="module")
 def games():
-    with opened(2, "basic") as found:
+    with open_games(2, "basic") as found:
         yield found
 
 
@@ -34,7 +34,7 @@ def test_the_game_is_as_its_scenario_says(games):
     assert one.actions == ("nothing", "attack", "move right", "move left")
     assert one.shape == (1, 30, 45)
     assert one.limit * one.repeat == 300
-    with opened(1, "health_gathering", buttons=2) as (other,):
+    with open_games(1, "health_gathering", buttons=2) as (other,):
         assert len(other.actions) == 1 + 3 + 3  # no button, one, or two of three
 
 
@@ -112,7 +112,7 @@ def shared(found):
 
 def test_a_closed_game_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with opened(1, "basic") as (one,):
+    with open_games(1, "basic") as (one,):
         assert one.litter is None
         one.reset(seed=0)
         first = one.litter.name
@@ -127,8 +127,8 @@ def test_a_closed_game_leaves_nothing(tmp_path, monkeypatch):
 
 
 PLAYER = """
-from etudes.rl.games import Lockstep, opened
-with opened(3, "basic") as games:
+from etudes.rl.games import Lockstep, open_games
+with open_games(3, "basic") as games:
     lockstep = Lockstep(games, lambda episode: episode)
     print(*[game.litter.name for game in games], flush=True)
     while True:

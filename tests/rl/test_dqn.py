@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from etudes.rl.dqn import Dueling, Network, loss
-from etudes.rl.explore import NoisyLinear, decayed, greedy
+from etudes.rl.explore import NoisyLinear, epsilon_greedy, linear_schedule
 from etudes.rl.games import Lockstep, game, play
 from etudes.rl.grid import solve
 from etudes.rl.learner import Learner
@@ -60,14 +60,14 @@ def test_noise_has_the_moments_that_are_asked_for_and_none_in_evaluation():
 
 
 def test_epsilon_falls_in_a_straight_line_and_stays():
-    assert [decayed(i, 1.0, 0.1, 4) for i in (0, 1, 2, 4, 9)] == pytest.approx([1.0, 0.775, 0.55, 0.1, 0.1])
-    assert decayed(0, 1.0, 0.1, 0) == 0.1
+    assert [linear_schedule(i, 1.0, 0.1, 4) for i in (0, 1, 2, 4, 9)] == pytest.approx([1.0, 0.775, 0.55, 0.1, 0.1])
+    assert linear_schedule(0, 1.0, 0.1, 0) == 0.1
 
 
 def test_greedy_but_for_epsilon():
     values = torch.tensor([[0.0, 2.0, 1.0]]).expand(30_000, 3)
-    assert set(greedy(values, 0.0, np.random.default_rng(0))) == {1}
-    shares = np.bincount(greedy(values, 0.3, np.random.default_rng(0)), minlength=3) / 30_000
+    assert set(epsilon_greedy(values, 0.0, np.random.default_rng(0))) == {1}
+    shares = np.bincount(epsilon_greedy(values, 0.3, np.random.default_rng(0)), minlength=3) / 30_000
     assert shares == pytest.approx([0.1, 0.8, 0.1], abs=0.01)
 
 

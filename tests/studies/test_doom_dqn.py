@@ -7,7 +7,7 @@ from torch import nn
 
 from etudes.core.record import execute
 from etudes.rl.games import Episode
-from etudes.studies.rl.doom_dqn import STUDY, Config, bellman, estimated, told
+from etudes.studies.rl.doom_dqn import STUDY, Config, bellman, episode_metrics, value_metrics
 
 
 class Fixed:
@@ -48,14 +48,14 @@ def test_over_estimation_is_the_value_less_what_followed():
     cfg = Config(gamma=0.5)
     ended = Episode([1.0, 2.0], True, frame(10), frame(99))  # got 1 + 0.5 * 2, and after an end nothing counts
     cut = Episode([4.0], False, frame(20), frame(6))  # got 4, and half of the 6 that are to come
-    found = estimated(cfg, Fixed(), [ended, cut])
+    found = value_metrics(cfg, Fixed(), [ended, cut])
     assert found["test/value"] == pytest.approx(15)
     assert found["test/overestimation"] == pytest.approx(((10 - 2) + (20 - 7)) / 2)
 
 
 def test_results_are_means_over_episodes():
     episodes = [Episode([1.0, 2.0], True), Episode([-3.0], False)]
-    assert told("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
+    assert episode_metrics("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
 
 
 def test_variants_differ_in_what_they_say():

@@ -26,9 +26,9 @@ from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, 
 from etudes.measure.size import count_parameters
 from etudes.reports.charts import bars, curves, pictures
 from etudes.rl.dqn import Network
-from etudes.rl.explore import decayed, greedy
+from etudes.rl.explore import epsilon_greedy, linear_schedule
 from etudes.rl.film import record, save_gif
-from etudes.rl.games import Episode, Game, Lockstep, Policy, opened, play
+from etudes.rl.games import Episode, Game, Lockstep, Policy, open_games, play
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns, Transitions
 from etudes.train import weights
@@ -92,7 +92,7 @@ def network(cfg: Config, one: Game) -> Network:
     return Network(one.shape, len(one.actions), convolutions, cfg.hidden, dueling=cfg.dueling, noisy=cfg.noisy)
 
 
-def told(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
+def episode_metrics(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
     """The mean sum of rewards, undiscounted, the share of episodes that ended before their time was up, and actions."""
     return {
         f"{split}/return": float(np.mean([sum(e.rewards) for e in episodes])),
@@ -101,7 +101,7 @@ def told(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
     }
 
 
-def estimated(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
+def value_metrics(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
     """The value that the network gives the first frames, and by how much it is above the discounted return that
     followed, both in the game's own rewards. Of an episode cut short, the value of the last frame is what is to come.
     """
@@ -110,32 +110,36 @@ def estimated(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dic
         for frames in ([e.first for e in episodes], [e.last for e in episodes])
     )
     ahead = [0.0 if e.over else cfg.gamma ** len(e.rewards) * value for e, value in zip(episodes, last, strict=True)]
-    got = np.array([e.discounted(cfg.gamma) for e in episodes]) + ahead
+    got = np.array([e.discounted_return(cfg.gamma) for e in episodes]) + ahead
     return {"test/value": float(first.mean()), "test/overestimation": float((first - got).mean())}
 
 
-def untaught(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
+def baselines(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
     """Results of the random policy, and of the best fixed action, which is chosen on the validation episodes."""
     rng, count = run.rng("random policy"), len(games[0].actions)
 
     def always(action: int) -> Policy:
         return lambda frames: [action] * len(frames)
 
-    run.result(**told("test", play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames)))))
-    scores = [told("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
+    run.result(
+        **episode_metrics("test", play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames))))
+    )
+    scores = [episode_metrics("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
     chosen = int(np.argmax(scores))
     run.note(fixed_action=games[0].actions[chosen])
-    run.result(**{"test/return-fixed": told("test", play(games, seeds["test"], always(chosen)))["test/return"]})
+    run.result(
+        **{"test/return-fixed": episode_metrics("test", play(games, seeds["test"], always(chosen)))["test/return"]}
+    )
 
 
 def train(cfg: Config, run: Run) -> None:
     counts = {"validation": cfg.eval_episodes, "test": cfg.test_episodes}
     seeds = {split: [run.seed(split, e) for e in range(count)] for split, count in counts.items()}
-    with opened(cfg.games, cfg.game, cfg.buttons) as games:
+    with open_games(cfg.games, cfg.game, cfg.buttons) as games:
         actions = ", ".join(games[0].actions)
         run.note(data={"dataset": cfg.game, "kind": "a game", "says": f"actions: {actions}", "fingerprint": ""})
         if cfg.policy == "random":
-            untaught(cfg, run, games, seeds)
+            baselines(cfg, run, games, seeds)
         else:
             teach(cfg, run, games, seeds)
 
@@ -152,10 +156,10 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
         return bellman(drawn.returns, drawn.discounts, ahead, learner.network(drawn.nexts) if cfg.double else None)
 
     def step(i: int) -> dict[str, Tensor | float]:
-        epsilon = 0.0 if cfg.noisy else decayed(i, cfg.start, cfg.end, round(cfg.decay * cfg.steps))
+        epsilon = 0.0 if cfg.noisy else linear_schedule(i, cfg.start, cfg.end, round(cfg.decay * cfg.steps))
         values = learner.values(lockstep.frames)
-        actions = greedy(values, epsilon, run.rng("explore", i))
-        rng, beta = run.rng("draw", i), decayed(i, 0.4, 1.0, cfg.steps)
+        actions = epsilon_greedy(values, epsilon, run.rng("explore", i))
+        rng, beta = run.rng("draw", i), linear_schedule(i, 0.4, 1.0, cfg.steps)
         count = cfg.updates if i >= cfg.warmup and len(memory) else 0
 
         def learn() -> Tensor | float:
@@ -171,7 +175,7 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     def evaluate() -> dict[str, float]:
         state = lockstep.state_dict()  # the games are needed here, and go on as they were
         model.eval()
-        found = told("validation", play(games, seeds["validation"], best))
+        found = episode_metrics("validation", play(games, seeds["validation"], best))
         model.train()
         lockstep.load_state_dict(state)
         return found
@@ -180,7 +184,9 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
     model.eval()
     episodes = play(games, seeds["test"], best)
-    run.result(**told("test", episodes), **estimated(cfg, learner, episodes), parameters=count_parameters(model))
+    run.result(
+        **episode_metrics("test", episodes), **value_metrics(cfg, learner, episodes), parameters=count_parameters(model)
+    )
     run.result(**{"train/return": lockstep.total / max(1, lockstep.done)})
     weights.save(run.path("network.safetensors"), model)
     seen = record(games[0], seeds["test"], best)

@@ -16,7 +16,7 @@ from PIL import Image
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.record import Record
-from etudes.rl.games import opened
+from etudes.rl.games import open_games
 from etudes.train import weights
 from etudes.web.demos import look, networks
 from etudes.web.demos.networks import Offer
@@ -49,7 +49,7 @@ def played(record: Record, seed: int) -> Watched:
     from etudes.studies.rl.doom_dqn import network
 
     begun = time.monotonic()
-    with opened(1, cfg.game, cfg.buttons) as (game,):
+    with open_games(1, cfg.game, cfg.buttons) as (game,):
         model = weights.load(record.folder / WEIGHTS, network(cfg, game))
         screens = game.screens(EVERY) if hasattr(game, "screens") else None  # of Doom, finer than what the network sees
         frame, _ = game.reset(seed=seed)
