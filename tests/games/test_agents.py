@@ -7,8 +7,8 @@ import pytest
 from etudes.core.errors import Problem
 from etudes.games.agents import (
     ChatThinker,
+    Diarist,
     Guesser,
-    JournalledAgent,
     RandomGiver,
     RandomThinker,
     RankedGiver,
@@ -263,8 +263,8 @@ def test_a_journal_is_cut_back_to_where_it_was(tmp_path):
 
 def test_the_journal_has_what_agents_saw_and_gave(tmp_path):
     journal = Journal(tmp_path / "games.jsonl")
-    giver = JournalledAgent(RandomGiver(["sea"]), journal, "giver")
-    guesser = JournalledAgent(Told(), journal, "guesser")
+    giver = Diarist(RandomGiver(["sea"]), journal, "giver")
+    guesser = Diarist(Told(), journal, "guesser")
     assert giver.clue("ocean", 2, rng(0)) == "sea"
     assert guesser.guess(("sea",), rng(0)) is None
     journal.flush()

@@ -131,7 +131,7 @@ class ChatThinker:
 
 
 @dataclass(frozen=True)
-class JournalledAgent:
+class Diarist:
     """An agent whose every move is written into a journal: all that it was given, and what it gave."""
 
     agent: Any

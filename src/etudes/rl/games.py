@@ -130,6 +130,15 @@ class Episode:
         return float(sum(gamma**t * reward for t, reward in enumerate(self.rewards)))
 
 
+def episode_metrics(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
+    """The mean sum of rewards, undiscounted, the share of episodes that ended before their time was up, and actions."""
+    return {
+        f"{split}/return": float(np.mean([sum(e.rewards) for e in episodes])),
+        f"{split}/ended": float(np.mean([e.over for e in episodes])),
+        f"{split}/actions": float(np.mean([len(e.rewards) for e in episodes])),
+    }
+
+
 Policy = Callable[[np.ndarray], Sequence[int]]  # frames uint8 [n, c, h, w] -> n actions
 
 

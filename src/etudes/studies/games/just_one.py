@@ -20,15 +20,7 @@ import numpy as np
 from etudes.core.files import read_json, sha256, write_json, write_text
 from etudes.core.record import Run
 from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
-from etudes.games.agents import (
-    ChatThinker,
-    Guesser,
-    JournalledAgent,
-    RandomGiver,
-    RandomThinker,
-    RankedGiver,
-    TableThinker,
-)
+from etudes.games.agents import ChatThinker, Diarist, Guesser, RandomGiver, RandomThinker, RankedGiver, TableThinker
 from etudes.games.associations import KEPT, Suggest, associations, chat_clues, thoughts
 from etudes.games.humans import read_humans
 from etudes.games.journal import Journal, first_game
@@ -138,8 +130,8 @@ def tournament(cfg: Config, run: Run) -> None:
         fit(run, {"tried": tried, "guesses": guesses}, trial, cfg.trials)
         run.result(**{"validation/score": summary(tried.rows)["score"]})
         least = threshold(guesses.rows) if cfg.skips else least
-    watched = [JournalledAgent(giver, journal, "giver") for giver in givers]
-    guesser = JournalledAgent(Guesser(thinker, least), journal, "guesser")
+    watched = [Diarist(giver, journal, "giver") for giver in givers]
+    guesser = Diarist(Guesser(thinker, least), journal, "guesser")
 
     def game(i: int) -> dict[str, float]:
         cards, draw = deck("deck", pool, i), draws("game", i)

@@ -28,7 +28,7 @@ from etudes.reports.charts import bars, curves, pictures
 from etudes.rl.dqn import Network
 from etudes.rl.explore import epsilon_greedy, linear_schedule
 from etudes.rl.film import record, save_gif
-from etudes.rl.games import Episode, Game, Lockstep, Policy, open_games, play
+from etudes.rl.games import Episode, Game, Lockstep, Policy, episode_metrics, open_games, play
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns, Transitions
 from etudes.train import weights
@@ -77,10 +77,9 @@ class Config:
 def bellman(returns: Tensor, discounts: Tensor, target: Tensor, online: Tensor | None = None) -> Tensor:
     """What the values of the actions taken should be [b]: r + gamma max_a' Q(s', a'), by Bellman's equation.
 
-    returns [b]: r; discounts [b]: gamma, 0 where the episode ended, as nothing follows; target [b, actions]: Q(s', .)
-    of the target network (Mnih et al. 2015, algorithm 1). With the values of the online network too, the target
-    network's value of the action that the online one prefers: then the errors of one network no longer both choose and
-    rate an action, which makes the largest of noisy values too large (van Hasselt et al. 2016, eq. 4).
+    returns [b]: r; discounts [b]: gamma, 0 after an end; target [b, actions]: Q(s', .) of the target network. With those
+    of the online network, this one chooses the action that the other rates: the largest of noisy values is too large
+    where the same errors choose and rate (van Hasselt et al. 2016, eq. 4).
     """
     choice = (target if online is None else online).argmax(1, keepdim=True)
     return returns + discounts * target.gather(1, choice).squeeze(1)
@@ -90,15 +89,6 @@ def network(cfg: Config, one: Game) -> Network:
     """The network for a game's frames and actions, as `network.safetensors` of a run holds it."""
     convolutions = CONVOLUTIONS[cfg.network]
     return Network(one.shape, len(one.actions), convolutions, cfg.hidden, dueling=cfg.dueling, noisy=cfg.noisy)
-
-
-def episode_metrics(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
-    """The mean sum of rewards, undiscounted, the share of episodes that ended before their time was up, and actions."""
-    return {
-        f"{split}/return": float(np.mean([sum(e.rewards) for e in episodes])),
-        f"{split}/ended": float(np.mean([e.over for e in episodes])),
-        f"{split}/actions": float(np.mean([len(e.rewards) for e in episodes])),
-    }
 
 
 def value_metrics(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
@@ -121,15 +111,13 @@ def baselines(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, lis
     def always(action: int) -> Policy:
         return lambda frames: [action] * len(frames)
 
-    run.result(
-        **episode_metrics("test", play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames))))
-    )
+    drawn = play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames)))
+    run.result(**episode_metrics("test", drawn))
     scores = [episode_metrics("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
     chosen = int(np.argmax(scores))
     run.note(fixed_action=games[0].actions[chosen])
-    run.result(
-        **{"test/return-fixed": episode_metrics("test", play(games, seeds["test"], always(chosen)))["test/return"]}
-    )
+    fixed = episode_metrics("test", play(games, seeds["test"], always(chosen)))
+    run.result(**{"test/return-fixed": fixed["test/return"]})
 
 
 def train(cfg: Config, run: Run) -> None:
@@ -184,10 +172,8 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
     model.eval()
     episodes = play(games, seeds["test"], best)
-    run.result(
-        **episode_metrics("test", episodes), **value_metrics(cfg, learner, episodes), parameters=count_parameters(model)
-    )
-    run.result(**{"train/return": lockstep.total / max(1, lockstep.done)})
+    run.result(**episode_metrics("test", episodes), **value_metrics(cfg, learner, episodes))
+    run.result(parameters=count_parameters(model), **{"train/return": lockstep.total / max(1, lockstep.done)})
     weights.save(run.path("network.safetensors"), model)
     seen = record(games[0], seeds["test"], best)
     save_gif(run.path("episode.gif"), seen)
