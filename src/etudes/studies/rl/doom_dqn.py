@@ -77,9 +77,9 @@ class Config:
 def bellman(returns: Tensor, discounts: Tensor, target: Tensor, online: Tensor | None = None) -> Tensor:
     """What the values of the actions taken should be [b]: r + gamma max_a' Q(s', a'), by Bellman's equation.
 
-    returns [b]: r; discounts [b]: gamma, 0 after an end; target [b, actions]: Q(s', .) of the target network. With those
-    of the online network, this one chooses the action that the other rates: the largest of noisy values is too large
-    where the same errors choose and rate (van Hasselt et al. 2016, eq. 4).
+    returns [b]: r; discounts [b]: gamma, 0 after an end; target [b, actions]: Q(s', .) of the target network. With the
+    online network's too, that one chooses the action and this one rates it: where the same errors do both, the value is
+    too large (van Hasselt et al. 2016, eq. 4).
     """
     choice = (target if online is None else online).argmax(1, keepdim=True)
     return returns + discounts * target.gather(1, choice).squeeze(1)
@@ -116,8 +116,7 @@ def baselines(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, lis
     scores = [episode_metrics("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
     chosen = int(np.argmax(scores))
     run.note(fixed_action=games[0].actions[chosen])
-    fixed = episode_metrics("test", play(games, seeds["test"], always(chosen)))
-    run.result(**{"test/return-fixed": fixed["test/return"]})
+    run.result(**{"test/return-fixed": episode_metrics("", play(games, seeds["test"], always(chosen)))["/return"]})
 
 
 def train(cfg: Config, run: Run) -> None:
