@@ -15,8 +15,9 @@ import pytest
 from etudes.core.record import Run, execute, load
 from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, within
 from etudes.reports import render
-from etudes.reports.build import Report, build
-from etudes.reports.charts import against, bars, curves
+from etudes.reports.build import build
+from etudes.reports.charts import against, bars, curves, grid, plane
+from etudes.reports.report import Report
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def study(**changes: object) -> Study:
             curves("train/loss", facet=True, log=True, reference="train/bound",
                    variants=("plain-0", "mixed-0", "plain-50", "mixed-50")),
             against("noise", "test/error", by="alpha"),
+            grid("test/error", "noise", "alpha"),
+            plane(("train/loss", "test/error"), log_x=True),
         ),
     }  # fmt: skip
     return Study(**values | changes)

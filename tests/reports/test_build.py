@@ -17,7 +17,9 @@ from etudes.core.judge import judge
 from etudes.core.record import Record, execute, load
 from etudes.core.spec import Study
 from etudes.reports import render
-from etudes.reports.build import Report, build, read, thinned
+from etudes.reports.build import build, read
+from etudes.reports.numbers import thin
+from etudes.reports.report import Report
 
 Make = Callable[..., Study]
 
@@ -270,8 +272,8 @@ def test_the_seconds_of_a_run_rise_along_its_log(report: Report) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 199, 200, 201, 399, 1000, 12345])
-def test_thinned(n: int) -> None:
-    kept = thinned(list(range(n)), 200)
+def test_thin(n: int) -> None:
+    kept = thin(list(range(n)), 200)
     assert len(kept) == min(n, 200)
     assert (kept[0], kept[-1]) == (0, n - 1)
     assert kept == sorted(set(kept))

@@ -6,7 +6,8 @@ import pytest
 
 from etudes.core.catalogue import find
 from etudes.core.record import execute
-from etudes.rl.film import MOST, record, save_gif
+from etudes.exhibits.film import save_gif
+from etudes.rl.film import MOST, PACE, record
 from etudes.rl.games import Lockstep, opened, play
 
 pytest.importorskip("vizdoom")
@@ -117,7 +118,7 @@ def test_an_episode_becomes_a_film(games, tmp_path):
 
     seen = record(games[0], [3, 4, 5], attack)
     assert len(seen) == MOST
-    save_gif(tmp_path / "episode.gif", seen)
+    save_gif(tmp_path / "episode.gif", seen, PACE)
     with Image.open(tmp_path / "episode.gif") as film:
         assert film.size == (160, 120)
         assert 1 < film.n_frames <= len(seen)

@@ -28,7 +28,7 @@ from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, 
 from etudes.data.augment import flip
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit
-from etudes.data.sheets import save_sheet
+from etudes.exhibits.sheets import save_sheet
 from etudes.generate.diffusion import SCHEDULES, Blend, Diffusion, ddim, ddpm, sdedit, unblend
 from etudes.generate.guides import hole, strokes
 from etudes.measure.chain import chain_error

@@ -23,11 +23,12 @@ from torch import Tensor
 
 from etudes.core.record import Run
 from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.exhibits.film import save_gif
 from etudes.measure.size import count_parameters
 from etudes.reports.charts import bars, curves, pictures
 from etudes.rl.dqn import Network
 from etudes.rl.explore import decayed, greedy
-from etudes.rl.film import record, save_gif
+from etudes.rl.film import PACE, record
 from etudes.rl.games import Episode, Game, Lockstep, Policy, opened, play
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns
@@ -168,7 +169,7 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     run.result(**{"train/return": lockstep.total / max(1, lockstep.done)})
     weights.save(run.path("network.safetensors"), model)
     seen = record(games[0], seeds["test"], best)
-    save_gif(run.path("episode.gif"), seen)
+    save_gif(run.path("episode.gif"), seen, PACE)
 
 
 STUDY = Study(

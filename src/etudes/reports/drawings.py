@@ -1,84 +1,44 @@
-"""Charts as SVG and PNG, and the small drawing of a claim's interval."""
+"""A report's charts as SVG and PNG, and the small drawing of a claim's interval."""
 
 import io
-import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from etudes.core.errors import Problem
 from etudes.core.judge import Verdict
-
-from .numbers import given, number, span
-from .sheets import Picture, Sheet
-
-if TYPE_CHECKING:
-    import altair
-
-    from .build import Report
+from etudes.reports.left import Exhibit, Exhibition
+from etudes.reports.numbers import figure, number, span
+from etudes.reports.report import Report
+from etudes.reports.svg import svg
 
 PNG_COLOURS = 64  # of a PNG's palette: charts have few, and their smoothed edges
-# What Vega writes and nobody sees: frames without colour, and labels of single marks, where the page labels the whole.
-UNSEEN = (
-    r'<path class="foreground"[^>]* display="none"/>',
-    r'<path class="background" aria-hidden="true" d="[^"]*"( pointer-events="none")?/>',
-    r' pointer-events="none"',
-    r' aria-hidden="true"',
-    r' (role="graphics-(object|symbol)"|aria-roledescription="[^"]*")',
-)
 FOREST = 260  # pixels of a claim's drawing
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart of the study: its SVG, or its pictures, or the problem that these runs cannot fill it."""
+    """A chart of the study: its SVG, or its exhibits, or the problem that these runs cannot fill it."""
 
     name: str
     title: str
     says: str
     svg: str = ""
-    pictures: Sequence[Picture] = ()
+    exhibits: Sequence[Exhibit] = ()
     problem: str = ""
 
 
-def drawings(report: "Report") -> list[Drawing]:
+def draw(report: Report) -> list[Drawing]:
     """The study's charts, drawn. One that lacks runs or numbers, as when few variants were run, says so instead."""
     found = []
     for chart in report.definition.charts:
         try:
             drawn = report.chart(chart.name)
-            content = {"pictures": drawn.pictures} if isinstance(drawn, Sheet) else {"svg": svg(drawn, chart.name)}
+            content = {"exhibits": drawn.exhibits} if isinstance(drawn, Exhibition) else {"svg": svg(drawn, chart.name)}
             found.append(Drawing(chart.name, chart.title, chart.says, **content))
         except Problem as problem:
             found.append(Drawing(chart.name, chart.title, chart.says, problem=str(problem)))
     return found
-
-
-def svg(chart: "altair.Chart", name: str) -> str:
-    """The chart as one SVG element, with coordinates to a tenth of a pixel and ids of its own."""
-    import vl_convert
-
-    text = vl_convert.vegalite_to_svg(chart.to_dict())
-    text = re.sub("|".join(UNSEEN), "", text)
-    text = re.sub(r'( (?:d|transform|[xy][12]?)=")([^"]*)"', lambda m: f'{m[1]}{_rounded(m[2])}"', text)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
-
-
-def _rounded(attribute: str) -> str:
-    """The coordinates to a tenth of a pixel; a path of straight lines as the shorter steps between its points."""
-    if not re.fullmatch(r"M[-\d.e,]+(L[-\d.e,]+)+", attribute):
-        return re.sub(r"(\d+\.\d)\d+", r"\1", attribute)
-    points = [tuple(round(10 * float(c)) for c in point.split(",")) for point in re.split("[ML]", attribute)[1:]]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(points)]
-    text = f"M{_tenths(points[0][0])},{_tenths(points[0][1])}l"
-    return text + " ".join(f"{_tenths(x)},{_tenths(y)}" for x, y in steps)
-
-
-def _tenths(count: int) -> str:
-    return f"{count / 10:g}"
 
 
 def png(svg: str) -> bytes:
@@ -113,9 +73,9 @@ def forest(verdict: Verdict) -> str:
     left, right = x(expect.low), x(expect.high)
     parts = [f'<rect class="expected" x="{left}" y="1" width="{right - left:.1f}" height="31"/>']
     parts += [f'<line class="end" x1="{x(end)}" x2="{x(end)}" y1="1" y2="36"/>' for end in ends]
-    labels = [(x(end), given(end)) for end in ends]
+    labels = [(x(end), figure(end)) for end in ends]
     if len(ends) == 2 and right - left < 70:  # the two would lie over each other
-        labels = [((left + right) / 2, " to ".join(map(given, ends)))]
+        labels = [((left + right) / 2, " to ".join(map(figure, ends)))]
     for place, text in labels:
         side = "start" if place < 40 else "end" if place > FOREST - 40 else "middle"
         parts.append(f'<text x="{place:.1f}" y="47" text-anchor="{side}">{text}</text>')

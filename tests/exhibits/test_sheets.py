@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from etudes.core.errors import Problem
-from etudes.data.sheets import GAP, save_sheet, sheet
+from etudes.exhibits.sheets import GAP, save_sheet, sheet
 
 
 def naive(x: torch.Tensor, columns: int) -> np.ndarray:

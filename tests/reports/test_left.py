@@ -1,4 +1,4 @@
-"""Pictures that runs leave: in the report's folder, its Markdown, its page, its notebook, and read back."""
+"""Files that runs leave: in the report's folder, its Markdown, its page, its notebook, and read back."""
 
 import base64
 import dataclasses
@@ -6,7 +6,9 @@ import hashlib
 import html.parser
 import io
 import json
+import re
 import shutil
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,10 +21,10 @@ from etudes.core.errors import Problem
 from etudes.core.files import read_json
 from etudes.core.record import Run, execute, load
 from etudes.core.spec import Study, Variant
-from etudes.reports import pictures as drawn
-from etudes.reports import render, sheets
-from etudes.reports.build import Report, build, read
+from etudes.reports import drawings, left, render
+from etudes.reports.build import build, read
 from etudes.reports.charts import bars, pictures
+from etudes.reports.report import Report
 
 VARIANTS = (Variant("plain"), Variant("shifted", {"shift": -1.0}, "one <lower> & out"), Variant("far", {"shift": 9.0}))
 
@@ -87,19 +89,19 @@ class Images(html.parser.HTMLParser):
 
 
 def test_each_variant_shows_the_first_seed_that_has_the_file(report: Report) -> None:
-    assert [(p.variant, p.seed, p.content) for p in report.pictures] == [
+    assert [(p.variant, p.seed, p.content) for p in report.exhibits] == [
         ("plain", 1, png(111)),
         ("shifted", 0, png(100)),
     ]
-    assert list(report.chart("samples").pictures) == list(report.pictures)
-    assert [p.caption for p in report.pictures] == ["plain, seed 1", "shifted, seed 0: one <lower> & out"]
+    assert list(report.chart("samples").exhibits) == list(report.exhibits)
+    assert [p.caption for p in report.exhibits] == ["plain, seed 1", "shifted, seed 0: one <lower> & out"]
 
 
 def test_the_folder_holds_the_files_as_the_runs_left_them(folder: Path, root: Path) -> None:
     assert {p.name: p.read_bytes() for p in (folder / "pictures").iterdir()} == {
         "plain.samples.png": png(111), "shifted.samples.png": png(100),
     }  # fmt: skip
-    entries = json.loads((folder / "report.json").read_text())["pictures"]
+    entries = json.loads((folder / "report.json").read_text())["exhibits"]
     assert [entry["sha256"] for entry in entries] == [hashlib.sha256(png(v)).hexdigest() for v in (111, 100)]
     text = (folder / "report.md").read_text()
     assert 'plain, seed 1\n\n![Samples "drawn": plain](pictures/plain.samples.png)\n' in text
@@ -124,14 +126,14 @@ def test_the_page_and_the_notebook_hold_the_pictures_themselves(folder: Path, re
 
 
 def test_a_wide_picture_keeps_its_width() -> None:
-    assert sheets.Picture("a", 0, "b.png", png(1, width=700)).width == 700
-    assert sheets.Picture("a", 0, "b.png", png(1, width=560)).width == 560
+    assert left.Exhibit("a", 0, "b.png", png(1, width=700)).width == 700
+    assert left.Exhibit("a", 0, "b.png", png(1, width=560)).width == 560
 
 
 def test_read_back_it_is_the_same_report(folder: Path, report: Report, tmp_path: Path) -> None:
     again = read(folder, study())
     assert again.json() == report.json()
-    assert list(again.pictures) == list(report.pictures)
+    assert list(again.exhibits) == list(report.exhibits)
     render.write(again, tmp_path)
     for name in ("report.json", "pictures/plain.samples.png", "pictures/shifted.samples.png", "charts/test-score.svg"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
@@ -146,15 +148,15 @@ def test_a_committed_report_without_its_pictures_is_told(
     change(tmp_path / "pictures" / "plain.samples.png")
     with pytest.raises(Problem, match=r"plain\.samples\.png is not there as the report was written; run `etudes run"):
         read(tmp_path, study())
-    assert read(tmp_path, study(bars("test/score"))).pictures == []  # no chart shows it any more
+    assert read(tmp_path, study(bars("test/score"))).exhibits == []  # no chart shows it any more
 
 
 def test_a_report_written_before_there_were_pictures_is_read(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     saved = read_json(tmp_path / "report.json", "")
-    del saved["pictures"]
+    del saved["exhibits"]
     (tmp_path / "report.json").write_text(json.dumps(saved))
-    assert read(tmp_path, study()).pictures == []
+    assert read(tmp_path, study()).exhibits == []
 
 
 def test_pictures_that_are_gone_are_removed(report: Report, folder: Path, root: Path, tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_what_is_not_there_is_not_drawn(chart: object, sentence: str, root: Path
     chosen = study(chart)
     plan = chosen.plan("laptop")
     report = build(chosen, plan, load(plan, root))
-    (drawing,) = drawn.drawings(report)
+    (drawing,) = drawings.draw(report)
     assert drawing.problem == sentence
     assert f"is not drawn: {sentence}" in render.markdown(report)
     assert "is not drawn: " in render.html(report)
@@ -193,7 +195,7 @@ def test_what_is_not_there_is_not_drawn(chart: object, sentence: str, root: Path
         (png(1)[:-20], "is damaged; delete the run's folder"),
         (png(1).replace(b"IDAT", b"IDAX"), "is damaged; delete the run's folder"),
         (png(1)[:8] + b"no chunks at all", "is damaged; delete the run's folder"),
-        (png(1) + bytes(sheets.MOST[".png"]), "but a report shows files of at most 300,000; save a smaller one"),
+        (png(1) + bytes(left.MOST[".png"]), "but a report shows files of at most 300,000; save a smaller one"),
     ],
     ids=["jpeg", "cut", "chunk", "empty", "large"],
 )
@@ -222,8 +224,8 @@ def test_a_picture_that_cannot_be_shown_is_told_of_and_the_report_stands(
         again.chart("samples")
 
 
-def test_only_pictures_and_text_files_can_be_named() -> None:
-    with pytest.raises(Problem, match=r"'samples\.jpg' is none; name it samples\.png or samples\.txt"):
+def test_only_files_of_known_kinds_can_be_named() -> None:
+    with pytest.raises(Problem, match=r"files of \.png, \.gif, \.txt, \.wav, and 'samples\.jpg' is none"):
         pictures("samples.jpg")
 
 
@@ -245,14 +247,14 @@ def test_a_gif_moves_in_the_page_and_stands_beside_the_markdown(tmp_path: Path) 
     kept = (tmp_path / "report" / "pictures" / "plain.film.gif").read_bytes()
     with Image.open(io.BytesIO(kept)) as film:
         assert film.n_frames == 3
-    assert report.pictures[0].size == (8, 4)
-    assert report.pictures[0].width % 8 == 0
-    assert dataclasses.replace(report.pictures[0], file="x.png", content=png(1)).size == (66, 34)
+    assert report.exhibits[0].size == (8, 4)
+    assert report.exhibits[0].width % 8 == 0
+    assert dataclasses.replace(report.exhibits[0], file="x.png", content=png(1)).size == (66, 34)
     assert base64.b64encode(kept).decode() in (tmp_path / "report" / "report.html").read_text()
     assert "plain.film.gif" in (tmp_path / "report" / "report.md").read_text()
     broken = study(pictures("film.gif", variants=("shifted",)), program=leave)
     plan = broken.plan("laptop")
-    assert "is damaged" in build(broken, plan, load(plan, tmp_path / "runs")).pictures[0].problem
+    assert "is damaged" in build(broken, plan, load(plan, tmp_path / "runs")).exhibits[0].problem
 
 
 def test_two_pictures_never_share_a_name(tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_two_pictures_never_share_a_name(tmp_path: Path) -> None:
 
     claim = dataclasses.replace(study().claims[0], measure=lambda t: t["a"]["test/score"])
     two = study(pictures("b-c.png"), pictures("c.png"), program=leave, variants=[Variant("a"), Variant("a-b")])
-    names = [picture.path for picture in made(dataclasses.replace(two, claims=(claim,)), tmp_path).pictures]
+    names = [picture.path for picture in made(dataclasses.replace(two, claims=(claim,)), tmp_path).exhibits]
     assert len(names) == len(set(names)) == 2
 
 
@@ -300,3 +302,53 @@ def test_a_text_that_cannot_be_shown_is_told(tmp_path: Path, content: bytes, sen
     report = made(tale(content), tmp_path)
     with pytest.raises(Problem, match=sentence):
         report.chart("tale")
+
+
+def wav(n: int = 400, channels: int = 1) -> bytes:
+    """A tone written by hand: the header of the format, then samples of 16 bits."""
+    samples = (8000 * numpy.sin(numpy.arange(n * channels) / 5)).astype("<i2").tobytes()
+    form = struct.pack("<HHIIHH", 1, channels, 8000, 16000 * channels, 2 * channels, 16)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+def tone(content: bytes) -> Study:
+    def leave(cfg: object, run: Run) -> None:
+        toss(cfg, run)
+        run.path("tone.wav").write_bytes(content)
+
+    return study(pictures("tone.wav", says="A tone."), program=leave)
+
+
+def test_a_sound_plays_in_the_page_and_is_linked_from_the_markdown(tmp_path: Path) -> None:
+    chosen, target = tone(wav()), tmp_path / "report"
+    report = made(chosen, tmp_path / "runs")
+    render.write(report, target)
+    assert (target / "sounds" / "plain.tone.wav").read_bytes() == wav()
+    assert "[plain.tone.wav](sounds/plain.tone.wav)" in (target / "report.md").read_text()
+    for page in ((target / "report.html").read_text(), report.chart("tone")._repr_html_()):
+        sources = re.findall(r'<audio controls [^>]*src="data:audio/wav;base64,([^"]+)"', page)
+        assert [base64.b64decode(source) for source in sources] == [wav()] * 3
+        assert "<img" not in page
+    assert read(target, chosen).json() == report.json()
+    (target / "sounds" / "gone.tone.wav").write_bytes(wav())
+    render.keep(report, target)
+    assert len(list((target / "sounds").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"OggS" + bytes(100), "is no WAV file of plain samples"),
+        (wav()[:30], "is no WAV file of plain samples"),
+        (wav()[:20] + b"\x03" + wav()[21:], "is no WAV file of plain samples"),  # of floats, which not all can play
+        (wav()[:-100], "holds fewer samples than it says"),
+        (wav(0), "holds no samples"),
+        (wav(150_001), "a report shows files of at most 300,000"),
+    ],
+    ids=["ogg", "head", "floats", "cut", "silent", "large"],
+)
+def test_a_sound_that_cannot_be_played_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    report = made(tone(content), tmp_path)
+    with pytest.raises(Problem, match=sentence):
+        report.chart("tone")
