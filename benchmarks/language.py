@@ -31,14 +31,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.environment import environment
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.generate.sampling import choice, generate
 from etudes.nn.exchange import to_transformers
 from etudes.nn.llama import Llama
 from etudes.nn.recurrent import Recurrent
 from etudes.train.precision import has_bf16
-from etudes.train.recipe import Recipe, descend, scheduled, seeded
+from etudes.train.recipe import Sgd, descend, scheduled, seeded
 
 # of Llama: vocabulary, width, depth, heads, heads of keys and values, width of the gated layer, context
 TRAINED = (4096, 256, 4, 8, 4, 704, 128)
@@ -62,10 +62,10 @@ def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def ours(make: Callable[[], nn.Module], tokens: Tensor, folder: Path) -> Contender:
     folder.mkdir()
-    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16, 1), folder)
+    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16), folder)
     model = seeded(run, "init", make)
     opt = adamw(model)
-    schedule = scheduled(opt, Recipe(schedule="constant"))
+    schedule = scheduled(opt, Sgd(schedule="constant"))
 
     def step() -> Tensor:
         with run.autocast():

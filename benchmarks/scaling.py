@@ -42,7 +42,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from etudes.core.environment import environment
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.losses.cross_entropy import cross_entropy
 from etudes.nn.airbench import Airbench
@@ -108,7 +108,7 @@ class Case:
 
 def make_run() -> Run:
     folder = tempfile.mkdtemp()
-    return Run(Spec("bench", "laptop", "plain", 0, {}, "bf16" if has_bf16() else "fp32", 1), Path(folder))
+    return Run(Spec("bench", "laptop", "plain", 0, {}, "bf16" if has_bf16() else "fp32"), Path(folder))
 
 
 def llama(run: Run) -> Case:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below
+from etudes.core import Paper, Run, Scale, Study, Variant, at_least, lower
 from etudes.reports.charts import bars, curves
 
 PAPER = Paper("On coins", "Bernoulli", 1713, "https://example.org")
@@ -12,7 +11,7 @@ PAPER = Paper("On coins", "Bernoulli", 1713, "https://example.org")
 
 @dataclass(frozen=True)
 class Config:
-    steps: Annotated[int, above(1)] = 5  # lines of the log
+    steps: Annotated[int, at_least(1)] = 5  # lines of the log
     shift: float = 0.0  # added to the score
     fair: bool = True  # nothing
 
@@ -35,15 +34,7 @@ def make_study(**changed: object) -> Study:
             "smoke": Scale({"steps": 2}, seeds=2, minutes=0.1, judges=False),
             "laptop": Scale({}, seeds=4, minutes=0.1),
         },
-        "claims": (
-            Claim(
-                "shifts",
-                "shifted is lower",
-                "sec. 1",
-                lambda t: t["shifted"]["test/score"] - t["plain"]["test/score"],
-                below(0),
-            ),
-        ),
+        "claims": {"shifted scores lower than plain": lower("shifted", "plain", "sec. 1", of="test/score")},
     }
     return Study(**(values | changed))
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from etudes.core import catalogue
-from etudes.core.judge import trials
-from etudes.core.record import Run, execute, load
+from etudes.core.record import load
+from etudes.core.run import Run, execute
+from etudes.core.verdicts import trials
 from etudes.reports import render
 from etudes.reports.build import build, read
 from etudes.reports.drawings import draw

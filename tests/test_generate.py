@@ -9,7 +9,8 @@ from etudes import api
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
-from etudes.core.record import execute, latest
+from etudes.core.record import latest
+from etudes.core.run import execute
 
 WRITER = Path(__file__).with_name("writer.py")
 COINS = Path(__file__).with_name("coins.py")

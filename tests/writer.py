@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above
+from etudes.core.claims import Claim, above
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.tokens import Tokenizer, characters
 from etudes.train import weights
 

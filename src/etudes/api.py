@@ -11,8 +11,9 @@ from rich.console import Console
 from etudes.core import catalogue
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
-from etudes.core.record import Record, device, latest, load
+from etudes.core.record import Record, latest, load
 from etudes.core.record import read as read_run
+from etudes.core.run import device
 from etudes.core.spec import Spec, Study
 from etudes.reports import facts
 from etudes.reports.build import build, read
@@ -212,8 +213,7 @@ def _found(study: Study | str) -> Study:
 
 def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     """Whether a dataset that these fields name in the plan can be had from nowhere."""
-    from etudes.data.declared import SOURCES
-    from etudes.data.sources import reachable
+    from etudes.data.sources import SOURCES, reachable
 
     names = {name for field in fields for name in plan[0].config[field].split(" and ")}
     return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

@@ -16,6 +16,9 @@ class RunOptions:
     scale: str = "laptop"  # how large: see `etudes show NAME`
     variants: str = ""  # only these, as a,b; all by default
     seeds: int = 0  # number of seeds; 0: as many as the scale has
+    threads: int = 0  # threads of a run, on which its last digits depend; 0: as many as the scale says
+    tune: bool = False  # take seeds that never judge, one by default: for choosing settings
+    dry: bool = False  # say what would be run, what is kept, and why, and run nothing
     root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
     engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
     address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone

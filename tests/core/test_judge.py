@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from coins import make_study
+from etudes.core.claims import Claim, above, below, within
 from etudes.core.errors import Problem
-from etudes.core.judge import decide, interval, judge
-from etudes.core.record import Record, execute, load
-from etudes.core.spec import Claim, above, below, within
+from etudes.core.record import Record, load
+from etudes.core.run import execute
+from etudes.core.verdicts import decide, interval, judge
 
 finite = st.floats(-1e3, 1e3)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from coins import make_study
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import Run, execute, load
+from etudes.core.record import load
+from etudes.core.run import Run, execute
 
 
 def run_all(study, root, scale="smoke"):

@@ -5,8 +5,8 @@ import pytest
 
 from etudes.core.errors import Problem
 from etudes.data import synonyms as module
-from etudes.data.carriers import fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import fetch
 from etudes.data.synonyms import FORMS, STOP, WordNet, replaced, thesaurus, wordnet
 from wordnet_files import write_wordnet
 

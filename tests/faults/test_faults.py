@@ -22,7 +22,8 @@ from coins import Config as Coins
 from coins import make_study
 from etudes.cli import main
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.train.loop import fit
 
 TESTS = Path(__file__).parents[1]

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import kept
 from etudes.data.synonyms import CARRIER
 from etudes.games.just_one import CARDS, Game, Turn, _one_edit, after, fault, judged, plain, play, related, score
 from etudes.games.lexicon import SOUNDS, english

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import kept
 from etudes.generate import chat as module
 from etudes.generate.chat import SMOLLM2, HubNetwork, HubWords, Local, chat
 

@@ -6,8 +6,8 @@ import torch
 from tokenizers import pre_tokenizers
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import kept
 from etudes.generate.chat import SMOLLM2, HubNetwork, HubWords, Local
 from etudes.generate.gguf import Gguf
 from etudes.generate.smollm2 import Words, network, read, talk

@@ -13,9 +13,10 @@ import pytest
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.judge import judge
-from etudes.core.record import Record, execute, load
+from etudes.core.record import Record, load
+from etudes.core.run import execute
 from etudes.core.spec import Study
+from etudes.core.verdicts import judge
 from etudes.reports import render
 from etudes.reports.build import build, read
 from etudes.reports.numbers import thin
@@ -149,7 +150,7 @@ def test_a_scale_that_does_not_judge(waves: Make, root: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"code": "deadbeef"}, "The runs differ in the code of the package: "),
+        ({"library": "deadbeef"}, "The runs differ in the project's modules that the study uses: "),
         ({"precision": "bf16"}, "The runs differ in the precision: fp32 (49 runs), bf16 (1 run)."),
         ({"host": "elsewhere"}, "The runs differ in the machine: "),
         ({"processes": 2}, "The runs differ in the number of processes: 1 (49 runs), 2 (1 run)."),

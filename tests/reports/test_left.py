@@ -17,9 +17,11 @@ import pytest
 from PIL import Image
 
 from coins import make_study
+from etudes.core.claims import Claim, above
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.record import Run, execute, load
+from etudes.core.record import load
+from etudes.core.run import Run, execute
 from etudes.core.spec import Study, Variant
 from etudes.reports import drawings, left, render
 from etudes.reports.build import build, read
@@ -262,9 +264,9 @@ def test_two_pictures_never_share_a_name(tmp_path: Path) -> None:
         run.result(**{"test/score": 1.0})
         run.path("b-c.png" if run.spec.variant == "a" else "c.png").write_bytes(png(1))
 
-    claim = dataclasses.replace(study().claims[0], measure=lambda t: t["a"]["test/score"])
+    claim = Claim(lambda t: t["a"]["test/score"], above(0), "sec. 1")
     two = study(pictures("b-c.png"), pictures("c.png"), program=leave, variants=[Variant("a"), Variant("a-b")])
-    names = [picture.path for picture in made(dataclasses.replace(two, claims=(claim,)), tmp_path).exhibits]
+    names = [picture.path for picture in made(dataclasses.replace(two, claims={"a scores": claim}), tmp_path).exhibits]
     assert len(names) == len(set(names)) == 2
 
 

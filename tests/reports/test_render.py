@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 
 from etudes.core import catalogue
+from etudes.core.claims import Claim, Interval, above, below, within
 from etudes.core.errors import Problem
-from etudes.core.judge import Verdict
-from etudes.core.record import execute, load
-from etudes.core.spec import Claim, Interval, Study, above, below, within
+from etudes.core.record import load
+from etudes.core.run import execute
+from etudes.core.spec import Study
+from etudes.core.verdicts import Verdict
 from etudes.reports import drawings, render, terminal
 from etudes.reports.build import build, read
 from etudes.reports.charts import Chart, bars
@@ -127,10 +129,10 @@ def test_the_page_needs_nothing_but_itself(written: Path) -> None:
 
 def test_words_of_a_study_stay_words(waves: Make, root: Path) -> None:
     evil = "<script>alert(1)</script>"
-    claim = dataclasses.replace(waves().claims[0], says=f"c {evil} | *b*", where=evil)
+    claim = dataclasses.replace(next(iter(waves().claims.values())), where=evil)
     paper = dataclasses.replace(waves().paper, title=f"T {evil}", authors=evil, url="javascript:alert(1)")
     chart = dataclasses.replace(bars("test/error"), title=f"t {evil}", says=evil)
-    study = waves(paper=paper, claims=(claim,), charts=(chart,), question=f"Why {evil} | `x`?")
+    study = waves(paper=paper, claims={f"c {evil} | *b*": claim}, charts=(chart,), question=f"Why {evil} | `x`?")
     plan = study.plan("laptop")
     report = build(study, plan, load(plan, root))
     for text in (render.html(report), render.summary(report), render.markdown(report)):
@@ -185,8 +187,8 @@ def test_shortened_paths_stay_within_a_tenth_of_a_pixel() -> None:
 
 
 def verdict(expect: Interval, low: float, high: float, values: list[float], word: str = "supported") -> Verdict:
-    claim = Claim("c", "s", "w", lambda trial: 0.0, expect)
-    return Verdict(claim, values, sum(values) / max(1, len(values)), low, high, 0, 1.0, word)
+    claim = Claim(lambda trial: 0.0, expect, "w")
+    return Verdict("s", claim, values, sum(values) / max(1, len(values)), low, high, 0, 1.0, word)
 
 
 @pytest.mark.parametrize("expect", [below(0), above(1), within(-1, 1), within(0.1, 0.1001), Interval()])
@@ -262,8 +264,8 @@ def test_jupyter_shows_verdicts_table_and_charts(report: Report) -> None:
 @pytest.mark.parametrize("width", [60, 80])
 def test_verdicts_in_the_terminal_wrap_between_words(report: Report, waves: Make, root: Path, width: int) -> None:
     long = "with alpha, which lowers the floor a little more where there is noise, the error of the last step is lower"
-    claims = (dataclasses.replace(waves().claims[0], says=long), *waves().claims[1:])
-    study = waves(claims=claims)
+    first, *others = waves().claims.items()
+    study = waves(claims={long: first[1], **dict(others)})
     plan = study.plan("laptop")
     report = build(study, plan, load(plan, root))
     lines = terminal.verdict_list(report, width).plain.splitlines()
@@ -289,8 +291,7 @@ def test_the_terminal_shows_the_papers_figure_where_there_is_one(report: Report)
 
 
 def test_the_terminal_takes_no_orders_from_a_studys_words(waves: Make, root: Path) -> None:
-    claim = dataclasses.replace(waves().claims[0], says="[red]stop[/red]")
-    study = waves(claims=(claim,))
+    study = waves(claims={"[red]stop[/red]": next(iter(waves().claims.values()))})
     plan = study.plan("smoke")
     assert terminal.verdict_list(build(study, plan, load(plan, root)), 80).plain.startswith("[red]stop[/red] (")
 

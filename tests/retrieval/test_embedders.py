@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import fetch
 from etudes.retrieval import embedders
 from etudes.retrieval.embedders import MINILM, Hashing, Remembering, Transformer, embedder
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from etudes.core.catalogue import find
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.exhibits.film import save_gif
 from etudes.rl.film import MOST, PACE, record
 from etudes.rl.games import Lockstep, opened, play

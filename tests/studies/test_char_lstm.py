@@ -5,7 +5,7 @@ import numpy
 import pytest
 import torch
 
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.data.tokens import characters
 from etudes.measure.size import count_parameters
 from etudes.nn.recurrent import Recurrent

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.studies.generative.ddpm_sdedit import STUDY, drawn
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.rl.games import Episode
 from etudes.studies.rl.doom_dqn import STUDY, Config, estimated, told
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from etudes.core.catalogue import find
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.games.just_one import CARDS, Turn, score
 
 STUDY = find("just-one")

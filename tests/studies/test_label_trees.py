@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.data.extreme import Part, documents, subset, tfidf
 from etudes.reports.build import build
 from etudes.studies.extreme.label_trees import BEAMS, STUDY, TAIL, Config, lost, quality

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.text import Texts
 from etudes.measure.size import count_parameters
 from etudes.studies.language import llama_fr

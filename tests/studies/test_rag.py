@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from etudes.core.catalogue import find
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.questions import Question, capitals
 from etudes.retrieval.chunks import Chunk
 from etudes.studies.retrieval.rag import PARTS, Config, drawn, library, near

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from coins import make_study
 from etudes.core.errors import Problem
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.sweep.local import perform, together, workers
 from etudes.sweep.plan import pending
 from etudes.sweep.progress import PlanProgress

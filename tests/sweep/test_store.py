@@ -3,7 +3,8 @@ import json
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.sweep.local import perform
 from etudes.sweep.store import Store
 

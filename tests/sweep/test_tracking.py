@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.core.record import execute, read
+from etudes.core.record import read
+from etudes.core.run import execute
 from etudes.sweep import tracking
 
 

@@ -7,17 +7,17 @@ from torch import nn
 from torch.nn import functional
 
 from coins import make_study
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Variant
 from etudes.measure.error import error_rate
 from etudes.nn.norm import BatchNorm
 from etudes.train.distribute import part
 from etudes.train.loop import fit
-from etudes.train.recipe import Recipe, descend, seeded, sgd
+from etudes.train.recipe import Sgd, descend, seeded, sgd
 
 
 @dataclass(frozen=True)
-class Config(Recipe):
+class Config(Sgd):
     steps: int = 40
     batch: int = 8
     lr: float = 0.05

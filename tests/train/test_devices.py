@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from etudes.core.catalogue import find
 from etudes.core.errors import Problem
-from etudes.core.record import Run, execute
+from etudes.core.run import Run, execute
 from etudes.train.loop import fit
 
 # Sums in another order differ by a rounding. Muon rounds to bf16, and what falls to the other side differs by 2^-8.

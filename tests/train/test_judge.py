@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.data.images import images, unit
 from etudes.measure.error import error_rate
@@ -11,7 +11,7 @@ from etudes.train.judge import judge
 
 
 def a_run(folder, variant, seed=0):
-    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32", 1)
+    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32")
     (folder / spec.key).mkdir(parents=True, exist_ok=True)
     return Run(spec, folder / spec.key)
 

@@ -13,7 +13,7 @@ import torch
 
 from etudes.core.catalogue import find
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import Run, execute
+from etudes.core.run import Run, execute
 from etudes.train.loop import fit
 
 STUDY = Path(__file__).with_name("study_to_kill.py")
@@ -21,7 +21,7 @@ CODE = """
 import sys, torch
 from pathlib import Path
 from etudes.core.catalogue import find
-from etudes.core.record import execute
+from etudes.core.run import execute
 torch.set_num_threads(1)
 study = find({study!r})
 for spec in study.plan("smoke", seeds=1, steps={steps}, dropout={dropout}):

@@ -36,7 +36,7 @@ FLAGS = [
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folders in the format of `execute`: one finished, one stopped, one more of another scale."""
     from coins import make_study
-    from etudes.core.record import execute
+    from etudes.core.run import execute
 
     root = tmp_path_factory.mktemp("runs")
     study = make_study()

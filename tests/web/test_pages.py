@@ -17,7 +17,8 @@ from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import write_json
-from etudes.core.record import execute, load
+from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.core.spec import Paper
 from etudes.exhibits.sound import save_sound
 from etudes.reports import render
@@ -311,10 +312,10 @@ def test_a_sound_of_a_run_plays_on_its_page(tmp_path, monkeypatch):
 def hostile(runs, tmp_path, monkeypatch):
     """A study whose every word is an attack, reported, in a catalogue of its own."""
     plain = make_study(charts=(bars("test/score", title=EVIL), curves("score")))
-    claim = dataclasses.replace(plain.claims[0], name=EVIL, says=EVIL, where=EVIL)
+    claim = dataclasses.replace(next(iter(plain.claims.values())), where=EVIL)
     variant = dataclasses.replace(plain.variants[1], says=EVIL)
     study = make_study(
-        question=EVIL, paper=Paper(EVIL, EVIL, 2020, f"javascript:alert('{EVIL}')"), claims=(claim,),
+        question=EVIL, paper=Paper(EVIL, EVIL, 2020, f"javascript:alert('{EVIL}')"), claims={EVIL: claim},
         charts=plain.charts, variants=(plain.variants[0], variant),
     )  # fmt: skip
     plan = study.plan("smoke")

@@ -19,6 +19,7 @@ from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
+CARD = '\n"study":'  # where it begins in a report.json, which has a line for each of its parts
 
 
 def names() -> dict[str, str]:
@@ -52,11 +53,13 @@ def _from_file(path: Path) -> Study:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)  # behind all else: a file random.py there hides no library
     try:
         spec.loader.exec_module(module)
     except Problem:
         raise
-    except Exception as error:  # whatever its author wrote
+    except (Exception, SystemExit) as error:  # whatever its author wrote
         raise Problem(_slip(path, str(spec.origin), error)) from None
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
@@ -64,7 +67,7 @@ def _from_file(path: Path) -> Study:
     return study
 
 
-def _slip(path: Path, file: str, error: Exception) -> str:
+def _slip(path: Path, file: str, error: BaseException) -> str:
     """What ails a study's file, with the line of it where that came up."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     lines += [error.lineno] if isinstance(error, SyntaxError) and error.filename == file else []
@@ -106,14 +109,15 @@ def card(study: Study) -> dict[str, Any]:
         },
         "claims": [
             {
-                "name": c.name,
-                "says": c.says,
-                "where": c.where,
-                "expect": str(c.expect),
-                "paper": None if math.isnan(c.paper) else c.paper,
+                "says": sentence,
+                "number": claim.number,
+                "where": claim.where,
+                "expect": str(claim.expect),
+                "paper": None if math.isnan(claim.paper) else claim.paper,
+                "matters": None if math.isnan(claim.matters) else claim.matters,
                 "verdict": "",
             }
-            for c in study.claims
+            for sentence, claim in study.claims.items()
         ],
     }
 
@@ -143,5 +147,11 @@ def cards() -> list[dict[str, Any]]:
     found = []
     for name in names():
         path = committed(name) / "report.json"
-        found.append(json.loads(path.read_text())["study"] if path.exists() else card(find(name)))
+        found.append(_card(path.read_text(encoding="utf-8")) if path.exists() else card(find(name)))
     return found
+
+
+def _card(report: str) -> dict[str, Any]:
+    """The card in the text of a report.json, without reading what stands around it."""
+    start = report.index(CARD) + len(CARD)
+    return json.JSONDecoder().raw_decode(report, start)[0]  # type: ignore[no-any-return]

@@ -33,7 +33,7 @@ class Checkpoint:
     sha256: str
     log_bytes: int
     seconds: float
-    code: str  # that performed the steps, as in env.json; several, if it changed between resumes
+    library: str  # the hash of the modules that performed the steps; several, if they changed between resumes
 
 
 def listed(folder: Path) -> list[Checkpoint]:

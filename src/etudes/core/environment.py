@@ -16,7 +16,6 @@ LIBRARIES = ("torch", "numpy", "scipy", "accelerate", "datasets")
 def environment() -> dict[str, Any]:
     """Facts of this process that do not change while it lives."""
     return {
-        "code": code(),
         "commit": commit(),
         "host": f"{cpu()}, {os.cpu_count()} cores, {platform.system()}",
         "python": platform.python_version(),
@@ -32,8 +31,8 @@ def version(package: str) -> str:
         return ""
 
 
-def code() -> str:
-    """The first 8 digits of the sha256 over the package's sources."""
+def sources() -> str:
+    """The first 8 digits of the sha256 over the package's files, by which the nodes of a cluster compare theirs."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -42,18 +41,21 @@ def code() -> str:
 
 
 def commit() -> str:
-    """The git commit of the checkout that holds the package, with "+" after it where files were changed; else ""."""
+    """The git commit of the checkout that holds the package, with "+" after it where files were changed.
+
+    Of an installed package its version; "+" where git does not answer.
+    """
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
-        return ""
+        return f"etudes {version('etudes')}"
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
             capture_output=True, text=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+        return "+"
+    return done.stdout.strip() or "+"
 
 
 def cpu() -> str:

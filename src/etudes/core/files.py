@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,11 @@ def appearing(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(draft):
             raise type(error)(error.errno, error.strerror, str(path)) from None  # nobody asked for the draft
+        if code := re.search(r"\(os error (\d+)\)", str(error)):  # of safetensors, which has errors of its own
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
         raise
+    if os.name == "nt":  # where folders cannot be opened
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name itself must outlive a power cut

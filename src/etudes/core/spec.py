@@ -5,19 +5,22 @@ interval where the paper puts it. `Study.plan` turns them into `Spec`s, one for 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from etudes.core import program
+from etudes.core.claims import Claim
+from etudes.core.configs import check_fields, configure
 from etudes.core.errors import Problem, unknown
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-Trial = Mapping[str, Mapping[str, float]]  # {variant: {metric: number}} under one seed
+TUNING = 1000  # the first seed for tuning; those below judge
 Changes = Mapping[str, Any]
 
 
@@ -27,37 +30,6 @@ class Paper:
     authors: str
     year: int
     url: str
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A range of numbers with its ends. In a `Claim` it says where the paper puts a number; as the annotation of a
-    Config field (`alpha: Annotated[float, above(0)]`) it says which values are possible."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        if self.low == -math.inf:
-            return f"at most {self.high:g}"
-        if self.high == math.inf:
-            return f"at least {self.low:g}"
-        return f"between {self.low:g} and {self.high:g}"
-
-
-def above(low: float) -> Interval:
-    return Interval(low=low)
-
-
-def below(high: float) -> Interval:
-    return Interval(high=high)
-
-
-def within(low: float, high: float) -> Interval:
-    return Interval(low, high)
 
 
 @dataclass(frozen=True)
@@ -76,8 +48,9 @@ class Scale:
     `minutes` is for all runs together, on two cores for "smoke" and "laptop". `judges` is False where the scale is too
     small for verdicts. `offline` holds further changes, announced when they are made, for when no source of the
     scale's data is reachable; they enter the config before it is hashed, so results bear the name of the data used, on
-    which no claim is judged. The words in it name what stands in, such as a dataset ("a and b": two).
+    which no claim is judged. The words in it name what stands in, such as a dataset (a tuple of words: several).
     `variants` are those that the scale runs where none are named, such as the end points of a long one; (): all.
+    `threads` is what a run computes with; runs go side by side, so more than one pays for few long runs alone.
     """
 
     changes: Changes
@@ -86,45 +59,30 @@ class Scale:
     judges: bool = True
     offline: Changes = field(default_factory=dict)
     variants: Sequence[str] = ()
+    threads: int = 1
 
     @property
-    def substitutes(self) -> dict[str, str]:
-        """The fields of `offline` that name something, with what stands in there."""
-        return {name: value for name, value in self.offline.items() if isinstance(value, str)}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of the paper, as a number per seed and the interval where the statement puts it.
-
-    `measure` sees the finished numbers of one seed and nothing else. `where` is the section or table of the paper;
-    `paper` is the paper's own figure, shown apart from ours (nan: it gives none).
-    """
-
-    name: str
-    says: str
-    where: str
-    measure: Callable[[Trial], float]
-    expect: Interval
-    paper: float = math.nan
-
-
-def difference(variant: str, other: str, metric: str = "test/error") -> Callable[[Trial], float]:
-    """A measure: `metric` of `variant` minus that of `other`, under one seed."""
-    return lambda trial: trial[variant][metric] - trial[other][metric]
+    def substitutes(self) -> dict[str, Any]:
+        """The fields of `offline` that name something, or several things, with what stands in there."""
+        return {name: value for name, value in self.offline.items() if isinstance(value, str | tuple)}
 
 
 @dataclass(frozen=True)
 class Spec:
-    """All that decides the numbers of one run. Every field is hashed into `key`."""
+    """All that decides the numbers of one run. Every field is hashed into `key`.
+
+    `code` is the hash of the study's own program, see `etudes.core.program`.
+    """
 
     study: str
     scale: str
     variant: str
     seed: int
     config: Changes
-    precision: str
-    revision: int
+    precision: str = "fp32"
+    threads: int = 1
+    revision: int = 1
+    code: str = ""
 
     @property
     def key(self) -> str:
@@ -138,15 +96,15 @@ class Spec:
 class Study:
     """A question, the paper that answers it, and the program that tests the answer.
 
-    `threads` is how many threads a run can use, 0: as many as there are; small runs are performed side by side.
+    `claims` is {sentence: claim}; each sentence can be read alone.
     `precision` is "auto" (bf16 autocast where the hardware has it) or "fp32" for studies whose numbers need it.
     `generator(config, folder)` is (network, tokenizer) of a finished run in `folder`, where the study's runs keep one
     that writes: what `etudes generate` takes.
     `origin` names the list of course projects that asked for the study. A change of claims, variants or program that
     makes earlier results incomparable bumps `revision`.
 
-    Raises Problem, at definition, on unknown fields, impossible values, duplicate or malformed names, no claims, no
-    "smoke" scale, or a judged scale with fewer than three seeds.
+    Raises Problem, at definition, on unknown fields, impossible values or types of fields, duplicate or malformed
+    names, no claims, no "smoke" scale, or a judged scale with fewer than three seeds.
     """
 
     name: str
@@ -156,11 +114,10 @@ class Study:
     program: Callable[[Any, Any], None]
     variants: Sequence[Variant]
     scales: Mapping[str, Scale]
-    claims: Sequence[Claim]
+    claims: Mapping[str, Claim]
     charts: Sequence[Any] = ()
     origin: str = ""
     revision: int = 1
-    threads: int = 0
     precision: Literal["auto", "fp32"] = "auto"
     generator: Callable[[Any, Path], tuple[Any, Any]] | None = None
 
@@ -168,11 +125,18 @@ class Study:
         if not SLUG.fullmatch(self.name):
             raise Problem(f"study name '{self.name}' must be lower-case words joined by hyphens")
         self._check_names("variant", [v.name for v in self.variants])
-        self._check_names("claim", [c.name for c in self.claims], slug=False)
+        check_fields(self.name, self.config)
+        if not isinstance(self.claims, Mapping):
+            raise Problem(
+                f"study '{self.name}': claims are {{sentence: claim}}, as in {{'a is lower': lower('a', 'b', '')}}"
+            )
+        self._check_names("claim", [*self.claims], slug=False)
         self._check_names("chart", [c.name for c in self.charts], empty=True)
         if "smoke" not in self.scales:
             raise Problem(f"study '{self.name}' has no scale 'smoke'; every study needs one that runs in seconds")
         for name, scale in self.scales.items():
+            if scale.threads < 1:
+                raise Problem(f"study '{self.name}': scale '{name}' has {scale.threads} threads; it needs 1 or more")
             if scale.seeds < (3 if scale.judges else 1):
                 raise Problem(f"study '{self.name}': scale '{name}' judges on {scale.seeds} seeds; it needs 3 or more")
             both = set(self._varied()) & ({*scale.changes} | {*scale.offline})
@@ -195,6 +159,16 @@ class Study:
     def _varied(self) -> list[str]:
         return list(dict.fromkeys(name for variant in self.variants for name in variant.changes))
 
+    @functools.cached_property
+    def code(self) -> str:
+        """The hash of what the study's own files do for its numbers."""
+        return program.digest(self.program)
+
+    @functools.cached_property
+    def library(self) -> str:
+        """The hash of the project's modules that the study uses. It is recorded, and no part of a run's key."""
+        return program.library(self.program)
+
     def plan(
         self,
         scale: str = "laptop",
@@ -202,14 +176,16 @@ class Study:
         precision: str = "fp32",
         variants: Sequence[str] = (),
         seeds: int | None = None,
+        threads: int | None = None,
+        tune: bool = False,
         offline: bool = False,
         **overrides: Any,
     ) -> list[Spec]:
         """The runs of one scale, seeds outermost, so that whole trials are finished first.
 
         `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field
-        in which the variants differ can be overridden for a single named variant only. Raises Problem on unknown
-        names and impossible values.
+        in which the variants differ can be overridden for a single named variant only. `tune` takes seeds that never
+        judge, one by default. Raises Problem on unknown names and impossible values.
         """
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales)
@@ -226,41 +202,16 @@ class Study:
                 f"{self.name}: '{varied[0]}' is what the variants differ in; "
                 f"name one of them to set it, as in --variants {chosen[-1].name}"
             )
-        count = plain.seeds if seeds is None else seeds
-        if count < 1:
-            raise Problem(f"{self.name}: seeds is {count}; it must be at least 1")
+        count = (1 if tune else plain.seeds) if seeds is None else seeds
+        team = plain.threads if threads is None else threads
+        for what, number in (("seeds", count), ("threads", team)):
+            if not 1 <= number <= TUNING:
+                raise Problem(f"{self.name}: {what} is {number}; it must be from 1 to {TUNING}")
         common = {**plain.changes, **(plain.offline if offline else {})}
         configs = {v.name: configure(self.name, self.config, {**common, **v.changes, **overrides}) for v in chosen}
+        first = TUNING if tune else 0
         return [
-            Spec(self.name, scale, name, seed, dataclasses.asdict(config), precision, self.revision)
-            for seed in range(count)
+            Spec(self.name, scale, name, seed, vars(config).copy(), precision, team, self.revision, self.code)
+            for seed in range(first, first + count)
             for name, config in configs.items()
         ]
-
-
-def configure(study: str, config: type, changes: Changes) -> Any:
-    """A `config` with the changed fields, each checked against its type and range. Raises Problem."""
-    hints = get_type_hints(config, include_extras=True)
-    for name in changes:
-        if name not in hints:
-            raise unknown(f"config field of {study},", name, hints)
-    values = {f.name: f.default for f in dataclasses.fields(config)} | dict(changes)
-    return config(**{name: _checked(study, name, value, hints[name]) for name, value in values.items()})
-
-
-def _checked(study: str, name: str, value: Any, hint: Any) -> Any:
-    kind, ranges = (get_args(hint)[0], get_args(hint)[1:]) if get_origin(hint) is Annotated else (hint, ())
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise unknown(f"{name} of {study},", str(value), map(str, get_args(kind)))
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise Problem(f"{study}: {name} is {value!r}; it must be of type {kind.__name__}")
-    if kind is float and not math.isfinite(value):
-        raise Problem(f"{study}: {name} is {value}; it must be finite")
-    for interval in ranges:
-        if isinstance(interval, Interval) and value not in interval:
-            raise Problem(f"{study}: {name} is {value:g}; it must be {interval}")
-    return value

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.data.words import bare, pieces
 
 CARRIER = Carrier(

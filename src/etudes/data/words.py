@@ -16,8 +16,8 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import read_json, write_text
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 LETTERS = r"[^\W\d_]+"
 PIECE = re.compile(rf" ?(?:{LETTERS}(?:['’]{LETTERS})*|\S)|\s")

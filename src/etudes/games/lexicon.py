@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.data.synonyms import CARRIER, STOP, WordNet
 
 SOUNDS = Carrier(

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import device
-from etudes.data.carriers import Carrier, fetch
+from etudes.core.run import device
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.generate.sampling import Choose, choice
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}

@@ -12,9 +12,9 @@ from typing import Any
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.judge import judge
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
+from etudes.core.verdicts import judge
 from etudes.reports import facts, left
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
@@ -32,6 +32,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
     chosen = facts.choice(study, plan, records)
     saved = {
         "scale": scale,
+        "code": records[0].spec.code,
         "title": facts.title(study, scale, records),
         "data": facts.data(records),
         "changed": facts.changes(study, plan),
@@ -49,6 +50,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
             "metrics": {name: tidy(value) for name, value in sorted(record.metrics.items())},
             "seconds": tidy(float(record.env.get("seconds", math.nan))),
             "precision": record.spec.precision,
+            "threads": record.spec.threads,
             "key": record.spec.key,
         }
         for record in records
@@ -83,7 +85,8 @@ def _report(
     records = [
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
-                 study.revision), t["metrics"], {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
+                 t.get("threads", 0), study.revision, saved.get("code", "")), t["metrics"],
+            {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
         )
         for t in trials
     ]  # fmt: skip
@@ -92,6 +95,8 @@ def _report(
     for claim, verdict in zip(card["claims"], verdicts, strict=True):
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
+    origin = facts.origin(study, saved.get("code", ""), saved["environment"])
+    kept["warnings"] = [*origin, *(words for words in saved["warnings"] if words not in origin)]
     return Report(
         **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
         definition=study,

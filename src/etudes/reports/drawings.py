@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etudes.core.errors import Problem
-from etudes.core.judge import Verdict
+from etudes.core.verdicts import Verdict
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.numbers import figure, number, span
 from etudes.reports.report import Report

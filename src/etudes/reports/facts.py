@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etudes.core import catalogue, judge
+from etudes.core import catalogue, verdicts
 from etudes.core.record import Record
-from etudes.core.spec import Spec, Study
+from etudes.core.spec import TUNING, Spec, Study
 
 # What must be equal in all runs of a table for its rows to be comparable, and how a warning calls it.
 COMPARED = {
-    "code": "the code of the package",
+    "library": "the project's modules that the study uses",
     "host": "the machine",
     "device": "the device",
     "precision": "the precision",
@@ -63,11 +63,17 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     """The keyword arguments of `Study.plan` that make this plan: variants and seeds, where not all, and changes."""
     chosen: dict[str, Any] = {}
     asked = list(dict.fromkeys(spec.variant for spec in plan))
+    scale = study.scales[plan[0].scale]
     if len(asked) < len(study.variants):
         chosen["variants"] = asked
-    seeds = 1 + max(spec.seed for spec in [*plan, *(record.spec for record in records)])
-    if seeds != study.scales[plan[0].scale].seeds:
+    last = max(spec.seed for spec in [*plan, *(record.spec for record in records)])
+    if last >= TUNING:
+        chosen["tune"] = True
+    seeds, usual = (last + 1 - TUNING, 1) if last >= TUNING else (last + 1, scale.seeds)
+    if seeds != usual:
         chosen["seeds"] = seeds
+    if plan[0].threads != scale.threads:
+        chosen["threads"] = plan[0].threads
     return chosen | changes(study, plan)
 
 
@@ -78,8 +84,10 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, (list, tuple)):
-            words += [f"--{flag}", ",".join(map(str, value))]
+        elif name == "variants":
+            words += [f"--{flag}", ",".join(value)]
+        elif isinstance(value, list | tuple):
+            words += [f"--{flag}", *map(str, value)]
         else:
             words += [f"--{flag}", str(value)]
     if precision and study.precision == "auto":
@@ -126,7 +134,37 @@ def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def warnings(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     """A sentence for all that keeps the rows from being comparable, the table from being whole, or claims unjudged."""
-    return [*_differences(records), *_gaps(plan, records), *_reasons_not_judged(study, plan, records)]
+    parts = (_differences(records), _gaps(plan, records), _numbers(records))
+    return [sentence for part in (*parts, _reasons_not_judged(study, plan, records)) for sentence in part]
+
+
+def origin(study: Study, code: str, environment: Mapping[str, Any]) -> list[str]:
+    """What is to be known of the code that made the runs, if it is not the present one, or was never committed."""
+    said = []
+    if code != study.code:
+        made = f" ({code}, and now {study.code})" if code else ""
+        said.append(f"The runs were made by other code of {study.name} than the present{made}.")
+    elif study.library not in ("", environment.get("library")):
+        said.append("The project's modules that the study uses have changed since the runs.")
+    if str(environment.get("commit", "+")).endswith("+"):
+        said.append("The code that made the runs was not committed.")
+    return said
+
+
+def _numbers(records: Sequence[Record]) -> list[str]:
+    """What is odd in the numbers themselves: some are not finite, or the seed has no effect."""
+    said = [
+        f"{name} of {record.spec.variant} is not finite under seed {record.spec.seed}; claims about it are not judged."
+        for record in records
+        for name in record.absent
+    ]
+    by_variant: dict[str, list[Mapping[str, float]]] = {}
+    for record in records:
+        by_variant.setdefault(record.spec.variant, []).append(record.metrics)
+    same = [name for name, metrics in by_variant.items() if len(metrics) > 1 and all(m == metrics[0] for m in metrics)]
+    if same:
+        said.append(f"The seed has no effect on {', '.join(same)}: all seeds gave the same numbers.")
+    return said
 
 
 def _differences(records: Sequence[Record]) -> list[str]:
@@ -169,9 +207,11 @@ def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
 
 def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     scale = plan[0].scale
+    if plan[0].seed >= TUNING:
+        return ["The claims are not judged: these are seeds for tuning."]
     if not study.scales[scale].judges:
         return [f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."]
-    if stand_ins := judge.substitutes(study, records):
+    if stand_ins := verdicts.substitutes(study, records):
         own = study.plan(scale, seeds=1)[0].config
         listed = ", ".join(f"{field} = {name} for {own[field]}" for field, name in stand_ins.items())
         return [f"The claims are not judged: substitutes stand in for the scale's own data ({listed})."]
@@ -179,8 +219,8 @@ def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Re
     absent = [variant.name for variant in study.variants if variant.name not in asked]
     if absent:
         return [f"Claims about variants that were not run are not judged: {', '.join(absent)}."]
-    complete = len(judge.trials(study, records))
-    if complete < judge.FEWEST_SEEDS:
+    complete = len(verdicts.trials(study, records))
+    if complete < verdicts.FEWEST_SEEDS:
         seeds = f"{complete or 'no'} {'seed is' if complete == 1 else 'seeds are'}"
-        return [f"Claims are judged from {judge.FEWEST_SEEDS} complete seeds on; {seeds} complete."]
+        return [f"Claims are judged from {verdicts.FEWEST_SEEDS} complete seeds on; {seeds} complete."]
     return []

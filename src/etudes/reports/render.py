@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import unknown
 from etudes.core.files import appearing
-from etudes.core.judge import ALPHA
+from etudes.core.verdicts import ALPHA
 from etudes.reports import drawings, facts
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition

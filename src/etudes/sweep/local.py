@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import Watch, execute
+from etudes.core.run import Watch, execute
 from etudes.core.spec import Spec, Study
 from etudes.sweep.plan import pending
 
@@ -57,7 +57,7 @@ def workers(study: Study, plan: Sequence[Spec]) -> int:
     One, unless the study says that its runs cannot use more than a few threads: then as many as cores have room for, up
     to 4. $OMP_NUM_THREADS, where it is set, is the room. A GPU is not shared.
     """
-    if not study.threads or sys.platform != "linux" or "WORLD_SIZE" in os.environ:
+    if not plan or sys.platform != "linux" or "WORLD_SIZE" in os.environ:
         return 1
     import torch
 
@@ -65,7 +65,7 @@ def workers(study: Study, plan: Sequence[Spec]) -> int:
         return 1
     room = os.environ.get("OMP_NUM_THREADS", "")
     cores = int(room) if room.isdigit() else len(os.sched_getaffinity(0))
-    return max(1, min(cores // study.threads, len(plan), MOST))
+    return max(1, min(cores // plan[0].threads, len(plan), MOST))
 
 
 def together(
@@ -125,13 +125,11 @@ def _keep(statuses: list[str], spec: Spec, status: str) -> None:
 
 def _work(study: Study, root: Path, todo: Any, pipe: Any, turn: Any) -> None:
     """What each of the processes does: performs runs until there are none."""
-    import torch
 
     def tell(*message: Any) -> None:
         with turn:
             pipe.send(message)
 
-    torch.set_num_threads(study.threads)
     try:
         while (spec := todo.get()) is not None:
             statuses = ["kept"]  # where another command has finished it meanwhile

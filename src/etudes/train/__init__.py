@@ -1,0 +1,30 @@
+"""What a study's program is made of: `from etudes.train import fitted, opened, seeded`.
+
+| I need ... | it is |
+|---|---|
+| the fields of a recipe | `Steps`, `Sgd`, `Adam` |
+| the fields of a picture set, alone or with `Sgd` | `PictureSet`, `PictureRecipe` |
+| a picture set, its subset drawn and noted | `opened` |
+| the pictures of step i | `shown` |
+| a network whose first weights follow from the run's seed | `seeded` |
+| an optimiser with its schedule | `sgd`, `adam`, `scheduled` |
+| one step down a gradient | `descend` |
+| the loop, with log, checkpoints and exact resume | `fit`, `fitted` |
+| this process's rows of a batch | `part` |
+| numbers that survive a kill | `Rows`, and `run.logged(name)` |
+| averaged weights | `EMA` |
+| weights kept with the run | `weights.save`, `weights.load` |
+"""
+
+from etudes.train import weights
+from etudes.train.distribute import part, shard
+from etudes.train.ema import EMA
+from etudes.train.loop import fit, fitted
+from etudes.train.pictures import PictureRecipe, PictureSet, opened, shown
+from etudes.train.recipe import Adam, Sgd, Steps, adam, descend, scheduled, seeded, sgd
+from etudes.train.rows import Rows
+
+__all__ = [
+    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "descend", "fit", "fitted", "opened",
+    "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+]  # fmt: skip

@@ -4,10 +4,12 @@ A file always has whole tensors, so that as many processes may go on from it as 
 """
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -18,6 +20,7 @@ from etudes.core.errors import Problem
 from etudes.train.distribute import as_shard, is_shard, rank, shards
 
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict, or a torch.Generator
+GENERATORS = "generators of Python and NumPy"  # as no part is named
 
 
 def save(path: Path, parts: Parts) -> None:
@@ -26,7 +29,18 @@ def save(path: Path, parts: Parts) -> None:
     Where there are shards, the other processes must call `collect` meanwhile.
     """
     tensors, plain = collect(parts)
-    save_file(tensors, path, metadata={"state": json.dumps(plain)})
+    try:
+        save_file(tensors, path, metadata={"state": json.dumps(plain)})
+    except KeyError as kind:  # safetensors' word for a type of numbers that it does not know
+        raise Problem(f"cannot save tensors of type {kind}; keep them in another") from None
+
+
+def check_names(parts: Parts) -> None:
+    """Raises Problem where a part has the name of a place within another: what is kept of the two would meet."""
+    for name in parts:
+        for other in parts:
+            if name.startswith(f"{other}."):
+                raise Problem(f"the parts '{other}' and '{name}' meet when they are saved; name one of them otherwise")
 
 
 def collect(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -34,13 +48,27 @@ def collect(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any]]:
     memory."""
     tensors: dict[str, Tensor] = {}
     plain = {name: _flatten(_state(part), name, tensors) for name, part in parts.items()}
-    return tensors, plain
+    return tensors, plain | {GENERATORS: _flatten(_generators(), GENERATORS, tensors)}
+
+
+def _generators() -> dict[str, Any]:
+    """The state of Python's and NumPy's own generators, from which a step may draw."""
+    kind, keys, *rest = numpy.random.get_state()
+    return {"python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+
+
+def _restore_generators(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    numpy.random.set_state((kind, numpy.array(keys, "uint32"), *rest))
 
 
 def load(path: Path, parts: Parts, device: torch.device) -> None:
     """Give all parts the state saved at `path`, bit for bit."""
     with safe_open(path, framework="pt", device=str(device)) as file:
         plain = json.loads(file.metadata()["state"])
+        if GENERATORS in plain:  # files of earlier versions have none
+            _restore_generators(_unflatten(plain.pop(GENERATORS), file, {}))
         if plain.keys() != parts.keys():
             raise Problem(
                 f"{path} holds {', '.join(plain)} and not {', '.join(parts)}; delete its folder to start again"
@@ -73,17 +101,21 @@ def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         if rank() == 0:
             tensors[path] = gathered.cpu()
         return {"tensor": path}
-    if isinstance(value, Tensor):
-        tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
-        return {"tensor": path}
-    if isinstance(value, Mapping):
+    if isinstance(value, Tensor) and value.layout == torch.strided:
+        if path in tensors:
+            raise Problem(f"cannot save two tensors as {path}; give the parts, or what is in them, other names")
+        kept = value.detach().clone()  # with the strides of a fresh one
+        tensors[path] = kept.contiguous()
+        return {"tensor": path} if kept.is_contiguous() else {"tensor": path, "stride": kept.stride()}
+    if isinstance(value, Mapping) and all(key is None or isinstance(key, bool | int | float | str) for key in value):
         return {"dict": [[key, _flatten(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return {type(value).__name__: [_flatten(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise Problem(
-        f"cannot save {path} of type {type(value).__name__}; states are tensors, numbers, texts, lists, dicts"
+        f"cannot save {path} of type {type(value).__name__}; states are dense tensors, numbers, texts, and lists, "
+        "tuples or dicts of these"
     )
 
 
@@ -95,9 +127,15 @@ def _unflatten(value: Any, file: Any, layout: Any) -> Any:
 
     if not isinstance(value, dict):
         return value
-    ((kind, content),) = value.items()
+    kind, content = next(iter(value.items()))
     if kind == "tensor":
-        return as_shard(file.get_tensor(content), layout)
+        # Copied: a fresh tensor begins at another place in memory than one in a file, and ends in other digits.
+        whole = file.get_tensor(content).clone()
+        if "stride" in value:
+            whole = torch.empty_strided(whole.shape, value["stride"], dtype=whole.dtype, device=whole.device).copy_(
+                whole
+            )
+        return as_shard(whole, layout)
     if kind == "dict":
         return {key: _unflatten(item, file, below(key)) for key, item in content}
     items = [_unflatten(item, file, below(i)) for i, item in enumerate(content)]

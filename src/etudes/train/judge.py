@@ -5,7 +5,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from etudes.core.files import read_json
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.batches import Batches
 from etudes.data.images import Images, unit
 from etudes.losses.cross_entropy import cross_entropy, one_hot

@@ -2,15 +2,19 @@
 
 import contextlib
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy
 import torch
 from torch import Tensor, nn
 
 from etudes.core.errors import Problem, out_of_memory
-from etudes.core.record import Run
+from etudes.core.run import Run
+from etudes.measure.size import count_parameters
 from etudes.train import checkpoint
 from etudes.train.distribute import agree, is_shard, rank, shards
+from etudes.train.recipe import Steps
 
 Numbers = Mapping[str, float | Tensor]
 
@@ -28,13 +32,16 @@ def fit(
     """Call step(0) .. step(steps - 1) under the run's autocast; the numbers of evaluate() after the last ({} without).
 
     `step(i)` must depend on the state of `parts` (models, optimisers, schedules, generators: all that changes) and on
-    `i` alone; PyTorch's own generators are seeded by `i` before it. Then a run that was killed and is executed again
-    goes on from its last checkpoint and ends with the same bytes. The log has the mean of the steps' numbers over each
+    `i` alone; PyTorch's own generators are seeded by `i` before it, and the state of Python's and NumPy's is kept with
+    the parts. Then a run that was killed and is executed again goes on from its last checkpoint and ends with the same
+    bytes; `etudes check` tries it. The log has the mean of the steps' numbers over each
     `log_every` steps, and the evaluation every `eval_every` steps (0: after the last alone).
 
-    Raises Diverged as soon as a number is not finite (on a GPU: at the next line of the log, to not wait for it), and
-    Problem where the memory does not suffice, or shards are asked for and none of the parts is in shards.
+    Raises Diverged as soon as a number of a step is not finite (on a GPU: at the next line of the log, to not wait for
+    it), and Problem where the memory does not suffice, names of parts meet, or shards are asked for and none of the
+    parts is in shards. A number of the evaluation that is not finite stays out of the log.
     """
+    checkpoint.check_names(parts)
     _check_shards(run, parts)
     start = _restore(run, parts)
     window: list[Numbers] = []
@@ -54,13 +61,26 @@ def fit(
             window = []
             if evaluates and not diverged:
                 found = _evaluated(run, evaluate, done)
-            run.log(done, **line, **(found if evaluates else {}))
+            run.log(done, **line, **({k: v for k, v in found.items() if math.isfinite(v)} if evaluates else {}))
             run.progress(done, steps)
             _save(run, parts, done)
     if start == steps:
         found = _evaluated(run, evaluate, steps)
     run.end_phase()
     return found
+
+
+def fitted(
+    run: Run,
+    cfg: Steps,
+    parts: checkpoint.Parts,
+    step: Callable[[int], Numbers],
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+) -> dict[str, float]:
+    """As `fit`, for as long and as often as the recipe says; beside the last evaluation the parameters of the part
+    `model`, for `run.result`."""
+    found = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
+    return found | ({"parameters": count_parameters(parts["model"])} if "model" in parts else {})
 
 
 def _check_shards(run: Run, parts: checkpoint.Parts) -> None:
@@ -84,7 +104,10 @@ def _save(run: Run, parts: checkpoint.Parts, done: int) -> None:
 def _evaluated(run: Run, evaluate: Callable[[], Mapping[str, float]] | None, done: int) -> dict[str, float]:
     if evaluate is None:
         return {}
-    _seed(run, run.seed("evaluate", done))
+    seed = run.seed("evaluate", done)
+    _seed(run, seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
     with run.autocast(), _enough_memory(run):
         return dict(evaluate())
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.core.spec import Study
 
 Model = TypeVar("Model", bound=nn.Module)

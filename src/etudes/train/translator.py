@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from etudes.core.files import read_json, write_json
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.batches import Batches
 from etudes.data.pairs import pairs
 from etudes.data.tokens import Tokenizer, bpe

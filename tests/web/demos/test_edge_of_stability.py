@@ -2,7 +2,7 @@ import pytest
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.web.demos import edge_of_stability as demo
 
 

@@ -24,8 +24,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, within
+from etudes.core.claims import Claim, Trial, above, below, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.images import images, unit
 from etudes.losses.cross_entropy import one_hot
 from etudes.measure.sharpness import hessian_product, sharpness

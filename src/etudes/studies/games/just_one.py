@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
+from etudes.core.claims import Claim, Trial, above, below, difference, within
 from etudes.core.files import read_json, sha256, write_json, write_text
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.games.agents import ChatThinker, Guesser, RandomGiver, RandomThinker, RankedGiver, TableThinker, Watched
 from etudes.games.associations import KEPT, Suggest, associations, by_chat, thoughts
 from etudes.games.humans import read_humans

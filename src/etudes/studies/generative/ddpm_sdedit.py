@@ -22,9 +22,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from etudes.core.claims import Claim, above, below, within
 from etudes.core.errors import Problem
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit

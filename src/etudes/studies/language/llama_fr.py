@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW
 
+from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.errors import Problem
 from etudes.core.files import appearing, write_text
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.text import Texts, beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows, bpe, characters, ids, pretrained
 from etudes.generate.samples import samples

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.files import write_text
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.synonyms import replaced, thesaurus, wordnet
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows, characters, ids

@@ -21,8 +21,9 @@ from typing import Annotated, Literal
 import numpy as np
 from torch import Tensor
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference, within
+from etudes.core.claims import Claim, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.exhibits.film import save_gif
 from etudes.measure.size import count_parameters
 from etudes.reports.charts import bars, curves, pictures

@@ -12,7 +12,7 @@ import gradio as gr
 
 from etudes.core import catalogue
 from etudes.core.errors import Diverged, Problem
-from etudes.core.record import execute
+from etudes.core.run import execute
 from etudes.core.spec import Spec
 from etudes.reports.build import read
 from etudes.web.demos import look

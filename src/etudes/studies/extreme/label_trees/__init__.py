@@ -25,9 +25,10 @@ from typing import Annotated, Literal
 import numpy as np
 from scipy import sparse
 
+from etudes.core.claims import Claim, Trial, above, below, difference, within
 from etudes.core.errors import Problem
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.extreme import Documents, Part, documents, subset, tfidf
 from etudes.measure.ranking import ndcg_at, precision_at, propensities, propensity_precision_at, recall_at
 from etudes.reports.charts import bars

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from etudes.core.claims import Claim, Trial, above, below, difference, within
 from etudes.core.files import read_json, write_text
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Trial, Variant, above, below, difference, within
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, ids
 from etudes.generate.samples import samples

@@ -8,7 +8,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
 from etudes.measure.cells import causes, detectors, heat_map, saturation, spans, watched

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from etudes.core.files import appearing, read_json
-from etudes.core.record import Run
+from etudes.core.run import Run
 from etudes.data.tokens import Lanes, Tokenizer, Windows, characters, ids
 from etudes.measure.ngrams import ngrams
 from etudes.nn.recurrent import State

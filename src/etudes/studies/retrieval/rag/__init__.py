@@ -24,8 +24,9 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
-from etudes.core.record import Run
-from etudes.core.spec import Claim, Paper, Scale, Study, Variant, above, below, difference
+from etudes.core.claims import Claim, above, below, difference
+from etudes.core.run import Run
+from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.questions import Question, Questions, questions
 from etudes.generate.chat import chat
 from etudes.reports.charts import against, bars

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from etudes.core.spec import Trial
+from etudes.core.claims import Trial
 from etudes.data.questions import Question
 from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.scores import auroc, balanced, exact, holds, overlap

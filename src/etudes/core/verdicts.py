@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from etudes.core.claims import Claim, Interval, Trial
 from etudes.core.errors import Problem
 from etudes.core.record import Record
-from etudes.core.spec import Claim, Interval, Study
+from etudes.core.spec import TUNING, Study
 
 FEWEST_SEEDS = 3
 ALPHA = 0.05
@@ -17,11 +18,13 @@ class Verdict:
     """What the seeds say of one claim.
 
     `verdict` is "supported", "refuted", "undecided", or "not judged" (a scale too small, fewer than three complete
-    seeds, or data that stand in for the scale's own). `low` and `high` bound the mean with confidence 1 - alpha over
+    seeds, data that stand in for the scale's own, or a number that the claim cannot be computed from). `reason` says
+    why, where it is about this claim alone. `low` and `high` bound the mean with confidence 1 - alpha over
     all claims of the study together. `agree` counts the seeds whose number lies where the claim expects it; `sign_p` is
     the exact two-sided sign test of that count against a fair coin.
     """
 
+    sentence: str
     claim: Claim
     values: Sequence[float]
     mean: float
@@ -30,6 +33,7 @@ class Verdict:
     agree: int
     sign_p: float
     verdict: str
+    reason: str = ""
 
 
 def trials(study: Study, records: Sequence[Record]) -> dict[int, dict[str, Mapping[str, float]]]:
@@ -72,34 +76,48 @@ def decide(low: float, high: float, expect: Interval) -> str:
 
 
 def judge(study: Study, records: Sequence[Record], alpha: float = ALPHA) -> list[Verdict]:
-    """A verdict for each claim of the study, from records of one scale.
-
-    The intervals are Bonferroni-corrected: each has confidence 1 - alpha / (number of claims), so that all hold
-    together with 1 - alpha. A claim about variants without runs is not judged. Raises Problem where it names a variant
-    that the study lacks or a metric that no run has.
-    """
+    """A verdict for each claim of the study, from records of one scale. Tuning seeds never judge."""
     complete = trials(study, records)
-    scale = records[0].spec.scale if records else ""
-    judges = bool(records) and study.scales[scale].judges and len(complete) >= FEWEST_SEEDS
-    judges = judges and not substitutes(study, records)
-    absent = {variant.name for variant in study.variants} - {record.spec.variant for record in records}
+    judges = bool(records) and study.scales[records[0].spec.scale].judges and len(complete) >= FEWEST_SEEDS
+    judges = judges and not substitutes(study, records) and not any(r.spec.seed >= TUNING for r in records)
     verdicts = []
-    for claim in study.claims:
-        try:
-            values = [float(claim.measure(trial)) for trial in complete.values()]
-        except KeyError as missing:
-            if missing.args[0] not in absent:
-                raise Problem(f"claim '{claim.name}' of {study.name} asks for {missing}, which no run has") from None
-            values = []
+    for sentence, claim in study.claims.items():
+        values, reason = _values(study, sentence, claim, complete, records)
         low, high = interval(values, alpha / len(study.claims))
         agree = sum(value in claim.expect for value in values)
         verdict = decide(low, high, claim.expect) if judges and values else "not judged"
         mean = math.fsum(values) / len(values) if values else math.nan
-        verdicts.append(Verdict(claim, values, mean, low, high, agree, _sign_test(agree, len(values)), verdict))
+        sign = _sign_test(agree, len(values))
+        verdicts.append(Verdict(sentence, claim, values, mean, low, high, agree, sign, verdict, reason))
     return verdicts
 
 
-def substitutes(study: Study, records: Sequence[Record]) -> dict[str, str]:
+def _values(
+    study: Study, sentence: str, claim: Claim, complete: Mapping[int, Trial], records: Sequence[Record]
+) -> tuple[list[float], str]:
+    """The claim's number under each seed, or none and the reason. Raises Problem on a name that no run has."""
+    absent = {variant.name for variant in study.variants} - {record.spec.variant for record in records}
+    lost = {(record.spec.seed, name): record.spec.variant for record in records for name in record.absent}
+    values = []
+    for seed, trial in complete.items():
+        try:
+            value = float(claim.measure(trial))
+        except KeyError as missing:
+            name = missing.args[0]
+            if name in absent:
+                return [], f"{name} was not run"
+            if (seed, name) in lost:
+                return [], f"{name} of {lost[seed, name]} is not finite under seed {seed}"
+            raise Problem(f"the claim '{sentence}' of {study.name} asks for {missing}, which no run has") from None
+        except (ArithmeticError, ValueError, TypeError) as error:
+            return [], f"its number cannot be computed under seed {seed} ({type(error).__name__}: {error})"
+        if not math.isfinite(value):
+            return [], f"its number is {value} under seed {seed}"
+        values.append(value)
+    return values, ""
+
+
+def substitutes(study: Study, records: Sequence[Record]) -> dict[str, object]:
     """{field: name} of what stands in, in the runs, for the scale's own data, which the claims are about."""
     if not records:
         return {}
