@@ -61,7 +61,9 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
 def read(folder: Path, study: Study) -> Report:
     """The report that `render.write` left in a folder, judged again. Raises Problem where it is not of this study."""
     remedy = f"run `etudes run {study.name}` and report again"
-    saved = read_json(folder / "report.json", remedy, check=lambda value: isinstance(value, dict) and "trials" in value)
+    saved = {"code": ""} | read_json(
+        folder / "report.json", remedy, check=lambda value: isinstance(value, dict) and "trials" in value
+    )
     packed = read_json(folder / "curves.json", remedy, check=lambda value: {"steps", "curves"} == set(value))
     curves = [{**series, "steps": packed["steps"][series["steps"]]} for series in packed["curves"]]
     card, names = saved["study"], {variant.name for variant in study.variants}
