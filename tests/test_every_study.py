@@ -15,8 +15,9 @@ from etudes.core import catalogue
 from etudes.core.record import load
 from etudes.core.run import Run, execute
 from etudes.core.verdicts import trials
+from etudes.reports import render
 from etudes.reports.build import build, read
-from etudes.reports.pictures import drawings
+from etudes.reports.drawings import draw
 from etudes.train import recipe
 
 NAMES = list(catalogue.names())
@@ -83,7 +84,7 @@ def test_every_chart_builds(study, smoke):
     plan = study.plan("smoke")
     report = build(study, plan, load(plan, smoke))
     assert study.charts
-    assert [drawing.problem for drawing in drawings(report)] == [""] * len(study.charts)
+    assert [drawing.problem for drawing in draw(report)] == [""] * len(study.charts)
 
 
 def test_killed_and_resumed_and_run_twice_it_ends_with_the_same_bytes(study, smoke, tmp_path, monkeypatch):
@@ -153,7 +154,27 @@ def test_its_committed_reports_are_of_the_present_revision(study):
         found = {row["variant"]: row["config"] for row in report["table"]}
         assert found == (configs if scale == "laptop" else {name: configs[name] for name in found})
         assert read(folder, study).json()["verdicts"] == report["verdicts"]
-        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_500_000
+
+
+def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
+    for scale in catalogue.reported(study.name):
+        folder = catalogue.committed(study.name, scale)
+        report = read(folder, study)
+        files = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        known = {Path("report.json"), Path("curves.json"), Path("report.md")}
+        known |= {Path("charts", f"{chart.name}.svg") for chart in study.charts if not chart.file}
+        known |= {exhibit.path for exhibit in report.exhibits if exhibit.content}
+        assert files.keys() <= known
+        assert sum(files.values()) < 650_000
+        for line in re.findall(r"\]\(((?:charts|pictures|texts|sounds)/[^)]+)\)", (folder / "report.md").read_text()):
+            assert Path(line) in files
+        for kind in ("html", "ipynb"):
+            assert report.study["name"] in render.render(report, kind, drawn=[])
+
+
+def test_the_committed_reports_are_small_together():
+    files = [path for path in catalogue.committed("").parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 312_500 * len(NAMES)
 
 
 def test_a_run_never_draws_by_its_variant(study):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
-from etudes import flags
+from etudes import encoding, flags
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.flags import RunOptions
@@ -23,6 +23,7 @@ from etudes.flags import RunOptions
 
 def enter() -> None:
     """Perform the process's command and end the process with its exit status."""
+    encoding.settle(sys.stdout, sys.stderr)
     status = main()
     if status == 130:
         # Python may remember an interrupt that some library's nested code let pass, and end by the signal instead.
@@ -216,14 +217,18 @@ def _publish(found: Any, folder: Path) -> None:
 
     from etudes.reports import render, terminal
 
+    results = catalogue.committed(found.definition.name, found.scale)
+    kept = folder.resolve() == results.resolve()  # where the project keeps its own
     if folder != found.committed:
-        render.write(found, folder)
+        (render.keep if kept else render.write)(found, folder)
     console = Console()
-    console.print(f"\n[bold]{found.title}[/bold]", terminal.verdict_table(found), highlight=False)
+    console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
+    console.print(terminal.verdict_list(found, console.width), end="", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     kind = "Committed report" if folder == found.committed else "Report"
-    console.print(f"{kind}: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    shown = folder / ("report.md" if kept else "report.html")
+    console.print(f"{kind}: {shown}", highlight=False, soft_wrap=True)
 
 
 def generate(

@@ -24,11 +24,12 @@ from torch import Tensor
 from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.run import Run
 from etudes.core.spec import Paper, Scale, Study, Variant
+from etudes.exhibits.film import save_gif
 from etudes.measure.size import count_parameters
 from etudes.reports.charts import bars, curves, pictures
 from etudes.rl.dqn import Network
 from etudes.rl.explore import epsilon_greedy, linear_schedule
-from etudes.rl.film import record, save_gif
+from etudes.rl.film import PACE, record
 from etudes.rl.games import Episode, Game, Lockstep, Policy, episode_metrics, open_games, play
 from etudes.rl.learner import Learner, turn
 from etudes.rl.replay import Replay, Returns, Transitions
@@ -176,7 +177,7 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     run.result(parameters=count_parameters(model), **{"train/return": lockstep.total / max(1, lockstep.done)})
     weights.save(run.path("network.safetensors"), model)
     seen = record(games[0], seeds["test"], best)
-    save_gif(run.path("episode.gif"), seen)
+    save_gif(run.path("episode.gif"), seen, PACE)
 
 
 STUDY = Study(
