@@ -110,6 +110,7 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
         _print_json(card | {"reported": reported})
         return 0
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -123,11 +124,13 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     for scale, s in card["scales"].items():
         shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
         scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
-    claims = Table("claim", "says", "where", "expected", box=None)
-    for c in card["claims"]:
-        claims.add_row(c["name"], c["says"], c["where"], c["expect"])
-    for table in (variants, scales, claims):
+    for table in (variants, scales):
         console.print(table, "")
+    for c in card["claims"]:
+        console.print(c["says"], markup=False)
+        number = f"{c['number']}: " if c["number"] else ""
+        console.print(Padding(f"{number}{c['expect']} ({c['where']})", (0, 0, 0, 4)), style="dim", markup=False)
+    console.print()
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
     return 0
 
