@@ -17,8 +17,8 @@ import tyro
 
 from etudes import encoding, flags
 from etudes.core import catalogue
-from etudes.core.errors import Problem, unknown
-from etudes.flags import RunOptions
+from etudes.core.environment import version
+from etudes.core.errors import Broken, Problem, unknown
 
 
 def enter() -> None:
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"etudes: {problem}", file=sys.stderr)
         return 2
+    except Broken as broken:
+        print(f"{broken.trace}etudes: {broken.sentence}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of our output has gone, as in `etudes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -59,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
+        print(f"etudes {version('etudes')}")
+        return 0
     if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
         return _run(*flags.named(arguments[1:]))
 
@@ -148,29 +154,18 @@ def _run(name: str, arguments: list[str]) -> int:
     study = catalogue.find(name)
     options, fields = flags.parse(study, arguments)
 
-    from etudes.api import run_all
+    from etudes import api
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank
 
-    variants = tuple(filter(None, options.variants.split(",")))
-    seeds = options.seeds or None
-    how = (study, options.scale, variants, seeds, options.root, options.precision, fields, _cluster(options))
-    found, problems = run_all(*how, options.track)
+    chosen = flags.choice(options)
+    if options.dry:
+        print("\n".join(api.outlook(study, chosen, fields)))
+        return 0
+    found, outcomes = api.run_all(study, chosen, fields)
     if rank() == 0:
         _publish(found, found.folder(Store(options.root).folder))
-    return 1 if problems else 0
-
-
-def _cluster(options: RunOptions) -> Any:
-    """Where a cluster is to perform the runs, else None. Raises Problem on flags that ask for one without saying so."""
-    from etudes.sweep.cluster import Cluster
-
-    wanted = Cluster(options.address, options.cpus_per_run, options.gpus_per_run)
-    if options.engine == "ray":
-        return wanted
-    if wanted != Cluster():
-        raise Problem("--address, --cpus-per-run and --gpus-per-run are Ray's; add --engine ray")
-    return None
+    return 1 if any(outcome.reason for outcome in outcomes) else 0
 
 
 def report(
@@ -179,6 +174,7 @@ def report(
     format: Literal["", "md", "html", "ipynb", "site"] = "",
     out: Path | None = None,
     root: str = "",
+    code: str = "",
     all: bool = False,
 ) -> int:
     """Report a study's finished runs again, or show its committed report; --all --format site: a site of them all.
@@ -189,6 +185,7 @@ def report(
         format: only this file, printed or written to --out; all of them by default
         out: where to write: a folder, or with --format a file
         root: folder of the runs; by default runs, and where that has none the committed report
+        code: report the runs that this code of the study made, as `etudes run` names it; by default the present one
         all: the committed reports of all studies, as a site of files for any web server
     """
     if all or format == "site":
@@ -204,14 +201,15 @@ def report(
     from etudes.core.files import write_text
     from etudes.reports import render
 
-    found = api.report(name, scale, root=root)
+    found = api.report(name, scale, root=root, code=code)
     if found.committed:
         print(f"etudes: no finished runs in {api.ROOT}; this is the project's committed report", file=sys.stderr)
     if format:
         text = render.render(found, format)
         write_text(out, text) if out else print(text)
     else:
-        _publish(found, out or found.committed or found.folder(Path(root or api.ROOT)))
+        usual = found.folder(Path(root or api.ROOT))
+        _publish(found, out or found.committed or (usual.with_name(f"report-{code}") if code else usual))
     return 0
 
 

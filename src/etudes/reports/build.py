@@ -52,6 +52,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
             "precision": record.spec.precision,
             "threads": record.spec.threads,
             "key": record.spec.key,
+            "absent": list(record.absent),
         }
         for record in records
     ]
@@ -88,7 +89,7 @@ def _report(
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
                  t.get("threads", 0), study.revision, saved.get("code", "")), t["metrics"],
-            {"seconds": t["seconds"] or math.nan}, Path(t["key"]),
+            {"seconds": t["seconds"] or math.nan}, Path(t["key"]), t.get("absent", ()),
         )
         for t in trials
     ]  # fmt: skip
@@ -98,7 +99,9 @@ def _report(
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
     origin = facts.origin(study, saved.get("code", ""), saved["environment"])
-    kept["warnings"] = [*origin, *(words for words in saved["warnings"] if words not in origin)]
+    unjudged = [f"Not judged: {v.sentence}; {v.reason}." for v in verdicts if v.reason and "not run" not in v.reason]
+    first = [*origin, *unjudged]
+    kept["warnings"] = [*first, *(words for words in saved["warnings"] if words not in first)]
     return Report(
         **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
         definition=study,

@@ -95,6 +95,12 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
     return shlex.join(words)
 
 
+def report_command(study: Study, scale: str, root: str) -> str:
+    """The command line that shows the runs of a scale below `root` ("": the usual one)."""
+    words = ["etudes", "report", address(study), "--scale", scale]
+    return shlex.join([*words, "--root", root] if root else words)
+
+
 def address(study: Study) -> str:
     """What to call the study by: its name, or the name of its file where it is not one of the catalogue."""
     if study.name in catalogue.names():
