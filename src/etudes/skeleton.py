@@ -133,12 +133,11 @@ def _test(like: str, house: Path, module: str) -> str:
 
 
 def _docstring(name: str, study: Study, address: str) -> str:
-    commands = {scale: f"etudes run {address}" + f" --scale {scale}" * (scale != "laptop") for scale in study.scales}
-    wide = max(map(len, commands.values())) + 4
-    lines = [
-        f"    {commands[scale]:{wide}}{s.minutes:g} minutes, {len(s.variants or study.variants)} variants, {s.seeds} seeds"
-        for scale, s in study.scales.items()
-    ]
+    lines, wide = [], len(f"    etudes run {address} --scale ") + max(map(len, study.scales)) + 4
+    for scale, s in study.scales.items():
+        command = f"    etudes run {address}" + f" --scale {scale}" * (scale != "laptop")
+        count = len(s.variants or study.variants)
+        lines.append(f"{command:{wide}}{s.minutes:g} minutes, {count} variants, {s.seeds} seeds")
     begin = f'"""{name}: TODO: what is done, in a line.\n\nTODO: the idea, with its equation.\n'
     return "\n".join([begin, *lines, '\nTODO: what comes out.\n\nDepartures from the paper: TODO.\n"""'])
 

@@ -206,7 +206,7 @@ def read(folder: Path, study: Study) -> Report:
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: row["config"] for row in saved["table"]}
     pictures = sheets.restore(study, saved.get("pictures", []), folder, remedy)
-    return _report(study, configs, saved["trials"], curves, {**saved, "pictures": pictures})
+    return _report(study, configs, saved["trials"], curves, {"code": "", **saved, "pictures": pictures})
 
 
 def _report(
