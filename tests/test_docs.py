@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etudes.cli import main
-from etudes.core.catalogue import find
+from etudes.core.catalogue import cards, find
 from etudes.core.run import execute
 
 HOUSE = Path(__file__).parents[1]
@@ -15,10 +15,18 @@ PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs"
 
 def test_the_gallery_is_what_the_command_prints(capsys):
     assert main(["list", "--markdown"]) == 0
-    table = capsys.readouterr().out.strip()
-    text = (HOUSE / "README.md").read_text()
-    shown = text.partition("<!-- etudes list --markdown -->")[2].partition("<!-- end -->")[0].strip()
-    assert shown == table, "paste the output of `etudes list --markdown` into the README"
+    page = HOUSE / "docs" / "studies" / "README.md"
+    assert page.read_text() == capsys.readouterr().out, "etudes list --markdown > docs/studies/README.md"
+
+
+def test_the_readme_names_every_study_in_its_family_and_course():
+    rows = [line for line in (HOUSE / "README.md").read_text().splitlines() if line.startswith("| ")]
+    for card in cards():
+        siblings = "cifar-ladder and its siblings" if card["name"].startswith("cifar-") else card["name"]
+        family = next(row for row in rows if row.startswith(f"| {card['family']} |"))
+        course = next(row for row in rows if row.startswith(f"| {card['origin'][0]}: "))
+        assert re.search(rf"\b{card['name']}\b", family)
+        assert card["name"] in course or siblings in course
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

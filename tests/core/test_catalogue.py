@@ -1,8 +1,10 @@
 import dataclasses
 import json
 import re
+import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -92,3 +94,22 @@ def test_reports_of_every_scale_are_found(tmp_path, monkeypatch):
         (tmp_path / "coins" / scale).mkdir(parents=True)
         (tmp_path / "coins" / scale / ("report.md" if "half" in scale else "report.json")).write_text("{}")
     assert catalogue.reported("coins") == ["full", "laptop"]
+
+
+def _cpu_seconds(*arguments):
+    """The processor's seconds of a process, the least of three: whatever else the machine does."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(seconds)
+
+
+def test_the_list_answers_in_a_blink():
+    assert _cpu_seconds("-m", "etudes", "list") - _cpu_seconds("-c", "pass") < 0.3
+    begun = time.process_time()
+    for _ in range(5):  # as many cards as five times the studies
+        catalogue.cards()
+    assert time.process_time() - begun < 0.1
