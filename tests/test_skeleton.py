@@ -1,6 +1,8 @@
 """`etudes new`: what it writes runs as it is."""
 
 import ast
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +71,23 @@ def test_a_study_of_the_catalogue_has_its_card_and_its_test(tmp_path, like):
         tidy(path)
     with pytest.raises(Problem, match="is there already"):
         skeleton.write("my-idea", like, "labels", house=tmp_path)
+
+
+@pytest.mark.parametrize("like", ["", "mixup"])
+def test_what_must_hold_for_every_study_holds_for_it_but_for_the_report(tmp_path, like):
+    for part in ("src", "tests", "docs"):
+        shutil.copytree(HOUSE / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HOUSE / "pyproject.toml", tmp_path)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "src"), str(tmp_path / "tests")])}
+    how = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 300}
+    new = [sys.executable, "-m", "etudes", "new", "my-idea", "--family", "labels", *(["--like", like] if like else [])]
+    done = subprocess.run(new, **how)
+    assert done.returncode == 0, done.stderr
+    files = ["tests/test_every_study.py", "tests/studies/test_my_idea.py"]
+    chosen = "(my-idea or my_idea) and not committed"
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "0", *files, "-k", chosen], **how)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"\b1[0-9] passed", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("like", ["", "mixup"])
