@@ -212,8 +212,7 @@ def _found(study: Study | str) -> Study:
 
 def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     """Whether a dataset that these fields name in the plan can be had from nowhere."""
-    from etudes.data.declared import SOURCES
-    from etudes.data.sources import reachable
+    from etudes.data.sources import SOURCES, reachable
 
     names = {name for field in fields for name in plan[0].config[field].split(" and ")}
     return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

@@ -381,10 +381,14 @@ def _tally(card: dict[str, Any]) -> str:
 
 def _print_gallery(cards: list[dict[str, Any]]) -> None:
     """The page docs/studies/README.md: a table for each family."""
-    print("# The studies\n\nWritten by `etudes list --markdown`. A study's page tells what was asked, what is measured,")
+    print(
+        "# The studies\n\nWritten by `etudes list --markdown`. A study's page tells what was asked, what is measured,"
+    )
     print("and what to beware of; its report, what came out.")
     for family in dict.fromkeys(card["family"] for card in cards):
-        print(f"\n## {family}\n\n| study | question | paper | asked by | claims at laptop scale |\n|---|---|---|---|---|")
+        print(
+            f"\n## {family}\n\n| study | question | paper | asked by | claims at laptop scale |\n|---|---|---|---|---|"
+        )
         for card in cards:
             if card["family"] == family:
                 name, paper = card["name"], card["paper"]

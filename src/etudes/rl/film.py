@@ -20,7 +20,7 @@ def record(game: Game, seeds: Sequence[int], policy: Policy) -> list[np.ndarray]
     Of Doom the screen at every fourth tic; of other games the frames that the policy sees, one for each action.
     """
     tics, seen = getattr(game, "repeat", 0), []
-    film = game.filmed(EVERY) if tics else None
+    film = game.screens(EVERY) if tics else None
     for seed in seeds:
         frame, _ = game.reset(seed=seed)
         over = cut = False
@@ -30,7 +30,7 @@ def record(game: Game, seeds: Sequence[int], policy: Policy) -> list[np.ndarray]
             (action,) = policy(frame[None])
             frame, _, over, cut, _ = game.step(int(action))
     if tics:
-        game.filmed(tics)
+        game.screens(tics)
     return (seen if film is None else list(film))[:MOST]
 
 

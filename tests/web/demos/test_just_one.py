@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.games.just_one import judged, score
+from etudes.games.just_one import cancellations, score
 from etudes.web.demos import just_one as demo
 
 HOW = {"language": "made-up", "source": "glove", "guesses_by": "wordnet", "style": "seats", "bots": 3}
@@ -31,7 +31,7 @@ def test_vanished_clues_are_counted_and_not_shown():
     table = demo.dealt(demo.GUESSER, **{**HOW, "style": "naive", "bots": 1}, seed=0)
     clue = table.turn.clues[0]
     turn = demo.with_clues(table, (clue, clue, "zzz", clue))
-    assert turn.cancelled == judged(turn.word, turn.clues, demo.words_of("made-up").language)
+    assert turn.cancelled == cancellations(turn.word, turn.clues, demo.words_of("made-up").language)
     table = demo.dataclasses.replace(
         table, turn=demo.dataclasses.replace(turn, cancelled=("twice", "twice", "", "twice"))
     )

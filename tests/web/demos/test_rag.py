@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("qdrant_client", reason="the demo of documents needs etudes[retrieval]")
 
 from etudes.core.errors import Problem
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.web.demos import rag
 
 STORY = (
@@ -16,7 +16,7 @@ STORY = (
 
 @pytest.fixture
 def shelf(tmp_path):
-    found = rag.Library(tmp_path / "documents", Hashing())
+    found = rag.Library(tmp_path / "documents", HashingEmbedder())
     path = tmp_path / "light.md"
     path.write_text(STORY)
     assert found.add(path, lambda done: None) == "light.md"
@@ -91,7 +91,7 @@ def test_what_is_not_in_the_documents_is_said(shelf):
 def test_documents_outlive_the_server_and_can_be_deleted(tmp_path, shelf):
     listed = shelf.index.documents()
     shelf.index.close()
-    again = rag.Library(tmp_path / "documents", Hashing())
+    again = rag.Library(tmp_path / "documents", HashingEmbedder())
     assert again.index.documents() == listed
     assert "light.md" in rag.shelf_list(listed)
     with pytest.raises(Problem, match="no document"):

@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.record import Record
-from etudes.rl.games import opened
+from etudes.rl.games import open_games
 from etudes.train import weights
 from etudes.web.demos import look, networks
 from etudes.web.demos.networks import Offer
@@ -27,7 +26,6 @@ SECONDS, ACTIONS = 30.0, 600  # after which an episode is given up
 EVERY = 4  # tics between two pictures of a film of Doom
 HEIGHT = 240  # pixels at least of a picture that is shown
 OFFERS = (Offer(STUDY, "laptop", ("dqn",)), Offer(STUDY, "smoke", ("dqn",)))
-LOCK = threading.Lock()  # a game starts in a folder of its own, which is the whole process's
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ def played(record: Record, seed: int) -> Watched:
     from etudes.studies.rl.doom_dqn import network
 
     begun = time.monotonic()
-    with LOCK, opened(1, cfg.game, cfg.buttons) as (game,):
+    with open_games(1, cfg.game, cfg.buttons) as (game,):
         model = weights.load(record.folder / WEIGHTS, network(cfg, game))
-        screens = game.filmed(EVERY) if hasattr(game, "filmed") else None  # of Doom, finer than what the network sees
+        screens = game.screens(EVERY) if hasattr(game, "screens") else None  # of Doom, finer than what the network sees
         frame, _ = game.reset(seed=seed)
         seen, values, rewards = [], [], []
         over = cut = False

@@ -14,8 +14,9 @@ import numpy as np
 from etudes.core.errors import Problem, unknown
 from etudes.games.agents import Guesser, RankedGiver, Style, TableThinker
 from etudes.games.associations import associations
-from etudes.games.just_one import CARDS, Game, Outcome, Turn, after, judged, plain
-from etudes.games.words import Words, english_words, made_up_words
+from etudes.games.just_one import CARDS, Game, Outcome, Turn, advance, cancellations
+from etudes.games.spelling import normal_form
+from etudes.games.words import WordList, english_words, made_up_words
 from etudes.web.demos import look
 
 GUESSER, GIVER = "I guess", "I give a clue"
@@ -56,7 +57,7 @@ class Table:
 
 
 @functools.cache
-def words_of(language: str) -> Words:
+def words_of(language: str) -> WordList:
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
     return english_words() if language == "english" else made_up_words()
@@ -94,21 +95,21 @@ def next_card(table: Table) -> Table:
 def bot_clues(table: Table) -> tuple[str, ...]:
     language, word = words_of(table.language).language, table.deck[table.game.gone]
     known = associations(table.source, table.language)
-    giver = RankedGiver(lambda noun: known.suggested(noun, language), table.style, HEAT)  # type: ignore[arg-type]
+    giver = RankedGiver(lambda noun: known.suggestions(noun, language), table.style, HEAT)  # type: ignore[arg-type]
     return tuple(giver.clue(word, seat, _draw(table, seat)) for seat in range(table.bots))
 
 
 def with_clues(table: Table, clues: tuple[str, ...]) -> Turn:
     word = table.deck[table.game.gone]
-    return Turn(word, clues, judged(word, clues, words_of(table.language).language), None, "empty")
+    return Turn(word, clues, cancellations(word, clues, words_of(table.language).language), None, "empty")
 
 
 def guessed(table: Table, guess: str | None) -> Table:
     """The table after the guesser's word, or None to skip."""
     turn = _open(table, GUESSER)
-    if guess is not None and not plain(look.limited(guess, LONGEST)):
+    if guess is not None and not any(map(str.isalnum, look.limited(guess, LONGEST))):
         raise Problem("write a word to guess, or skip")
-    right = guess is not None and plain(guess) == plain(turn.word)
+    right = guess is not None and normal_form(guess) == normal_form(turn.word)
     outcome: Outcome = "skipped" if guess is None else "right" if right else "wrong"
     return settled(table, dataclasses.replace(turn, guess=guess, outcome=outcome))
 
@@ -122,7 +123,7 @@ def given(table: Table, clue: str) -> Table:
     if turn.left:
         thinker = TableThinker(associations(table.guesses_by, table.language), words_of(table.language).language)
         guess = Guesser(thinker).guess(turn.left, _draw(table, -1))
-        right = guess is not None and plain(guess) == plain(turn.word)
+        right = guess is not None and normal_form(guess) == normal_form(turn.word)
         outcome: Outcome = "skipped" if guess is None else "right" if right else "wrong"
         turn = dataclasses.replace(turn, guess=guess, outcome=outcome)
     return settled(table, turn)
@@ -130,7 +131,7 @@ def given(table: Table, clue: str) -> Table:
 
 def settled(table: Table, turn: Turn) -> Table:
     return dataclasses.replace(
-        table, turn=turn, played=True, game=after(table.game, turn.outcome), history=(*table.history, turn)
+        table, turn=turn, played=True, game=advance(table.game, turn.outcome), history=(*table.history, turn)
     )
 
 

@@ -16,10 +16,10 @@ import gradio as gr
 
 from etudes.core.errors import Problem, unknown
 from etudes.generate.chat import Chat, chat
-from etudes.retrieval.answer import ABSENT, Extract, answerable, extracted, written
+from etudes.retrieval.answer import ABSENT, Extract, answerable, extract_answer, write_answer
 from etudes.retrieval.documents import READERS, read_document
 from etudes.retrieval.embedders import Embedder, embedder
-from etudes.retrieval.index import Index, Listed
+from etudes.retrieval.index import Entry, Index
 from etudes.retrieval.search import Hit, Mode, in_index
 from etudes.web.demos import KEEP, look
 
@@ -122,7 +122,7 @@ def answered(shelf: Library, question: str, k: int, mode: str, model: Callable[[
     if not answer.found:
         yield answer
         return
-    answer = dataclasses.replace(answer, quoted=extracted(question, hits, shelf.index.embedder))
+    answer = dataclasses.replace(answer, quoted=extract_answer(question, hits, shelf.index.embedder))
     if model is None:
         yield answer
         return
@@ -131,7 +131,7 @@ def answered(shelf: Library, question: str, k: int, mode: str, model: Callable[[
     answer = dataclasses.replace(answer, model=writer.name, state="it reads the passages …")
     yield answer
     begun = last = time.monotonic()
-    for piece in written(question, hits, writer, TOKENS):
+    for piece in write_answer(question, hits, writer, TOKENS):
         answer = dataclasses.replace(answer, said=answer.said + piece, state="it writes …")
         now = time.monotonic()
         if now - last > 0.2:
@@ -197,7 +197,7 @@ def _passage(number: int, hit: Hit, before: str, behind: str, name: str) -> str:
     )
 
 
-def shelf_list(documents: Sequence[Listed]) -> str:
+def shelf_list(documents: Sequence[Entry]) -> str:
     if not documents:
         return '<p class="soft">No documents yet.</p>'
     rows = "".join(

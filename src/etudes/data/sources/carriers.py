@@ -153,6 +153,8 @@ class _NumpyOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         # numpy's own function has moved from numpy.core to numpy._core; both names mean it.
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in Python 2's format
+            return _latin1
         known = {"multiarray._reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
         short = f"{module}.{name}".removeprefix("numpy.").removeprefix("core.").removeprefix("_core.")
         if module.split(".")[0] == "numpy" and short in known:
@@ -160,8 +162,14 @@ class _NumpyOnly(pickle.Unpickler):
         raise Problem(f"the pickle asks for {module}.{name}, but only numpy arrays are read; do not trust that file")
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise Problem(f"the pickle asks for the encoding {encoding!r}; only numpy arrays are read")
+    return text.encode("latin1")
+
+
 def unpickle(data: bytes) -> Any:
-    """The tuples and numpy arrays of a pickle (Python 2 ones too). Problem for a pickle that holds anything else."""
+    """The plain values and numpy arrays of a pickle (Python 2 ones too). Problem for one that holds anything else."""
     try:
         return _NumpyOnly(io.BytesIO(data), encoding="latin1").load()
     except Problem:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from etudes.core.files import appearing, write_text
 from etudes.data.images import images
-from etudes.data.sources import Source, find, mirror_folder, possible, quiet, read_hub, read_mirror
+from etudes.data.sources.reach import find, mirror_folder, possible, quiet, read_hub, read_mirror
+from etudes.data.sources.source import Source
 from etudes.data.text import texts
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Where a dataset's bytes come from: a mirror, the own cache, the hub, a package registry, or an installed package.
+"""Where a dataset's bytes come from: its authors' own files, a mirror, the own cache, the hub, a package registry, or
+an installed package.
 
 The kinds are tried in the order of KINDS; nothing is fetched at import.
 """
@@ -15,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.carriers import Carrier, digest, kept, offered
-from etudes.data.declared import SOURCES, Source
+from etudes.data.sources.carriers import Carrier, digest, kept, offered
+from etudes.data.sources.declared import SOURCES
+from etudes.data.sources.source import Source
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 Data = TypeVar("Data")
 RULE = 1  # raise it when the same bytes are decoded into other arrays, so that older decoded copies are left alone
-KINDS = ("mirror", "cache", "hub", "carrier", "embedded")
+KINDS = ("originals", "mirror", "cache", "hub", "carrier", "embedded")
 
 
 def find(name: str) -> Source:
@@ -60,6 +62,14 @@ def mirror_folder(source: Source) -> Path | None:
         raise Problem(f"ETUDES_MIRROR is '{root}', which is no folder; name the mirror's folder, or unset it")
     folder = Path(root) / source.folder
     return folder if any(folder.rglob("*.parquet")) else None
+
+
+def originals_folder(source: Source) -> Path | None:
+    """The folder with the set as its authors publish it: in the mirror, there beside its hub copy, or in the cache."""
+    root = os.environ.get("ETUDES_MIRROR")
+    places = ([Path(root), Path(root) / source.folder] if root else []) + [cache_folder()]
+    folders = [place / source.originals for place in places if source.originals]
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def copy(source: Source, kind: str, key: str) -> Path:
@@ -107,6 +117,7 @@ def admitted(source: Source) -> bool:
 def possible(kind: str, source: Source) -> bool:
     """Whether a kind is worth trying. For a carrier this asks nobody: trying is the question."""
     return {
+        "originals": lambda: originals_folder(source) is not None,
         "mirror": lambda: mirror_folder(source) is not None,
         "cache": lambda: bool(decoded(source)),
         "hub": lambda: bool(source.revision) and not offline() and admitted(source) and hub_answers(),
@@ -142,7 +153,7 @@ def served(source: Source, read: Callable[[str], Data]) -> Data:
             try:
                 return read(kind)
             except Problem as problem:
-                if kind == "mirror":  # whoever keeps a mirror wants to know that it is damaged
+                if kind in ("originals", "mirror"):  # whoever keeps one wants to know that it is damaged
                     raise
                 failed[kind] = str(problem)
     raise unreachable(source, failed)
