@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, generate, ask, data, serve, bench.
+"""The command line: list, show, new, check, run, report, generate, ask, data, serve, bench.
 
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
@@ -69,7 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _run(*flags.named(arguments[1:]))
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
-    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
+    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask, "check": check, "new": new}
     if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
         return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
@@ -139,6 +139,35 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     console.print()
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
     return 0
+
+
+def new(name: tyro.conf.Positional[str], like: str = "", family: str = "") -> int:
+    """Write the skeleton of a study, which runs as it is: NAME.py here, or with --family a study of the catalogue.
+
+    Args:
+        name: of the study: lower-case words joined by hyphens
+        like: the study whose Config and program to begin with; by default label smoothing on digits
+        family: write the study, its card and its test into the project's sources, in this family
+    """
+    from etudes import skeleton
+
+    for path in skeleton.write(name, like, family):
+        print(path)
+    return 0
+
+
+def check(name: tyro.conf.Positional[str], scale: str = "", variants: str = "", dataset: str = "") -> int:
+    """Kill a study's smoke scale three times a run, resume it, and say where it then ends otherwise than unkilled.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: also take one step of this scale, such as paper: its parameters, FLOPs and memory
+        variants: only these, as a,b; all by default
+        dataset: for the step, in place of the scale's own
+    """
+    from etudes.sweep.check import main
+
+    return main(name, scale, variants, dataset)
 
 
 def run(name: tyro.conf.Positional[str]) -> int:

@@ -75,7 +75,7 @@ def read(folder: Path, study: Study) -> Report:
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: row["config"] for row in saved["table"]}
     exhibits = left.restore(study, saved.get("exhibits", []), folder, remedy)
-    return _report(study, configs, saved["trials"], curves, {**saved, "exhibits": exhibits})
+    return _report(study, configs, saved["trials"], curves, {"code": "", **saved, "exhibits": exhibits})
 
 
 def _report(
