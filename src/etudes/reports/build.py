@@ -75,7 +75,7 @@ def read(folder: Path, study: Study) -> Report:
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: row["config"] for row in saved["table"]}
     exhibits = left.restore(study, saved.get("exhibits", []), folder, remedy)
-    return _report(study, configs, saved["trials"], curves, {"code": "", **saved, "exhibits": exhibits})
+    return _report(study, configs, saved["trials"], curves, {**saved, "exhibits": exhibits})
 
 
 def _report(
@@ -88,7 +88,7 @@ def _report(
     records = [
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
-                 t.get("threads", 0), study.revision, saved.get("code", "")), t["metrics"],
+                 t.get("threads", 0), study.revision, saved["code"]), t["metrics"],
             {"seconds": t["seconds"] or math.nan}, Path(t["key"]), t.get("absent", ()),
         )
         for t in trials
@@ -98,7 +98,7 @@ def _report(
     for claim, verdict in zip(card["claims"], verdicts, strict=True):
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
-    origin = facts.origin(study, saved.get("code", ""), saved["environment"])
+    origin = facts.origin(study, saved["code"], saved["environment"])
     unjudged = [f"Not judged: {v.sentence}; {v.reason}." for v in verdicts if v.reason and "not run" not in v.reason]
     first = [*origin, *unjudged]
     kept["warnings"] = [*first, *(words for words in saved["warnings"] if words not in first)]
