@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from etudes import api
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.run import execute
@@ -290,12 +291,41 @@ def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatc
     assert main(["report", "mixup"]) == 0
     told = capsys.readouterr()
     assert "mixup on cifar10" in told.out
-    assert f"Committed report: {catalogue.committed('mixup') / 'report.html'}" in told.out
+    assert f"Committed report: {catalogue.committed('mixup') / 'report.md'}" in told.out
+    assert (catalogue.committed("mixup") / "report.md").is_file()
     assert "no finished runs in runs; this is the project's committed report" in told.err
     assert list(tmp_path.iterdir()) == []
     assert main(["report", "mixup", "--out", "copy"]) == 0
     assert "Report: copy/report.html" in capsys.readouterr().out
     assert (tmp_path / "copy" / "report.json").exists()
+
+
+def test_what_is_written_among_the_committed_reports_is_what_is_committed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / "results" / name / scale)
+    shutil.copytree(HOUSE / "results" / "mixup", tmp_path / "results" / "mixup")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "mixup" / "laptop"
+    before = {path.name for path in folder.rglob("*")}
+    assert main(["report", "mixup", "--out", "copy"]) == 0
+    assert main(["report", "mixup", "--out", "results/mixup/laptop"]) == 0
+    assert {path.name for path in folder.rglob("*")} == before
+    assert {"report.html", "report.ipynb"} <= {path.name for path in Path("copy").iterdir()} - before
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1:strict"}])
+def test_a_terminal_without_utf_8_gets_its_verdicts(environment, tmp_path):
+    variables = os.environ | environment | {"LANG": "C", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "etudes", "report", "mixup"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    encoding = environment["PYTHONIOENCODING"].partition(":")[0]
+    text = done.stdout.decode(encoding)
+    rows = [row for row in api.report("mixup").verdict_rows() if row["mean"].startswith("−")]
+    assert rows
+    for row in rows:
+        assert f"{row['verdict']}; mean -{row['mean'][1:]}; " in text
+    assert "?" not in text
 
 
 def test_a_root_without_runs_is_told_and_nothing_is_written_there(capsys, tmp_path):

@@ -17,7 +17,8 @@ from etudes.core.record import read as read_run
 from etudes.core.run import device
 from etudes.core.spec import Spec, Study
 from etudes.reports import facts
-from etudes.reports.build import Report, build, read
+from etudes.reports.build import build, read
+from etudes.reports.report import Report
 
 if TYPE_CHECKING:
     from etudes.sweep.cluster import Cluster

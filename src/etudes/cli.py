@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, generate, ask, data, serve, bench.
+"""The command line: list, show, new, check, run, report, generate, ask, data, serve, bench.
 
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
-from etudes import flags
+from etudes import encoding, flags
 from etudes.core import catalogue
 from etudes.core.environment import version
 from etudes.core.errors import Broken, Problem, unknown
@@ -23,6 +23,7 @@ from etudes.core.errors import Broken, Problem, unknown
 
 def enter() -> None:
     """Perform the process's command and end the process with its exit status."""
+    encoding.settle(sys.stdout, sys.stderr)
     status = main()
     if status == 130:
         # Python may remember an interrupt that some library's nested code let pass, and end by the signal instead.
@@ -68,7 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
         return _run(*flags.named(arguments[1:]))
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
-    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
+    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask, "check": check, "new": new}
     if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
         return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
@@ -115,6 +116,7 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
         _print_json(card | {"reported": reported})
         return 0
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -128,13 +130,44 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     for scale, s in card["scales"].items():
         shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
         scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
-    claims = Table("claim", "where", "expected", box=None)
-    for c in card["claims"]:
-        claims.add_row(c["says"], c["where"], c["expect"])
-    for table in (variants, scales, claims):
+    for table in (variants, scales):
         console.print(table, "")
+    for c in card["claims"]:
+        console.print(c["says"], markup=False)
+        number = f"{c['number']}: " if c["number"] else ""
+        console.print(Padding(f"{number}{c['expect']} ({c['where']})", (0, 0, 0, 4)), style="dim", markup=False)
+    console.print()
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
     return 0
+
+
+def new(name: tyro.conf.Positional[str], like: str = "", family: str = "") -> int:
+    """Write the skeleton of a study, which runs as it is: NAME.py here, or with --family a study of the catalogue.
+
+    Args:
+        name: of the study: lower-case words joined by hyphens
+        like: the study whose Config and program to begin with; by default label smoothing on digits
+        family: write the study, its card and its test into the project's sources, in this family
+    """
+    from etudes import skeleton
+
+    for path in skeleton.write(name, like, family):
+        print(path)
+    return 0
+
+
+def check(name: tyro.conf.Positional[str], scale: str = "", variants: str = "", dataset: str = "") -> int:
+    """Kill a study's smoke scale three times a run, resume it, and say where it then ends otherwise than unkilled.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: also take one step of this scale, such as paper: its parameters, FLOPs and memory
+        variants: only these, as a,b; all by default
+        dataset: for the step, in place of the scale's own
+    """
+    from etudes.sweep.check import main
+
+    return main(name, scale, variants, dataset)
 
 
 def run(name: tyro.conf.Positional[str]) -> int:
@@ -214,14 +247,18 @@ def _publish(found: Any, folder: Path) -> None:
 
     from etudes.reports import render, terminal
 
+    results = catalogue.committed(found.definition.name, found.scale)
+    kept = folder.resolve() == results.resolve()  # where the project keeps its own
     if folder != found.committed:
-        render.write(found, folder)
+        (render.keep if kept else render.write)(found, folder)
     console = Console()
-    console.print(f"\n[bold]{found.title}[/bold]", terminal.verdict_table(found), highlight=False)
+    console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
+    console.print(terminal.verdict_list(found, console.width), end="", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     kind = "Committed report" if folder == found.committed else "Report"
-    console.print(f"{kind}: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    shown = folder / ("report.md" if kept else "report.html")
+    console.print(f"{kind}: {shown}", highlight=False, soft_wrap=True)
 
 
 def generate(

@@ -7,7 +7,7 @@ from torch import nn
 
 from etudes.core.run import execute
 from etudes.rl.games import Episode
-from etudes.studies.rl.doom_dqn import STUDY, Config, estimated, told
+from etudes.studies.rl.doom_dqn import STUDY, Config, bellman, episode_metrics, value_metrics
 
 
 class Fixed:
@@ -22,18 +22,40 @@ def frame(value):
     return np.full((1, 2, 2), value, np.uint8)
 
 
+def test_targets_are_the_naive_loop():
+    rng = np.random.default_rng(0)
+    target, online, rewards = (torch.from_numpy(rng.normal(size=shape)) for shape in ((6, 4), (6, 4), 6))
+    discounts = torch.tensor([0.9, 0.0, 0.9, 0.81, 0.0, 0.9])
+    plain = bellman(rewards, discounts, target)
+    double = bellman(rewards, discounts, target, online)
+    for i in range(6):
+        assert plain[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * max(target[i].tolist()))
+        chosen = max(range(4), key=lambda a, i=i: online[i, a].item())
+        assert double[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * target[i, chosen].item())
+    assert torch.equal(bellman(rewards, discounts, target, target), plain)
+
+
+def test_the_largest_of_noisy_values_is_too_large_and_double_is_not():
+    """All actions are worth 0; two networks err independently."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(20_000, 5, generator=generator) for _ in range(2))
+    nothing, all_of_it = torch.zeros(20_000), torch.ones(20_000)
+    assert bellman(nothing, all_of_it, one).mean() > 1.1  # the mean of the largest of five normal numbers is 1.163
+    assert abs(bellman(nothing, all_of_it, one, other).mean()) < 0.03
+
+
 def test_over_estimation_is_the_value_less_what_followed():
     cfg = Config(gamma=0.5)
     ended = Episode([1.0, 2.0], True, frame(10), frame(99))  # got 1 + 0.5 * 2, and after an end nothing counts
     cut = Episode([4.0], False, frame(20), frame(6))  # got 4, and half of the 6 that are to come
-    found = estimated(cfg, Fixed(), [ended, cut])
+    found = value_metrics(cfg, Fixed(), [ended, cut])
     assert found["test/value"] == pytest.approx(15)
     assert found["test/overestimation"] == pytest.approx(((10 - 2) + (20 - 7)) / 2)
 
 
 def test_results_are_means_over_episodes():
     episodes = [Episode([1.0, 2.0], True), Episode([-3.0], False)]
-    assert told("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
+    assert episode_metrics("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
 
 
 def test_variants_differ_in_what_they_say():

@@ -8,7 +8,7 @@ from etudes.core.run import Run, execute
 from etudes.core.spec import Spec
 from etudes.data.synonyms import WordNet
 from etudes.data.tokens import characters
-from etudes.data.words import words
+from etudes.data.words import word_tokenizer
 from etudes.generate.sampling import choice, generate
 from etudes.studies.language import word_lstm
 from etudes.studies.language.word_lstm import STUDY, Config, affordable, arithmetic, copied, network, restored, unigram
@@ -39,13 +39,13 @@ def test_characters_take_as_much_arithmetic_as_words(effort, share):
 
 
 def test_without_augmentation_there_is_no_copy(tmp_path):
-    assert copied(Config(), a_run(tmp_path), words([POEM]), (POEM,)) == ()
+    assert copied(Config(), a_run(tmp_path), word_tokenizer([POEM]), (POEM,)) == ()
 
 
 def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
     found = WordNet(write_wordnet(tmp_path / "wordnet"))
     monkeypatch.setattr(word_lstm, "wordnet", lambda: found)
-    run, known = a_run(tmp_path), words(["The sea, the sea: an ocean, an ocean. A world, a world!"])
+    run, known = a_run(tmp_path), word_tokenizer(["The sea, the sea: an ocean, an ocean. A world, a world!"])
     works = ("The sea is wide,\n\nthe Sea is deep;\n", "A world!", "")
     made = copied(Config(augment="synonyms"), run, known, works)
     # "universe" and "cosmos" are no words of the text, and "is" is a stop word
@@ -54,7 +54,7 @@ def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
 
 
 def test_the_trivial_baseline_is_the_naive_sum():
-    for tokenizer in (words([POEM]), characters([POEM], often=1)):
+    for tokenizer in (word_tokenizer([POEM]), characters([POEM], often=1)):
         text = "The land is wide"
         counts = [1] * tokenizer.size
         for i in (tokenizer.start, *tokenizer.encode(POEM)):

@@ -19,7 +19,7 @@ from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
-CARD = '\n "study": '  # where it begins in a report.json: the files have an indent of one
+CARD = '\n"study":'  # where it begins in a report.json, which has a line for each of its parts
 
 
 def names() -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from etudes.games.just_one import CARDS, Turn, score
 
-COUNTED = ("score", "right", "wrong", "skipped", "empty", "clues", "cancelled")
+COUNTS = ("score", "right", "wrong", "skipped", "empty", "clues", "cancelled")
 
 
 class Tally:
@@ -23,8 +23,8 @@ class Tally:
         self.rows = state["rows"]
 
 
-def counted(turns: Sequence[Turn], cards: int = CARDS) -> list[float]:
-    """The numbers named by COUNTED of a game: cards won, turns of each outcome, clues given, clues that vanished."""
+def game_counts(turns: Sequence[Turn], cards: int = CARDS) -> list[float]:
+    """The numbers named by COUNTS of a game: cards won, turns of each outcome, clues given, clues that vanished."""
     outcomes = [turn.outcome for turn in turns]
     clues = [len(turn.clues) for turn in turns]
     left = [len(turn.left) for turn in turns]
@@ -34,7 +34,7 @@ def counted(turns: Sequence[Turn], cards: int = CARDS) -> list[float]:
 
 def summary(rows: Sequence[Sequence[float]]) -> dict[str, float]:
     """The mean score, and shares: of turns that ended right, wrong, skipped and without a clue, of clues cancelled."""
-    games = dict(zip(COUNTED, np.array(rows, float).T, strict=True))
+    games = dict(zip(COUNTS, np.array(rows, float).T, strict=True))
     turns = sum(games[outcome].sum() for outcome in ("right", "wrong", "skipped", "empty"))
     shares = {outcome: games[outcome].sum() / turns for outcome in ("right", "wrong", "skipped", "empty")}
     cancelled = games["cancelled"].sum() / games["clues"].sum()

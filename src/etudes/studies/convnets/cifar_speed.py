@@ -240,18 +240,10 @@ STUDY = Study(
         "smaller pictures for half of the steps change the test error by at most 0.01": alike(
             "full", "full-size", 0.01, "Tan & Le 2021, arXiv:2104.00298, sec. 4"
         ),
-        "smaller pictures for half of the steps take fewer multiply-adds than full-sized ones throughout": Claim(
-            lambda t: t["full"]["train/multiply-adds"] / t["full-size"]["train/multiply-adds"],
-            below(1),
-            "Tan & Le 2021, arXiv:2104.00298, sec. 4",
-            number="train/multiply-adds of full over those of full-size",
-        ),
     },
     charts=(
         bars("test/error", "test/error-plain", "test/error-last"),
         curves("train/loss", says="A loss on hard labels cannot be compared with losses on smoothed ones."),
-        curves("seconds", title="The run's seconds at each step"),
     ),
     origin="C",
-    revision=2,
 )

@@ -21,13 +21,13 @@ from etudes.core.claims import Claim, Trial, above, below, difference, within
 from etudes.core.files import read_json, sha256, write_json, write_text
 from etudes.core.run import Run
 from etudes.core.spec import Paper, Scale, Study, Variant
-from etudes.games.agents import ChatThinker, Guesser, RandomGiver, RandomThinker, RankedGiver, TableThinker, Watched
-from etudes.games.associations import KEPT, Suggest, associations, by_chat, thoughts
+from etudes.games.agents import ChatThinker, Diarist, Guesser, RandomGiver, RandomThinker, RankedGiver, TableThinker
+from etudes.games.associations import KEPT, Suggest, associations, chat_clues, thoughts
 from etudes.games.humans import read_humans
 from etudes.games.journal import Journal, first_game
 from etudes.games.just_one import CARDS, play
-from etudes.games.tournament import Tally, bootstrap, counted, summary, threshold
-from etudes.games.words import Words, played_words
+from etudes.games.tournament import Tally, bootstrap, game_counts, summary, threshold
+from etudes.games.words import WordList, word_list
 from etudes.generate.chat import chat
 from etudes.reports.charts import Chart, bars, pictures
 from etudes.reports.look import data
@@ -56,7 +56,7 @@ class Config:
     humans: str = ""  # a CSV file of games that people played, to compare with; "": none
 
 
-def suggestions(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> list[Suggest]:
+def suggestions(cfg: Config, run: Run, words: WordList, pool: tuple[str, ...]) -> list[Suggest]:
     """What each of the givers in turn thinks of."""
     if cfg.giver == "llm":
         listed = read_json(asked(cfg, run, words, pool) / "clues.json", "delete its folder and run the study again")
@@ -65,7 +65,7 @@ def suggestions(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> l
     return [thoughts(name, cfg.language) for name in names]
 
 
-def asked(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> Path:
+def asked(cfg: Config, run: Run, words: WordList, pool: tuple[str, ...]) -> Path:
     """The folder with the chat model's clues for the pool, which all variants of a seed share: a word is a step."""
 
     def make(own: Run) -> None:
@@ -75,10 +75,10 @@ def asked(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> Path:
 
         def step(i: int) -> dict[str, float]:
             from_glove = [clue for clue, _ in near(pool[i])]
-            linked = getattr(words.language, "related", lambda word: {})(pool[i])
+            linked = getattr(words.language, "associates", lambda word: {})(pool[i])
             usual = sorted(linked.keys() & set(words.vocabulary), key=lambda w: (-linked[w], w))[:KEPT]
             candidates = list(dict.fromkeys([*usual, *from_glove]))
-            ranked = by_chat(model, pool[i], candidates, words.language, own.seed("answer", i))
+            ranked = chat_clues(model, pool[i], candidates, words.language, own.seed("answer", i))
             found.rows.append([[clue, strength] for clue, strength in ranked])
             return {"validation/clues": float(len(ranked))}
 
@@ -89,7 +89,7 @@ def asked(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> Path:
     return run.once("clues", {"model": cfg.model, "language": cfg.language, "pool": len(pool)}, make)
 
 
-def seated(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> tuple[list[Any], Any]:
+def seated(cfg: Config, run: Run, words: WordList, pool: tuple[str, ...]) -> tuple[list[Any], Any]:
     """The givers, and what the guesser knows."""
     if cfg.giver == "random":
         givers: list[Any] = [RandomGiver(words.vocabulary)] * cfg.givers
@@ -104,10 +104,10 @@ def seated(cfg: Config, run: Run, words: Words, pool: tuple[str, ...]) -> tuple[
 
 
 def tournament(cfg: Config, run: Run) -> None:
-    words = played_words(cfg.language)
+    words = word_list(cfg.language)
     pool = tuple(run.rng("pool").permutation(words.test)[: cfg.pool or None].tolist())
     givers, thinker = seated(cfg, run, words, pool)
-    run.note(data=words.told())
+    run.note(data=words.source())
     tried, guesses, played, journal = Tally(), Tally(), Tally(), Journal(run.path("games.jsonl"))
 
     def deck(kind: str, among: tuple[str, ...], game: int) -> list[str]:
@@ -123,7 +123,7 @@ def tournament(cfg: Config, run: Run) -> None:
             if turn.left:  # a guesser that is asked again says the same
                 sure = thinker.best(turn.left, draw("guesser", 0))[1]
                 guesses.rows.append([sure, float(turn.outcome == "right")])
-        tried.rows.append(counted(turns))
+        tried.rows.append(game_counts(turns))
         return {"validation/score": tried.rows[-1][0]}
 
     least = -np.inf
@@ -131,8 +131,8 @@ def tournament(cfg: Config, run: Run) -> None:
         fit(run, {"tried": tried, "guesses": guesses}, trial, cfg.trials)
         run.result(**{"validation/score": summary(tried.rows)["score"]})
         least = threshold(guesses.rows) if cfg.skips else least
-    watched = [Watched(giver, journal, "giver") for giver in givers]
-    guesser = Watched(Guesser(thinker, least), journal, "guesser")
+    watched = [Diarist(giver, journal, "giver") for giver in givers]
+    guesser = Diarist(Guesser(thinker, least), journal, "guesser")
 
     def game(i: int) -> dict[str, float]:
         cards, draw = deck("deck", pool, i), draws("game", i)
@@ -141,7 +141,7 @@ def tournament(cfg: Config, run: Run) -> None:
         for turn in play(cards, watched, guesser, words.language, draw):
             turns.append(turn)
             journal.write(agent="table", word=turn.word, cancelled=list(turn.cancelled), outcome=turn.outcome)
-        played.rows.append(counted(turns))
+        played.rows.append(game_counts(turns))
         return {SCORE: played.rows[-1][0]}
 
     fit(run, {"played": played, "journal": journal}, game, cfg.games)

@@ -27,10 +27,10 @@ from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.files import write_text
 from etudes.core.run import Run
 from etudes.core.spec import Paper, Scale, Study, Variant
-from etudes.data.synonyms import replaced, thesaurus, wordnet
+from etudes.data.synonyms import thesaurus, with_synonyms, wordnet
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows, characters, ids
-from etudes.data.words import Words, bare, glove, pieces, table, word2vec, words
+from etudes.data.words import WordTokenizer, bare, glove, pieces, table, word2vec, word_tokenizer
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte
 from etudes.measure.size import count_parameters
@@ -93,7 +93,7 @@ def affordable(cfg: Config, vocabulary: int, known: int) -> int:
     return max(1, round(cfg.effort * cfg.steps * cfg.share * cheaper))
 
 
-def vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
+def vectors(cfg: Config, run: Run, known: WordTokenizer, works: Sequence[str]) -> Tensor:
     """The words' vectors [n, cfg.vector] before training; those without one are drawn."""
     seed = run.seed("word2vec")
     found = glove(map(bare, known.known)) if cfg.vectors == "glove" else word2vec(works, cfg.vector, seed)
@@ -102,14 +102,14 @@ def vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor
     return made
 
 
-def copied(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[str, ...]:
+def copied(cfg: Config, run: Run, known: WordTokenizer, works: Sequence[str]) -> tuple[str, ...]:
     """The copy of the works that is trained on beside them, line by line; () without one."""
     if cfg.augment == "none":
         return ()
     lines = [line for work in works for line in work.split("\n")]
     if cfg.augment == "synonyms":
         synonyms = thesaurus(wordnet(), map(bare, known.known))
-        made = [replaced(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
+        made = [with_synonyms(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
     else:
         made, found = back_translated(run, lines, cfg.translator_width, cfg.translator_steps)
         run.result(**found)
@@ -118,7 +118,7 @@ def copied(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[s
     return tuple("\n".join(next(rest) for _ in work.split("\n")) for work in works)
 
 
-def unigram(tokenizer: Tokenizer | Words, train: Sequence[str], works: Sequence[str]) -> float:
+def unigram(tokenizer: Tokenizer | WordTokenizer, train: Sequence[str], works: Sequence[str]) -> float:
     """Bits per byte of the works for whoever knows how often each token occurs in `train`, and no more; one is added to
     every count, and spelling costs what it costs the network. The trivial baseline."""
     counts = torch.bincount(ids(tokenizer, train), minlength=tokenizer.size).double() + 1
@@ -127,8 +127,8 @@ def unigram(tokenizer: Tokenizer | Words, train: Sequence[str], works: Sequence[
     return total / sum(len(work.encode()) for work in works)
 
 
-def restored(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | Words]:
-    tokenizer = (Words if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
+def restored(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | WordTokenizer]:
+    tokenizer = (WordTokenizer if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
     return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size)), tokenizer
 
 
@@ -137,7 +137,7 @@ def train(cfg: Config, run: Run) -> None:
     run.note(data=d.source)
     if cfg.share < 1:
         d = d.take(max(1, round(cfg.share * sum(map(len, d.train)))))
-    known = words(d.train, cfg.often)
+    known = word_tokenizer(d.train, cfg.often)
     tokenizer = known if cfg.entries == "words" else characters(d.train)
     scored = {split: beginnings(getattr(d, split), cfg.tested) for split in ("validation", "test")}
     scored["train"] = [work for work in beginnings(d.train, sum(map(len, scored["test"]))) if work]

@@ -24,14 +24,15 @@ from torch import Tensor
 from etudes.core.claims import Claim, above, below, difference, within
 from etudes.core.run import Run
 from etudes.core.spec import Paper, Scale, Study, Variant
+from etudes.exhibits.film import save_gif
 from etudes.measure.size import count_parameters
 from etudes.reports.charts import bars, curves, pictures
 from etudes.rl.dqn import Network
-from etudes.rl.explore import decayed, greedy
-from etudes.rl.film import record, save_gif
-from etudes.rl.games import Episode, Game, Lockstep, Policy, opened, play
+from etudes.rl.explore import epsilon_greedy, linear_schedule
+from etudes.rl.film import PACE, record
+from etudes.rl.games import Episode, Game, Lockstep, Policy, episode_metrics, open_games, play
 from etudes.rl.learner import Learner, turn
-from etudes.rl.replay import Replay, Returns
+from etudes.rl.replay import Replay, Returns, Transitions
 from etudes.train import weights
 from etudes.train.loop import fit
 from etudes.train.recipe import seeded
@@ -75,22 +76,24 @@ class Config:
     log_every: Annotated[int, above(1)] = 20  # steps that one line of the log averages
 
 
+def bellman(returns: Tensor, discounts: Tensor, target: Tensor, online: Tensor | None = None) -> Tensor:
+    """What the values of the actions taken should be [b]: r + gamma max_a' Q(s', a'), by Bellman's equation.
+
+    returns [b]: r; discounts [b]: gamma, 0 after an end; target [b, actions]: Q(s', .) of the target network. With the
+    online network's too, that one chooses the action and this one rates it: where the same errors do both, the value is
+    too large (van Hasselt et al. 2016, eq. 4).
+    """
+    choice = (target if online is None else online).argmax(1, keepdim=True)
+    return returns + discounts * target.gather(1, choice).squeeze(1)
+
+
 def network(cfg: Config, one: Game) -> Network:
     """The network for a game's frames and actions, as `network.safetensors` of a run holds it."""
     convolutions = CONVOLUTIONS[cfg.network]
     return Network(one.shape, len(one.actions), convolutions, cfg.hidden, dueling=cfg.dueling, noisy=cfg.noisy)
 
 
-def told(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
-    """The mean sum of rewards, undiscounted, the share of episodes that ended before their time was up, and actions."""
-    return {
-        f"{split}/return": float(np.mean([sum(e.rewards) for e in episodes])),
-        f"{split}/ended": float(np.mean([e.over for e in episodes])),
-        f"{split}/actions": float(np.mean([len(e.rewards) for e in episodes])),
-    }
-
-
-def estimated(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
+def value_metrics(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
     """The value that the network gives the first frames, and by how much it is above the discounted return that
     followed, both in the game's own rewards. Of an episode cut short, the value of the last frame is what is to come.
     """
@@ -99,32 +102,33 @@ def estimated(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dic
         for frames in ([e.first for e in episodes], [e.last for e in episodes])
     )
     ahead = [0.0 if e.over else cfg.gamma ** len(e.rewards) * value for e, value in zip(episodes, last, strict=True)]
-    got = np.array([e.discounted(cfg.gamma) for e in episodes]) + ahead
+    got = np.array([e.discounted_return(cfg.gamma) for e in episodes]) + ahead
     return {"test/value": float(first.mean()), "test/overestimation": float((first - got).mean())}
 
 
-def untaught(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
+def baselines(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
     """Results of the random policy, and of the best fixed action, which is chosen on the validation episodes."""
     rng, count = run.rng("random policy"), len(games[0].actions)
 
     def always(action: int) -> Policy:
         return lambda frames: [action] * len(frames)
 
-    run.result(**told("test", play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames)))))
-    scores = [told("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
+    drawn = play(games, seeds["test"], lambda frames: rng.integers(count, size=len(frames)))
+    run.result(**episode_metrics("test", drawn))
+    scores = [episode_metrics("", play(games, seeds["validation"], always(a)))["/return"] for a in range(count)]
     chosen = int(np.argmax(scores))
     run.note(fixed_action=games[0].actions[chosen])
-    run.result(**{"test/return-fixed": told("test", play(games, seeds["test"], always(chosen)))["test/return"]})
+    run.result(**{"test/return-fixed": episode_metrics("", play(games, seeds["test"], always(chosen)))["/return"]})
 
 
 def train(cfg: Config, run: Run) -> None:
     counts = {"validation": cfg.eval_episodes, "test": cfg.test_episodes}
     seeds = {split: [run.seed(split, e) for e in range(count)] for split, count in counts.items()}
-    with opened(cfg.games, cfg.game, cfg.buttons) as games:
+    with open_games(cfg.games, cfg.game, cfg.buttons) as games:
         actions = ", ".join(games[0].actions)
         run.note(data={"dataset": cfg.game, "kind": "a game", "says": f"actions: {actions}", "fingerprint": ""})
         if cfg.policy == "random":
-            untaught(cfg, run, games, seeds)
+            baselines(cfg, run, games, seeds)
         else:
             teach(cfg, run, games, seeds)
 
@@ -132,19 +136,23 @@ def train(cfg: Config, run: Run) -> None:
 def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
     model = seeded(run, "init", lambda: network(cfg, games[0]))
     memory = Replay(cfg.batch if cfg.recent else cfg.memory, games[0].shape, cfg.priority)
-    learner = Learner(model, memory, cfg.lr, renew=cfg.renew if cfg.target else 0, double=cfg.double)
+    learner = Learner(model, memory, cfg.lr, renew=cfg.renew if cfg.target else 0)
     returns = Returns(cfg.games, cfg.n, cfg.gamma)
     lockstep = Lockstep(games, lambda e: run.seed("episode", e))
 
+    def targets(drawn: Transitions) -> Tensor:
+        ahead = learner.target(drawn.nexts)
+        return bellman(drawn.returns, drawn.discounts, ahead, learner.network(drawn.nexts) if cfg.double else None)
+
     def step(i: int) -> dict[str, Tensor | float]:
-        epsilon = 0.0 if cfg.noisy else decayed(i, cfg.start, cfg.end, round(cfg.decay * cfg.steps))
+        epsilon = 0.0 if cfg.noisy else linear_schedule(i, cfg.start, cfg.end, round(cfg.decay * cfg.steps))
         values = learner.values(lockstep.frames)
-        actions = greedy(values, epsilon, run.rng("explore", i))
-        rng, beta = run.rng("draw", i), decayed(i, 0.4, 1.0, cfg.steps)
+        actions = epsilon_greedy(values, epsilon, run.rng("explore", i))
+        rng, beta = run.rng("draw", i), linear_schedule(i, 0.4, 1.0, cfg.steps)
         count = cfg.updates if i >= cfg.warmup and len(memory) else 0
 
         def learn() -> Tensor | float:
-            return sum(learner.update(cfg.batch, rng, beta) for _ in range(count)) / max(1, count)
+            return sum(learner.update(cfg.batch, rng, targets, beta) for _ in range(count)) / max(1, count)
 
         found = turn(lockstep, actions, returns, memory, cfg.reward_scale, learn)
         value = values.amax(1).mean() / cfg.reward_scale
@@ -156,7 +164,7 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     def evaluate() -> dict[str, float]:
         state = lockstep.state_dict()  # the games are needed here, and go on as they were
         model.eval()
-        found = told("validation", play(games, seeds["validation"], best))
+        found = episode_metrics("validation", play(games, seeds["validation"], best))
         model.train()
         lockstep.load_state_dict(state)
         return found
@@ -165,11 +173,11 @@ def teach(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[in
     fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
     model.eval()
     episodes = play(games, seeds["test"], best)
-    run.result(**told("test", episodes), **estimated(cfg, learner, episodes), parameters=count_parameters(model))
-    run.result(**{"train/return": lockstep.total / max(1, lockstep.done)})
+    run.result(**episode_metrics("test", episodes), **value_metrics(cfg, learner, episodes))
+    run.result(parameters=count_parameters(model), **{"train/return": lockstep.total / max(1, lockstep.done)})
     weights.save(run.path("network.safetensors"), model)
     seen = record(games[0], seeds["test"], best)
-    save_gif(run.path("episode.gif"), seen)
+    save_gif(run.path("episode.gif"), seen, PACE)
 
 
 STUDY = Study(
