@@ -99,9 +99,7 @@ class Net(nn.Module):
 def test_parts_whose_names_meet_are_refused_before_a_step(coins, tmp_path):
     parts = {"net": Net(), "net.head": nn.Linear(2, 2)}
     for order in (parts, dict(reversed(parts.items()))):
-        with pytest.raises(
-            Problem, match=r"the parts 'net' and 'net\.head' meet when they are saved; name one"
-        ):
+        with pytest.raises(Problem, match=r"the parts 'net' and 'net\.head' meet when they are saved; name one"):
             fit(Run(coins.plan("smoke")[0], tmp_path), order, lambda i: pytest.fail("a step was taken"), 1)
     check_names({"net": Net(), "nets": Net(), "net-head": Net()})
 
