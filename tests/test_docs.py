@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from etudes.reports.pictures import drawings
 
 import imports
 from etudes.cli import main
@@ -12,7 +13,6 @@ from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.reports import render
 from etudes.reports.build import build
-from etudes.reports.pictures import drawings
 from etudes.sweep import check
 
 HOUSE = Path(__file__).parents[1]

@@ -17,8 +17,9 @@ from etudes.core.record import load
 from etudes.core.run import Run
 from etudes.core.verdicts import trials
 from etudes.flags import RunOptions
+from etudes.reports import render
 from etudes.reports.build import build, read
-from etudes.reports.pictures import drawings
+from etudes.reports.drawings import draw
 from etudes.sweep import check
 from etudes.train import loop, pictures, recipe
 
@@ -85,7 +86,7 @@ def test_every_chart_builds(study, smoke):
     plan = study.plan("smoke")
     report = build(study, plan, load(plan, smoke))
     assert study.charts
-    assert [drawing.problem for drawing in drawings(report)] == [""] * len(study.charts)
+    assert [drawing.problem for drawing in draw(report)] == [""] * len(study.charts)
 
 
 def test_killed_three_times_and_run_twice_it_ends_with_the_same_bytes(study, straight, tmp_path):
@@ -167,7 +168,27 @@ def test_its_committed_reports_are_of_the_present_revision(study):
             assert [verdict["verdict"] for verdict in saved["verdicts"]] == verdicts
         else:
             assert f"by other code of {study.name} than the present" in report.warnings[0]
-        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_500_000
+
+
+def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
+    for scale in catalogue.reported(study.name):
+        folder = catalogue.committed(study.name, scale)
+        report = read(folder, study)
+        files = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        known = {Path("report.json"), Path("curves.json"), Path("report.md")}
+        known |= {Path("charts", f"{chart.name}.svg") for chart in study.charts if not chart.file}
+        known |= {exhibit.path for exhibit in report.exhibits if exhibit.content}
+        assert files.keys() <= known
+        assert sum(files.values()) < 650_000
+        for line in re.findall(r"\]\(((?:charts|pictures|texts|sounds)/[^)]+)\)", (folder / "report.md").read_text()):
+            assert Path(line) in files
+        for kind in ("html", "ipynb"):
+            assert report.study["name"] in render.render(report, kind, drawn=[])
+
+
+def test_the_committed_reports_are_small_together():
+    files = [path for path in catalogue.committed("").parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 312_500 * len(NAMES)
 
 
 def test_every_option_of_the_command_line_is_closed_to_fields():

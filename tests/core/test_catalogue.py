@@ -28,6 +28,16 @@ def test_a_study_of_ones_own_is_found_by_its_path(tmp_path):
     assert catalogue.find(str(path)).name == "coins"
 
 
+def test_a_file_has_its_own_name_as_a_module_unless_another_module_has_it(tmp_path):
+    for stem in ("a_name_of_its_own", "json"):
+        path = tmp_path / f"{stem}.py"
+        path.write_text("from coins import make_study\ndef toss(cfg, run): pass\nSTUDY = make_study(program=toss)")
+    assert catalogue.find(str(tmp_path / "a_name_of_its_own.py")).program.__module__ == "a_name_of_its_own"
+    assert catalogue.find(str(tmp_path / "a_name_of_its_own.py")).program.__module__ == "a_name_of_its_own"
+    assert catalogue.find(str(tmp_path / "json.py")).program.__module__ == "study_json"
+    assert json.dumps(1) == "1"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -75,7 +85,7 @@ def test_every_field_of_every_study_is_explained(name):
 def test_a_card_is_json(coins):
     card = catalogue.card(coins)
     assert json.loads(json.dumps(card)) == card
-    assert card["claims"][0]["expect"] == "at most 0"
+    assert card["claims"][0]["expect"] == "below 0"
     assert card["claims"][0]["paper"] is None
 
 

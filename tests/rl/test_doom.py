@@ -11,7 +11,8 @@ import pytest
 
 from etudes.core.catalogue import find
 from etudes.core.run import execute
-from etudes.rl.film import MOST, record, save_gif
+from etudes.exhibits.film import save_gif
+from etudes.rl.film import MOST, PACE, record
 from etudes.rl.games import Lockstep, open_games, play
 
 pytest.importorskip("vizdoom")
@@ -175,7 +176,7 @@ def test_an_episode_becomes_a_film(games, tmp_path):
 
     seen = record(games[0], [3, 4, 5], attack)
     assert len(seen) == MOST
-    save_gif(tmp_path / "episode.gif", seen)
+    save_gif(tmp_path / "episode.gif", seen, PACE)
     with Image.open(tmp_path / "episode.gif") as film:
         assert film.size == (160, 120)
         assert 1 < film.n_frames <= len(seen)

@@ -22,7 +22,7 @@ class Rows:
         self.values = torch.zeros(n, len(columns), dtype=torch.float64)
 
     def put(self, row: int, **numbers: float | Tensor) -> None:
-        """Set numbers of a row, of Python, NumPy or PyTorch, by their columns' names. Raises Problem on unknown names."""
+        """Set numbers of a row, of Python, NumPy or PyTorch, by their columns' names. Raises Problem on others."""
         for name, number in numbers.items():
             self.values[row, self._at(name)] = float(number)
 

@@ -13,8 +13,8 @@ from etudes.web.demos import networks
 
 @pytest.fixture(scope="module")
 def episode(root):
-    (record,) = networks.kept(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
-    return demo.played(record, 3), record
+    (record,) = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
+    return demo.play_episode(record, 3), record
 
 
 def test_the_episode_is_the_one_of_the_highest_values(episode):

@@ -29,7 +29,7 @@ from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.augment import flip
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit
-from etudes.data.sheets import save_sheet
+from etudes.exhibits.sheets import save_sheet
 from etudes.generate.diffusion import SCHEDULES, Blend, Diffusion, ddim, ddpm, sdedit, unblend
 from etudes.generate.guides import hole, strokes
 from etudes.measure.chain import chain_error
