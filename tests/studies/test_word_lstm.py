@@ -59,7 +59,7 @@ def test_the_trivial_baseline_is_the_naive_sum():
         counts = [1] * tokenizer.size
         for i in (tokenizer.start, *tokenizer.encode(POEM)):
             counts[i] += 1
-        bits = -sum(math.log2(counts[i] / sum(counts)) for i in tokenizer.encode(text)) + 8 * tokenizer.lost(text)
+        bits = -sum(math.log2(counts[i] / sum(counts)) for i in tokenizer.encode(text)) + 8 * tokenizer.lost_bytes(text)
         assert unigram(tokenizer, [POEM], [text]) == pytest.approx(bits / len(text))
 
 

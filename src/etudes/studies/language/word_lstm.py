@@ -123,7 +123,7 @@ def unigram(tokenizer: Tokenizer | WordTokenizer, train: Sequence[str], works: S
     every count, and spelling costs what it costs the network. The trivial baseline."""
     counts = torch.bincount(ids(tokenizer, train), minlength=tokenizer.size).double() + 1
     bits = -(counts / counts.sum()).log2()
-    total = sum(bits[tokenizer.encode(work)].sum().item() + 8 * tokenizer.lost(work) for work in works)
+    total = sum(bits[tokenizer.encode(work)].sum().item() + 8 * tokenizer.lost_bytes(work) for work in works)
     return total / sum(len(work.encode()) for work in works)
 
 
@@ -174,7 +174,9 @@ def train(cfg: Config, run: Run) -> None:
     run.result(
         **{
             "test/bits-per-byte-unigram": unigram(tokenizer, d.train, test),
-            "test/bits-per-byte-spelling": 8 * sum(map(tokenizer.lost, test)) / sum(len(t.encode()) for t in test),
+            "test/bits-per-byte-spelling": 8
+            * sum(map(tokenizer.lost_bytes, test))
+            / sum(len(t.encode()) for t in test),
             "train/passes": steps * cfg.batch * window / len(tokens),
         }
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from etudes.core.run import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
-from etudes.measure.cells import causes, detectors, heat_map, saturation, spans, watched
+from etudes.measure.cells import activations, causes, detectors, heat_map, saturation, spans
 from etudes.measure.writing import distinct, marks, repetition, spelling
 from etudes.nn.recurrent import Recurrent
 
@@ -33,7 +33,7 @@ def look(
     """
     told: dict[str, float] = {}
     for suffix, net in nets.items():
-        seen = {split: watched(net, tokenizer, text) for split, text in held.items()}
+        seen = {split: activations(net, tokenizer, text) for split, text in held.items()}
         found = detectors(held, seen, middle)
         told |= {f"test/auroc-{name}{suffix}": area for name, (_, _, area) in found.items()}
         if suffix:
@@ -44,7 +44,7 @@ def look(
         if "late-in-line" in found and run.leader:
             cell, sign, _ = found["late-in-line"]
             at = seen["test"]["at"]
-            page = at - at[0] == numpy.arange(len(at))  # the first part of the text that was watched
+            page = at - at[0] == numpy.arange(len(at))  # the first part of the text that was activations
             values = sign * seen["test"]["units"][page, cell]
             values = (values - values.mean()) / (2 * values.std() + 1e-8)
             heat_map(run.path("cell.png"), "".join(held["test"][i] for i in at[page]), values)
