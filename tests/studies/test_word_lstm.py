@@ -19,7 +19,7 @@ SMALL = Config(hidden=6, vector=4, layers=2)
 
 
 def a_run(folder):
-    spec = Spec("sketch", "smoke", "a", 0, {}, "fp32", 1)
+    spec = Spec("sketch", "smoke", "a", 0, {}, "fp32", threads=1, revision=1, code="")
     (folder / spec.key).mkdir(parents=True, exist_ok=True)
     return Run(spec, folder / spec.key)
 

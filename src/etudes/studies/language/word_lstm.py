@@ -1,14 +1,16 @@
 """word-lstm: a recurrent network that reads words instead of characters, with borrowed vectors or more text.
 
-The words' vectors are drawn, trained before on the same text (word2vec), or on six billion words of other text (GloVe).
-The training text is as it is, or stands beside a copy of itself in which words gave way to synonyms (Wei and Zou 2019,
-sec. 2), or that was translated into French and back by a small network of our own (as in QANet, arXiv:1804.09541,
-sec. 3, after Sennrich et al. 2016, arXiv:1511.06709).
+A network foretells each next word, and pays -log2 p(word | words before) bits for it; an unknown word costs its token
+and its spelling (data/words.py). The words' vectors are drawn, trained before on the same text (word2vec), or on six
+billion words of other text (GloVe). The training text is as it is, or stands beside a copy of itself in which words
+gave way to synonyms (Wei and Zou 2019, sec. 2), or that was translated into French and back by a small network of our
+own (as in QANet, arXiv:1804.09541, sec. 3, after Sennrich et al. 2016, arXiv:1511.06709).
 
     etudes run word-lstm                       9 minutes on two cores, 10 variants, 5 seeds: poems of Emily Dickinson
-    etudes run word-lstm --scale shakespeare   an hour: eight times as much text
+    etudes run word-lstm --scale shakespeare   an hour, 3 seeds: eight times as much text
 
-All are compared in bits per byte of the same text; an unknown word costs its token and its spelling (data/words.py).
+Expect OUTCOME
+
 Departures from the papers: theirs classify or translate, and ours foretells the next word. Synonyms are only those that
 the network has a token for.
 """
@@ -23,54 +25,50 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etudes.core.claims import Claim, above, below, difference, within
+from etudes.core import Claim, Paper, Run, Scale, Study, Variant, at_least, below, difference, lower, positive, within
+from etudes.core.claims import Measure
 from etudes.core.files import write_text
-from etudes.core.run import Run
-from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.synonyms import replaced, thesaurus, wordnet
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows, characters, ids
 from etudes.data.words import Words, bare, glove, pieces, table, word2vec, words
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte
-from etudes.measure.size import count_parameters
 from etudes.nn.recurrent import Recurrent
 from etudes.reports.charts import bars, curves, pictures
-from etudes.train import weights
-from etudes.train.distribute import part
-from etudes.train.loop import fit
-from etudes.train.recipe import Recipe, descend, scheduled, seeded
-from etudes.train.translator import back_translated
+from etudes.tools.translator import back_translation
+from etudes.train import Adam, adam, descend, fitted, part, seeded, weights
 
+BITS = "test/bits-per-byte"
 LETTERS = 5  # characters read for each word: about as many as an English word has, with its space
 BEGINNINGS = ("", "The ")  # of samples
 SPAN = 20  # windows of training that are read in one go where bits are measured, half of them again in the next
 
 
 @dataclass(frozen=True)
-class Config(Recipe):
+class Config(Adam):
     dataset: str = "dickinson"  # a text set, as listed by `etudes data`; in English, for vectors and synonyms
-    characters: Annotated[int, above(0)] = 0  # of the training works, from their beginnings; 0: all
-    tested: Annotated[int, above(1000)] = 100_000  # characters of the works of each held-out part, from the beginnings
+    characters: Annotated[int, at_least(0)] = 0  # of the training works, from their beginnings; 0: all
+    tested: Annotated[int, at_least(1000)] = (
+        100_000  # characters of the works of each held-out part, from the beginnings
+    )
     share: Annotated[float, within(0, 1)] = 1.0  # of the training characters that is trained on, and of the steps taken
     entries: Literal["characters", "words"] = "words"  # what the network reads one by one
-    often: Annotated[int, above(1)] = 2  # times that the training text has a word that is known
+    often: Annotated[int, at_least(1)] = 2  # times that the training text has a word that is known
     vectors: Literal["drawn", "word2vec", "glove"] = "drawn"  # of the words, before training
     augment: Literal["none", "synonyms", "back-translation"] = "none"  # what the text's copy beside it went through
     alpha: Annotated[float, within(0, 1)] = 0.1  # share of a line's words that give way to synonyms, at least one word
-    vector: Annotated[int, above(1)] = 50  # numbers in a word's vector; GloVe's have 50
-    hidden: Annotated[int, above(1)] = 128  # units of a layer
-    layers: Annotated[int, above(1)] = 1  # LSTM layers
+    vector: Annotated[int, at_least(1)] = 50  # numbers in a word's vector; GloVe's have 50
+    hidden: Annotated[int, at_least(1)] = 128  # units of a layer
+    layers: Annotated[int, at_least(1)] = 1  # LSTM layers
     dropout: Annotated[float, within(0, 1)] = 0.5  # share of a layer's outputs set to zero
-    context: Annotated[int, above(1)] = 20  # words that gradients go back through, five times as many characters
-    effort: Annotated[float, above(0)] = 1.0  # arithmetic of training, as a multiple of that of `steps` with words
-    translator_width: Annotated[int, above(2)] = 256  # units of the translator's layers
-    translator_steps: Annotated[int, above(1)] = 3000  # batches of 64 pairs that the translator learns from
-    batch: Annotated[int, above(1)] = 16  # windows a step, over all processes together
-    lr: Annotated[float, above(0)] = 1e-2  # peak learning rate of Adam
-    momentum: Annotated[float, within(0, 1)] = 0.9  # beta1 of Adam
-    weight_decay: Annotated[float, above(0)] = 0.0  # L2 penalty of Adam
-    clip: Annotated[float, above(0)] = 1.0  # largest norm of a gradient
+    context: Annotated[int, at_least(1)] = 20  # words that gradients go back through, five times as many characters
+    effort: Annotated[float, positive] = 1.0  # arithmetic of training, as a multiple of that of `steps` with words
+    translator_width: Annotated[int, at_least(2)] = 256  # units of the translator's layers
+    translator_steps: Annotated[int, at_least(1)] = 3000  # batches of 64 pairs that the translator learns from
+    batch: Annotated[int, at_least(1)] = 16  # windows a step, over all processes together
+    lr: Annotated[float, positive] = 1e-2  # peak learning rate
+    clip: Annotated[float, positive] = 1.0  # largest norm of a gradient
 
 
 def network(cfg: Config, vocabulary: int) -> Recurrent:
@@ -85,7 +83,7 @@ def arithmetic(model: Recurrent) -> int:
     return sum(p.numel() for p in model.parameters() if p.ndim == 2) - model.embedding[0].weight.numel()
 
 
-def affordable(cfg: Config, vocabulary: int, known: int) -> int:
+def equal_cost_steps(cfg: Config, vocabulary: int, known: int) -> int:
     """The steps for a network with this vocabulary that cost cfg.effort times the arithmetic of cfg.steps * cfg.share
     with words, of which `known` are known."""
     as_many = LETTERS if cfg.entries == "characters" else 1
@@ -93,28 +91,28 @@ def affordable(cfg: Config, vocabulary: int, known: int) -> int:
     return max(1, round(cfg.effort * cfg.steps * cfg.share * cheaper))
 
 
-def vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
+def word_vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
     """The words' vectors [n, cfg.vector] before training; those without one are drawn."""
     seed = run.seed("word2vec")
-    found = glove(map(bare, known.known)) if cfg.vectors == "glove" else word2vec(works, cfg.vector, seed)
-    made, share = table(known, found, run.seed("vectors"))
+    learnt = glove(map(bare, known.known)) if cfg.vectors == "glove" else word2vec(works, cfg.vector, seed)
+    vectors, share = table(known, learnt, run.seed("vectors"))
     run.result(**{"train/with-vectors": share})
-    return made
+    return vectors
 
 
-def copied(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[str, ...]:
-    """The copy of the works that is trained on beside them, line by line; () without one."""
+def augmentation(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[str, ...]:
+    """The copy of the works that is trained on beside them, changed line by line; () without one."""
     if cfg.augment == "none":
         return ()
     lines = [line for work in works for line in work.split("\n")]
     if cfg.augment == "synonyms":
         synonyms = thesaurus(wordnet(), map(bare, known.known))
-        made = [replaced(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
+        changed = [replaced(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
     else:
-        made, found = back_translated(run, lines, cfg.translator_width, cfg.translator_steps)
-        run.result(**found)
-    run.result(**{"train/changed": sum(a != b for a, b in zip(lines, made, strict=True)) / len(lines)})
-    rest = iter(made)
+        changed, quality = back_translation(run, lines, cfg.translator_width, cfg.translator_steps)
+        run.result(**quality)
+    run.result(**{"train/changed": sum(a != b for a, b in zip(lines, changed, strict=True)) / len(lines)})
+    rest = iter(changed)
     return tuple("\n".join(next(rest) for _ in work.split("\n")) for work in works)
 
 
@@ -127,7 +125,8 @@ def unigram(tokenizer: Tokenizer | Words, train: Sequence[str], works: Sequence[
     return total / sum(len(work.encode()) for work in works)
 
 
-def restored(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | Words]:
+def load_network(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | Words]:
+    """The network of a finished run, and what cuts its text into tokens."""
     tokenizer = (Words if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
     return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size)), tokenizer
 
@@ -145,13 +144,14 @@ def train(cfg: Config, run: Run) -> None:
     model = seeded(run, "init", lambda: network(cfg, tokenizer.size))
     if cfg.vectors != "drawn":
         with torch.no_grad():
-            model.embedding[0].weight.copy_(vectors(cfg, run, known, d.train))
+            model.embedding[0].weight.copy_(word_vectors(cfg, run, known, d.train))
     window = cfg.context * (LETTERS if cfg.entries == "characters" else 1)
-    tokens = ids(tokenizer, d.train + copied(cfg, run, known, d.train))
+    tokens = ids(tokenizer, d.train + augmentation(cfg, run, known, d.train))
     windows = Windows(tokens, window, cfg.batch, run.seed("order"))
-    steps = affordable(cfg, tokenizer.size, known.size)
-    opt = torch.optim.Adam(model.parameters(), cfg.lr, (cfg.momentum, 0.999), weight_decay=cfg.weight_decay)
-    schedule = scheduled(opt, replace(cfg, steps=steps))
+    steps = equal_cost_steps(cfg, tokenizer.size, known.size)
+    every = max(1, round(cfg.eval_every * steps / cfg.steps)) if cfg.eval_every else 0
+    recipe = replace(cfg, steps=steps, eval_every=every)
+    opt, schedule = adam(model, recipe)
 
     def step(i: int) -> dict[str, Tensor]:
         (block,) = part(windows.at(i).to(run.device))
@@ -164,34 +164,31 @@ def train(cfg: Config, run: Run) -> None:
     def evaluate() -> dict[str, float]:
         return {f"{split}/bits-per-byte": bits(split) for split in ("validation", "train")}
 
-    parts = {"model": model, "opt": opt, "schedule": schedule}
-    every = max(1, round(cfg.eval_every * steps / cfg.steps)) if cfg.eval_every else 0
-    run.result(**fit(run, parts, step, steps, evaluate=evaluate, eval_every=every, log_every=cfg.log_every))
-
-    test = scored["test"]
+    run.result(**fitted(run, recipe, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
     with run.autocast():
-        run.result(**{"test/bits-per-byte": bits("test")}, parameters=count_parameters(model))
-    run.result(
-        **{
-            "test/bits-per-byte-unigram": unigram(tokenizer, d.train, test),
-            "test/bits-per-byte-spelling": 8 * sum(map(tokenizer.lost, test)) / sum(len(t.encode()) for t in test),
-            "train/passes": steps * cfg.batch * window / len(tokens),
-        }
-    )
+        run.result(**{BITS: bits("test"), f"{BITS}-unigram": unigram(tokenizer, d.train, scored["test"])})
+    spelling = 8 * sum(map(tokenizer.lost, scored["test"])) / sum(len(work.encode()) for work in scored["test"])
+    run.result(**{f"{BITS}-spelling": spelling, "train/passes": steps * cfg.batch * window / len(tokens)})
     if cfg.entries == "words":
-        seen = [piece for text in test for piece in pieces(text)]
-        run.result(**{"test/unknown": sum(len(known.strange(text)) for text in test) / len(seen)})
+        read = [piece for work in scored["test"] for piece in pieces(work)]
+        run.result(**{"test/unknown": sum(len(known.strange(work)) for work in scored["test"]) / len(read)})
         with torch.no_grad():  # the network that is kept writes known words alone
             model.head.bias[known.unknown] = -math.inf
+    weights.save(run.path("model.safetensors"), model)
     if run.leader:
-        told = samples(model.eval(), tokenizer, BEGINNINGS, 2 * window, run.seed("samples"))
-        write_text(run.path("samples.txt"), told)
-        weights.save(run.path("model.safetensors"), model)
+        writing = samples(model.eval(), tokenizer, BEGINNINGS, 2 * window, run.seed("samples"))
+        write_text(run.path("samples.txt"), writing)
         tokenizer.save(run.path("tokenizer.json"))
 
 
-BITS = "test/bits-per-byte"
+def gains_more(variant: str) -> Measure:
+    """A measure: what a variant changes in bits per byte on a quarter of the text, minus what it changes on all."""
+    quarter, whole = difference(f"{variant}-quarter", "words-quarter", BITS), difference(variant, "words", BITS)
+    return lambda trial: quarter(trial) - whole(trial)
+
+
 LITTLE = {"share": 0.25}
+GAIN = "bits per byte changed on a quarter of the text, minus those changed on all of it"
 
 STUDY = Study(
     name="word-lstm",
@@ -204,8 +201,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
-    threads=1,
-    generator=restored,
+    generator=load_network,
     variants=(
         Variant("characters", {"entries": "characters", "dropout": 0.1}, "for the arithmetic that words take"),
         Variant(
@@ -238,58 +234,32 @@ STUDY = Study(
             minutes=60,
         ),
     },
-    claims=(
-        *(
-            Claim(name, says, where, difference(variant, other, BITS), below(0))
-            for name, says, where, variant, other in (
-                (
-                    "words beat characters",
-                    "for the same arithmetic, words need fewer bits per byte than characters, unknown ones spelt out",
-                    "arXiv:1308.0850, sec. 3.1 (where unknown words are free)",
-                    *("words", "characters"),
-                ),
-                (
-                    "GloVe's vectors help",
-                    "words need fewer bits where their vectors were trained on six billion words of other text",
-                    "arXiv:1408.5882, table 2 (of classifiers, with word2vec's)",
-                    *("glove", "words"),
-                ),
-                (
-                    "other text's vectors beat the text's own",
-                    "and fewer than where they were trained on the same text",
-                    "Pennington et al. 2014, sec. 4.5 (of analogies)",
-                    *("glove", "word2vec"),
-                ),
-                (
-                    "synonyms help",
-                    "words need fewer bits where half of the text has synonyms in it",
-                    "sec. 4.4 (of classifiers)",
-                    *("synonyms", "words"),
-                ),
-                (
-                    "back-translation helps",
-                    "words need fewer bits where half of the text went by way of French",
-                    "arXiv:1804.09541, sec. 3; arXiv:1511.06709 (of answers and translations)",
-                    *("back-translation", "words"),
-                ),
-            )
+    claims={
+        "at equal arithmetic words need fewer bits per byte than characters, unknown words spelt out": lower(
+            "words", "characters", "arXiv:1308.0850, sec. 3.1 (where unknown words are free)", of=BITS
         ),
-        *(
-            Claim(
-                f"{variant} {verb} little text more",
-                "what is saved by it is more on a quarter of the text than on all",
-                where,
-                lambda t, variant=variant: (
-                    difference(f"{variant}-quarter", "words-quarter", BITS)(t) - difference(variant, "words", BITS)(t)
-                ),
-                below(0),
-            )
-            for variant, verb, where in (
-                ("synonyms", "help", "sec. 4.2, figure 1"),
-                ("glove", "helps", "arXiv:1804.06323 (of translation)"),
-            )
+        "word vectors trained on six billion words of other text need fewer bits per byte than drawn ones": lower(
+            "glove", "words", "arXiv:1408.5882, table 2 (of classifiers, with word2vec's)", of=BITS
         ),
-    ),
+        "word vectors trained on six billion words of other text need fewer bits per byte than the text's own": lower(
+            "glove", "word2vec", "Pennington et al. 2014, sec. 4.5 (of analogies)", of=BITS
+        ),
+        "training on the text and a copy with synonyms needs fewer bits per byte than on the text alone": lower(
+            "synonyms", "words", "sec. 4.4 (of classifiers)", of=BITS
+        ),
+        "training on the text and a copy by way of French needs fewer bits per byte than on the text alone": lower(
+            "back-translation",
+            "words",
+            "arXiv:1804.09541, sec. 3; arXiv:1511.06709 (of answers and translations)",
+            of=BITS,
+        ),
+        "a copy with synonyms saves more bits per byte on a quarter of the text than on all of it": Claim(
+            gains_more("synonyms"), below(0), "sec. 4.2, figure 1", number=GAIN
+        ),
+        "vectors of six billion other words save more bits per byte on a quarter of the text than on all of it": Claim(
+            gains_more("glove"), below(0), "arXiv:1804.06323 (of translation)", number=GAIN
+        ),
+    },
     charts=(
         bars(BITS, "train/bits-per-byte", f"{BITS}-unigram"),
         curves("validation/bits-per-byte"),
