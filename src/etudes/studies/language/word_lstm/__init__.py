@@ -208,10 +208,10 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(
-            {"dataset": "python", "characters": 60_000, "tested": 3000, "hidden": 16, "batch": 4, "steps": 8}
-            | {"log_every": 2},
+            {"dataset": "python", "characters": 30_000, "tested": 2000, "hidden": 16, "context": 8, "batch": 4}
+            | {"steps": 8, "log_every": 2},
             seeds=1,
-            minutes=0.3,
+            minutes=0.1,
             judges=False,
             variants=("characters", "words", "words-quarter", "word2vec"),
         ),
