@@ -1,4 +1,4 @@
-"""What is looked at in a trained network: its cells and gates, its errors, and what it writes; and measures of claims."""
+"""What is looked at in a trained network: its cells and gates, its errors, and what it writes."""
 
 import math
 from collections import Counter
@@ -8,15 +8,13 @@ import numpy
 import torch
 from torch import Tensor
 
-from etudes.core import Run, Trial
+from etudes.core import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
 from etudes.measure.cells import causes, detectors, heat_map, saturation, spans, watched
 from etudes.measure.writing import distinct, marks, repetition, spelling
 from etudes.nn.recurrent import Recurrent
 
-BITS = "test/bits-per-byte"
-LATE = "test/auroc-late-in-line"
 WAYS: dict[str, dict[str, float]] = {
     "pure": {},
     "greedy": {"temperature": 0.0},
@@ -93,24 +91,3 @@ def continuations(
         metrics[f"test/distinct-{way}"] = distinct(map(marks, texts), 2)
         metrics[f"test/repetition-{way}"] = repetition(texts)
     return metrics
-
-
-def size_gain(trial: Trial) -> float:
-    """The larger change in bits per byte of the two steps from half the size to double."""
-    half, one, double = (trial[name][BITS] for name in ("lstm-half", "lstm", "lstm-double"))
-    return max(one - half, double - one)
-
-
-def spelling_gain(trial: Trial) -> float:
-    """How far the spelling of draws with a cut tail is above that of pure draws, for the worse way of cutting it."""
-    return min(_above_pure(trial, "spelling"))
-
-
-def distinct_gain(trial: Trial) -> float:
-    """How far the different pairs of draws with a cut tail are above those of pure draws, for the more diverse way."""
-    return max(_above_pure(trial, "distinct"))
-
-
-def _above_pure(trial: Trial, metric: str) -> list[float]:
-    of = {way: trial["lstm-2"][f"test/{metric}-{way}"] for way in ("temperature-70", "nucleus-95", "pure")}
-    return [of["temperature-70"] - of["pure"], of["nucleus-95"] - of["pure"]]
