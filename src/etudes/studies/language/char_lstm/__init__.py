@@ -43,9 +43,8 @@ from etudes.studies.language.char_lstm.measures import BITS, distinct_gain, size
 from etudes.studies.language.char_lstm.reading import HiddenState, prepare, reader
 from etudes.train import Adam, adam, descend, fitted, seeded, weights
 
-WINDOW, STRIDE = 1024, 896  # characters read in one go where bits are measured: 129 or more are before each
 PROMPT = 64  # characters that are continued
-SHOWN = 250  # characters of a sample
+SHOWN = 250  # characters of a sample, at most
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Config(Adam):
     lr: Annotated[float, positive] = 2e-3  # peak learning rate
     schedule: Schedule = "linear"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # largest norm of a gradient
+    window: Annotated[int, at_least(8)] = 1024  # characters read in one go where bits are measured
     probed: Annotated[int, at_least(200)] = 8000  # characters of a held-out work where cells and errors are watched
     decoding: bool = False  # whether all ways of decoding are compared, or one
     continued: Annotated[int, at_least(2)] = 24  # test passages that are continued
@@ -98,6 +98,7 @@ def train(cfg: Config, run: Run) -> None:
     model = seeded(run, "init", make)
     opt, schedule = adam(model, cfg, betas=(0.9, 0.99))
     hidden = HiddenState(model.start(cfg.batch))
+    stride = cfg.window * 7 // 8  # of the windows where bits are measured: an eighth is read before what counts
     read = reader(cfg.reading, tokens, cfg.context, cfg.batch, run.seed("order"))
 
     def step(i: int) -> dict[str, Tensor]:  # several processes would all do the same: a state belongs to its rows
@@ -109,7 +110,7 @@ def train(cfg: Config, run: Run) -> None:
         return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
 
     def bits(split: str) -> dict[str, float]:
-        return {f"{split}/bits-per-byte": bits_per_byte(model, tokenizer, scored[split], WINDOW, STRIDE)}
+        return {f"{split}/bits-per-byte": bits_per_byte(model, tokenizer, scored[split], cfg.window, stride)}
 
     def evaluate() -> dict[str, float]:
         return bits("validation") | bits("train")
@@ -126,13 +127,13 @@ def train(cfg: Config, run: Run) -> None:
     run.result(**watch_cells(run, nets, tokenizer, held_out, middle("\n".join(text.train))))
 
     test = ids(tokenizer, scored["test"]).to(run.device)
-    losses = nats(model, test[: len(tokenizer.encode(held_out["test"])) + 1], WINDOW, STRIDE)
+    losses = nats(model, test[: len(tokenizer.encode(held_out["test"])) + 1], cfg.window, stride)
     run.result(**errors(losses, tokenizer, held_out["test"], text.foreseen[: len(losses)], text.lexicon))
     texts, beam = passages(test, cfg.continued, PROMPT + cfg.length), cfg.beam if cfg.decoding else 0
     run.result(**continuations(model, tokenizer, texts, PROMPT, beam, frozenset(text.lexicon), run.seed("draws")))
     weights.save(run.path("model.safetensors"), model)
     if run.leader:
-        writing = samples(model, tokenizer, (held_out["test"][:PROMPT],), SHOWN, run.seed("samples"))
+        writing = samples(model, tokenizer, (held_out["test"][:PROMPT],), min(SHOWN, cfg.length), run.seed("samples"))
         write_text(run.path("samples.txt"), writing)
         tokenizer.save(run.path("tokenizer.json"))
 
@@ -144,8 +145,9 @@ ZAREMBA = "Zaremba et al. 2014 (arXiv:1409.2329), table 1"
 BA = "Ba et al. 2016 (arXiv:1607.06450), sec. 6"
 LITTLE = {"share": 0.05}
 LAPTOP = {"parameters": 100_000, "context": 32, "batch": 32, "lr": 1e-2, "steps": 1000}
-SMOKE = {"dataset": "python", "characters": 12_000, "tested": 12_000, "parameters": 6000, "probed": 2500}
-SMOKE |= {"context": 8, "batch": 4, "steps": 6, "continued": 3, "length": 20, "beam": 2, "lr": 1e-2, "log_every": 2}
+SMOKE = {"dataset": "python", "characters": 6000, "tested": 2500, "parameters": 6000, "window": 64, "probed": 1500}
+SMOKE |= {"context": 8, "batch": 4, "lr": 1e-2, "steps": 6, "log_every": 2}
+SMOKE |= {"continued": 3, "length": 20, "beam": 2}
 SAMPLES = "The same passage of the test text, continued."
 CELL = """The cell that tells the second half of a line from the first best in validation text, over test text: blue
 above its mean, red below, in full colour at two standard deviations."""
@@ -181,7 +183,7 @@ STUDY = Study(
         Variant("little-text-layer-norm", LITTLE | {"layer_norm": True}, "the same, layer normalisation in the cell"),
     ),
     scales={
-        "smoke": Scale(SMOKE, seeds=1, minutes=0.5, judges=False),
+        "smoke": Scale(SMOKE, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale(
             LAPTOP | {"eval_every": 250},
             seeds=5,
