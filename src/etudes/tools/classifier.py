@@ -1,4 +1,4 @@
-"""A classifier of pictures that measures generated ones, where no network of the field does: trained on the same set."""
+"""A classifier of pictures by which generated ones are measured, where no network of the field fits the set."""
 
 from torch import Tensor, nn
 

@@ -156,7 +156,7 @@ STUDY = Study(
         "paper": Scale({"steps": 800_000, "flips": True, "log_every": 100}, seeds=1, minutes=9000, judges=False),
     },
     claims={
-        "walked step by step the forward chain has the mean and variance of its closed form, to within 0.02": between(
+        "walked step by step the chain of noise has the mean and variance of its closed form, to within 0.02": between(
             "ddpm", -math.inf, 0.02, "eq. 2 and 4", of="train/chain-error"
         ),
         "predicting the noise gives samples nearer to the data than predicting the clean picture": nearer(
@@ -174,10 +174,10 @@ STUDY = Study(
         "diffusion gives samples nearer to the data than a tutorial's blend of 16 steps": nearer(
             ("ddpm", DISTANCE), ("blend", DISTANCE), "no paper"
         ),
-        "with each larger t0 SDEdit goes further from its guide": between(
+        "with each larger share of noise t0 SDEdit goes further from its guide": between(
             "ddpm", 0, math.inf, f"{SDEDIT}, fig. 3", of="test/sdedit-least-rise"
         ),
-        "SDEdit's pictures are nearer to the data at t0 = 0.6 than at 0.2": nearer(
+        "SDEdit's pictures are nearer to the data with a share of noise t0 = 0.6 than with 0.2": nearer(
             ("ddpm", "test/sdedit-frechet-60"), ("ddpm", "test/sdedit-frechet-20"), f"{SDEDIT}, fig. 3"
         ),
         "redrawing a hole changes no pixel outside of it": between(

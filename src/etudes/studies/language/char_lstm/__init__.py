@@ -227,19 +227,19 @@ STUDY = Study(
         "more continuations by beam search end in a repetition than human ones do": higher(
             ("lstm-2", "test/repetition-beam"), HUMAN, f"{HOLTZMAN}, table 1", paper=0.2894 - 0.0028
         ),
-        "as many continuations drawn from the nucleus of 0.95 end in a repetition as human ones, to within 0.05": alike(
+        "continuations from the nucleus of 0.95 end in a repetition as often as human ones, to within 0.05": alike(
             NUCLEUS, HUMAN, 0.05, f"{HOLTZMAN}, table 1", paper=0.0036 - 0.0028
         ),
-        "text drawn at temperature 0.7 or from the nucleus of 0.95 spells more words correctly than pure draws": Claim(
+        "temperature 0.7 and the nucleus of 0.95 both spell more words correctly than pure draws": Claim(
             spelling_gain, above(0), f"{HOLTZMAN}, sec. 3", number="words spelt correctly above those of pure draws"
         ),
-        "text drawn at temperature 0.7 or from the nucleus of 0.95 has fewer different pairs than pure draws": Claim(
+        "temperature 0.7 and the nucleus of 0.95 both write fewer different pairs of words than pure draws": Claim(
             distinct_gain, below(0), f"{HOLTZMAN}, sec. 3", number="different pairs of words above those of pure draws"
         ),
-        "one cell's value tells the second half of lines from the first, with an AUROC above 0.9": between(
+        "one cell of an LSTM tells the second half of lines from the first, with an AUROC above 0.9": between(
             "lstm-2", 0.9, math.inf, "sec. 4.2, whose cells are shown and not measured", of=LATE
         ),
-        "the best cell tells the halves of lines apart better after training than before": higher(
+        "the best cell of an LSTM tells the halves of lines apart better after training than before": higher(
             ("lstm-2", LATE), ("lstm-2", f"{LATE}-untrained"), "no paper"
         ),
     },
