@@ -42,7 +42,7 @@ from etudes.generate.diffusion import Diffusion, linear
 from etudes.nn.unet import UNet
 from etudes.train.ema import EMA
 from etudes.train.precision import has_bf16
-from etudes.train.recipe import Recipe, descend, scheduled, seeded
+from etudes.train.recipe import Sgd, descend, scheduled, seeded
 
 WIDTH, MULTIPLIERS, BLOCKS, SIDE, BATCH, STEPS = 32, (1, 2, 2), 2, 32, 32, 1000
 BF16 = "bf16" if has_bf16() else "fp32"
@@ -58,10 +58,10 @@ class Contender:
 
 
 def ours(folder: Path) -> Contender:
-    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16, 1), folder)
+    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16), folder)
     model = seeded(run, "init", lambda: UNet(3, WIDTH, MULTIPLIERS, BLOCKS))
     opt = adam(model)
-    schedule = scheduled(opt, Recipe(schedule="constant"))
+    schedule = scheduled(opt, Sgd(schedule="constant"))
     ema, diffusion = EMA(model, DECAY), Diffusion(linear(STEPS), "noise")
 
     def step(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from etudes.nn.norm import Standardise
 from etudes.nn.vgg import vgg
 from etudes.train.loop import fit
 from etudes.train.precision import has_bf16
-from etudes.train.recipe import Recipe, descend, seeded, sgd
+from etudes.train.recipe import Sgd, descend, seeded, sgd
 
 BATCH = 128
 
@@ -57,14 +57,14 @@ def turns(count: int, ours: Callable[[], float], theirs: Callable[[], float]) ->
 
 def make_run(folder: Path, precision: str) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
-    return Run(Spec("bench", "laptop", "plain", 0, {}, precision, 1), folder)
+    return Run(Spec("bench", "laptop", "plain", 0, {}, precision), folder)
 
 
 def loop_milliseconds(steps: int, engine: bool) -> float:
     """Milliseconds a step of a small dense network, by `fit` or by a bare loop."""
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder) / "run", "fp32")
-        cfg = Recipe(steps=steps)
+        cfg = Sgd(steps=steps)
         model = seeded(run, "init", lambda: nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 10)))
         opt, schedule = sgd(model, cfg)
         x, y = torch.randn(256, 256), torch.randint(10, (256,))
@@ -105,7 +105,7 @@ class Transformed(Dataset):
 
 
 def ours_a_second(d: Images, run: Run, model: nn.Module, steps: int) -> float:
-    opt, schedule = sgd(model, Recipe(steps=steps, lr=0.01))
+    opt, schedule = sgd(model, Sgd(steps=steps, lr=0.01))
     batches = Batches(len(d.x), BATCH, run.seed("order"))
     begun = time.perf_counter()
     for i in range(steps):

@@ -38,7 +38,7 @@ from etudes.nn.exchange import to_transformers
 from etudes.nn.llama import Llama
 from etudes.nn.recurrent import Recurrent
 from etudes.train.precision import has_bf16
-from etudes.train.recipe import Recipe, descend, scheduled, seeded
+from etudes.train.recipe import Sgd, descend, scheduled, seeded
 
 # of Llama: vocabulary, width, depth, heads, heads of keys and values, width of the gated layer, context
 TRAINED = (4096, 256, 4, 8, 4, 704, 128)
@@ -62,10 +62,10 @@ def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def ours(make: Callable[[], nn.Module], tokens: Tensor, folder: Path) -> Contender:
     folder.mkdir()
-    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16, 1), folder)
+    run = Run(Spec("bench", "laptop", "plain", 0, {}, BF16), folder)
     model = seeded(run, "init", make)
     opt = adamw(model)
-    schedule = scheduled(opt, Recipe(schedule="constant"))
+    schedule = scheduled(opt, Sgd(schedule="constant"))
 
     def step() -> Tensor:
         with run.autocast():

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etudes.core.environment import environment
-from etudes.core.verdicts import judge
-from etudes.core.record import load
 from etudes.core.claims import Claim, below, difference
+from etudes.core.environment import environment
+from etudes.core.record import load
 from etudes.core.spec import Paper, Scale, Study, Variant
+from etudes.core.verdicts import judge
 from etudes.reports.build import build
 
 RUNS, ROUNDS = 10_000, 5

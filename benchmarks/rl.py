@@ -26,11 +26,11 @@ from rich.table import Table
 
 from etudes.core.environment import environment
 from etudes.rl.dqn import Network
-from etudes.rl.explore import greedy
+from etudes.rl.explore import epsilon_greedy
 from etudes.rl.games import Lockstep, game
 from etudes.rl.learner import Learner, turn
-from etudes.rl.replay import Replay, Returns
-from etudes.studies.rl.doom_dqn import CONVOLUTIONS, STUDY, Config
+from etudes.rl.replay import Replay, Returns, Transitions
+from etudes.studies.rl.doom_dqn import CONVOLUTIONS, STUDY, Config, bellman
 
 CFG = Config()
 EPSILON, GOAL = 0.5, 2.0  # epsilon stays, so that all play episodes of the same lengths
@@ -54,15 +54,19 @@ def ours(every: int) -> Contender:
     model = Network(shape, count, CONVOLUTIONS[CFG.network], CFG.hidden)
     memory, returns = Replay(CFG.memory, shape), Returns(CFG.games, 1, CFG.gamma)
     learner = Learner(model, memory, CFG.lr, renew=CFG.renew)
+
+    def targets(drawn: Transitions) -> torch.Tensor:
+        return bellman(drawn.returns, drawn.discounts, learner.target(drawn.nexts))
+
     rng = np.random.default_rng(0)
 
     def work(actions: int) -> None:
         for _ in range(actions // CFG.games):
-            chosen = greedy(learner.values(lockstep.frames), EPSILON, rng)
+            chosen = epsilon_greedy(learner.values(lockstep.frames), EPSILON, rng)
 
             def learn() -> None:
                 for _ in range(CFG.games // every if len(memory) >= CFG.batch else 0):
-                    learner.update(CFG.batch, rng)
+                    learner.update(CFG.batch, rng, targets)
 
             turn(lockstep, chosen, returns, memory, CFG.reward_scale, learn)
 

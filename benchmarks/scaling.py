@@ -108,7 +108,7 @@ class Case:
 
 def make_run() -> Run:
     folder = tempfile.mkdtemp()
-    return Run(Spec("bench", "laptop", "plain", 0, {}, "bf16" if has_bf16() else "fp32", 1), Path(folder))
+    return Run(Spec("bench", "laptop", "plain", 0, {}, "bf16" if has_bf16() else "fp32"), Path(folder))
 
 
 def llama(run: Run) -> Case:

@@ -37,7 +37,7 @@ from etudes.data.extreme import documents, subset, tfidf
 from etudes.measure.ranking import precision_at
 from etudes.trees import orders
 from etudes.trees.search import labels, search
-from etudes.trees.tree import Matcher, grown, halvings, train_level
+from etudes.trees.tree import Matcher, grow, halvings, train_level
 
 SETS = {"debian-depends": 5000, "debian-debtags": 5000}  # documents of each to train on
 LEAF, BRANCHING, BEAM, TOP, COST, PRUNE = 32, 16, 10, 10, 1.0, 0.1
@@ -84,7 +84,7 @@ def ours(
     begun = time.process_time()
     depth = halvings(y.shape[1], LEAF)
     order = orders.kmeans(orders.label_features(x, y), depth, np.random.default_rng(seed))
-    matcher = Matcher(grown(order, LEAF, BRANCHING))
+    matcher = Matcher(grow(order, LEAF, BRANCHING))
     for _ in range(matcher.tree.depth):
         train_level(matcher, x, y, COST, PRUNE)
     trained = time.process_time()

@@ -1,6 +1,5 @@
 """The command line, as a process where a process is the point."""
 
-import io
 import json
 import os
 import random
@@ -12,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from filelock import FileLock
 
+from etudes import api
 from etudes.cli import main
 from etudes.core import catalogue
+from etudes.core.run import execute
 
 HOUSE = Path(__file__).parents[1]
 MINE = Path(__file__).with_name("coins.py")
@@ -25,7 +26,7 @@ def etudes(*arguments, cwd, **env):
     return subprocess.run(
         [sys.executable, "-m", "etudes", *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(HOUSE / "tests")} | env,
+        env=os.environ | {"PYTHONPATH": f"{HOUSE / 'src'}{os.pathsep}{HOUSE / 'tests'}"} | env,
         capture_output=True,
         text=True,
         timeout=300,
@@ -161,12 +162,12 @@ def test_without_any_source_every_study_is_planned_on_data_that_are_there(name, 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
     monkeypatch.setattr(sources, "offered", lambda carrier: False)  # no registry answers either
-    study, told = catalogue.find(name), Console(file=io.StringIO(), width=1000)
+    study = catalogue.find(name)
     offline = study.scales["laptop"].offline
-    plan = api._planned(study, "laptop", {"precision": "fp32"}, {}, told)
+    plan, notice = api._planned(study, api.Options(), {})
     assert {field: plan[0].config[field] for field in offline} == dict(offline)
     for field, value in offline.items():
-        assert f"{field} = {value}" in told.file.getvalue()
+        assert f"{field} = {value}" in notice
 
 
 def test_what_the_user_insists_on_is_kept_when_other_data_is_replaced(tmp_path, monkeypatch):
@@ -175,11 +176,10 @@ def test_what_the_user_insists_on_is_kept_when_other_data_is_replaced(tmp_path, 
     monkeypatch.delenv("ETUDES_MIRROR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
-    told = Console(file=io.StringIO(), width=1000)
     study, fields = catalogue.find("llama-fr"), {"dataset": "eltec-fra"}
-    plan = api._planned(study, "laptop", {"precision": "fp32"}, fields, told)
+    plan, notice = api._planned(study, api.Options(), fields)
     assert (plan[0].config["dataset"], plan[0].config["unseen"]) == ("eltec-fra", "python")
-    assert "running with unseen = python instead, without verdicts" in told.file.getvalue()
+    assert "running with unseen = python instead, without verdicts" in notice
 
 
 def test_control_c_says_how_to_go_on(tmp_path):
@@ -291,12 +291,41 @@ def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatc
     assert main(["report", "mixup"]) == 0
     told = capsys.readouterr()
     assert "mixup on cifar10" in told.out
-    assert f"Committed report: {catalogue.committed('mixup') / 'report.html'}" in told.out
+    assert f"Committed report: {catalogue.committed('mixup') / 'report.md'}" in told.out
+    assert (catalogue.committed("mixup") / "report.md").is_file()
     assert "no finished runs in runs; this is the project's committed report" in told.err
     assert list(tmp_path.iterdir()) == []
     assert main(["report", "mixup", "--out", "copy"]) == 0
     assert "Report: copy/report.html" in capsys.readouterr().out
     assert (tmp_path / "copy" / "report.json").exists()
+
+
+def test_what_is_written_among_the_committed_reports_is_what_is_committed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / "results" / name / scale)
+    shutil.copytree(HOUSE / "results" / "mixup", tmp_path / "results" / "mixup")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "mixup" / "laptop"
+    before = {path.name for path in folder.rglob("*")}
+    assert main(["report", "mixup", "--out", "copy"]) == 0
+    assert main(["report", "mixup", "--out", "results/mixup/laptop"]) == 0
+    assert {path.name for path in folder.rglob("*")} == before
+    assert {"report.html", "report.ipynb"} <= {path.name for path in Path("copy").iterdir()} - before
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1:strict"}])
+def test_a_terminal_without_utf_8_gets_its_verdicts(environment, tmp_path):
+    variables = os.environ | environment | {"LANG": "C", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "etudes", "report", "mixup"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    encoding = environment["PYTHONIOENCODING"].partition(":")[0]
+    text = done.stdout.decode(encoding)
+    rows = [row for row in api.report("mixup").verdict_rows() if row["mean"].startswith("−")]
+    assert rows
+    for row in rows:
+        assert f"{row['verdict']}; mean -{row['mean'][1:]}; " in text
+    assert "?" not in text
 
 
 def test_a_root_without_runs_is_told_and_nothing_is_written_there(capsys, tmp_path):
@@ -378,10 +407,172 @@ def test_python_has_the_same_three_verbs(tmp_path):
     assert "<table" in report._repr_html_()
 
 
-def test_a_variant_that_is_named_like_a_field_is_run_as_it_is(tmp_path, monkeypatch):
-    from etudes import api
+def test_a_variant_that_is_named_like_a_field_is_run_as_it_is(tmp_path, capsys):
+    study = tmp_path / "mine.py"
+    study.write_text(
+        "from coins import make_study\n"
+        "from etudes.core import Variant\n"
+        "STUDY = make_study(variants=(Variant('fair'), Variant('shifted', {'shift': -1.0})))\n"
+    )
+    assert main(["run", str(study), "--scale", "smoke", "--variants", "fair", "--steps", "3", "--dry"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["coins, smoke scale: 2 of 2 runs would be performed.", "fair: 2 not run yet"]
 
-    asked = []
-    monkeypatch.setattr(api, "run_all", lambda *how: asked.append(how[2:7]) or (_ for _ in ()).throw(KeyboardInterrupt))
-    assert main(["run", "doom-dqn", "--variants", "double", "--hidden", "32"]) == 130
-    assert asked == [(("double",), None, "runs", "auto", {"hidden": 32})]
+
+def test_the_version_is_printed(capsys):
+    import etudes
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"etudes {etudes.__version__}\n"
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """A study's file, and the command that runs it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_too.py").write_text("HALF = 0.5\n")
+    path = tmp_path / "mine.py"
+    path.write_text("from mine_too import HALF\n" + MINE.read_text().replace("+ cfg.shift)", "+ HALF * cfg.shift)"))
+    yield path, ["run", str(path), "--scale", "smoke"]
+    sys.modules.pop("mine_too", None)
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    sys.modules.pop("mine_too", None)
+
+
+def dry(capsys, command):
+    capsys.readouterr()
+    assert main([*command, "--dry"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""A tiny study, as', '"""A small study, as'),
+        ("# added to the score", "# that is added"),
+        ("shifted scores lower than plain", "the shifted coin scores lower"),
+        ('charts=(bars("test/score"), curves("score"))', 'charts=(curves("score"),)'),
+        ("minutes=0.1)", "minutes=7)"),
+        ("Does shifting shift?", "Does it shift?"),
+    ],
+)
+def test_words_claims_charts_and_minutes_can_be_edited_and_the_runs_are_kept(edited, capsys, old, new):
+    path, command = edited
+    assert main(command) == 0
+    change(path, old, new)
+    lines = dry(capsys, command)
+    assert lines == [
+        "coins, smoke scale: 0 of 4 runs would be performed.", "plain: 2 finished", "shifted: 2 finished",
+    ]  # fmt: skip
+    assert main(command) == 0
+    assert "4 of 4 runs are finished already." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_edited_program_is_run_again_and_said_and_its_earlier_runs_can_be_seen(edited, capsys, beside):
+    path, command = edited
+    assert main(command) == 0
+    code = catalogue.find(str(path)).code
+    if beside:
+        change(path.with_name("mine_too.py"), "0.5", "0.25")
+    else:
+        change(path, "run.log(i + 1", "run.log(i + 2")
+    lines = dry(capsys, command)
+    assert lines == [
+        "coins, smoke scale: 4 of 4 runs would be performed.",
+        f"plain: 2 made by other code ({code}): will be run again",
+        f"shifted: 2 made by other code ({code}): will be run again",
+        f"4 finished runs were made by other code of the study; `etudes report mine.py --scale smoke --code {code}` "
+        "shows them.",
+    ]
+    assert main(command) == 0
+    heard = capsys.readouterr()
+    assert (
+        f"4 finished runs were made by other code of the study; `etudes report mine.py --scale smoke --code {code}`"
+        in (heard.err)
+    )
+    assert "finished already" not in heard.err
+    assert dry(capsys, command)[:1] == ["coins, smoke scale: 0 of 4 runs would be performed."]
+    fresh = (path.parent / "runs/coins/smoke/report/report.json").read_bytes()
+    assert main(["report", "mine.py", "--scale", "smoke", "--code", code]) == 0
+    shown = path.parent / f"runs/coins/smoke/report-{code}/report.json"
+    assert json.loads(shown.read_text())["code"] == code
+    assert (path.parent / "runs/coins/smoke/report/report.json").read_bytes() == fresh
+    told = sentence(capsys, ["report", "mine.py", "--scale", "smoke", "--code", "0123abcd"])
+    assert told == "etudes: no finished runs of coins at scale smoke in runs were made by code 0123abcd"
+
+
+def test_what_a_command_would_do_is_said_run_by_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ETUDES_SAVE_SECONDS", "0")
+    (tmp_path / "counts.py").write_text(
+        "from coins import make_study\n"
+        "def count(cfg, run):\n"
+        "    for i in range(6):\n"
+        "        run.log(i + 1, i=i)\n"
+        "        run.save(i + 1, lambda path: path.write_text('x'))\n"
+        "        if i == 3 and run.spec.seed == 1:\n"
+        "            raise KeyboardInterrupt\n"
+        "    run.result(x=1.0)\n"
+        "STUDY = make_study(program=count)\n"
+    )
+    study = catalogue.find("counts.py")
+    plan = study.plan("laptop", variants=["plain"])
+    execute(study, plan[0], tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        execute(study, plan[1], tmp_path / "runs")
+    (tmp_path / "runs" / plan[2].key).mkdir(parents=True)
+    with FileLock(tmp_path / "runs" / plan[2].key / "lock"):
+        lines = dry(capsys, ["run", "counts.py", "--precision", "fp32"])
+    assert lines == [
+        "coins, laptop scale: 7 of 8 runs would be performed.",
+        "plain: 1 finished, 1 interrupted at step 4, 1 being run by another process, 1 not run yet",
+        "shifted: 4 not run yet",
+    ]
+    assert not list((tmp_path / "runs").rglob("report*"))
+
+
+def test_seeds_for_tuning_are_apart_and_never_judge(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(MINE), "--tune", "--seeds", "3"]) == 0
+    assert "not judged" in capsys.readouterr().out
+    seeds = sorted(path.parent.name.partition("-")[0] for path in tmp_path.rglob("result.json"))
+    assert seeds == sorted(["1000", "1001", "1002"] * 2)
+    assert dry(capsys, ["run", str(MINE)])[0] == "coins, laptop scale: 8 of 8 runs would be performed."
+    assert dry(capsys, ["run", str(MINE), "--tune"])[0] == "coins, laptop scale: 0 of 2 runs would be performed."
+
+
+def test_the_number_of_threads_is_an_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(MINE), "--scale", "smoke", "--threads", "2", "--seeds", "1"]) == 0
+    envs = [json.loads(path.read_text()) for path in tmp_path.rglob("env.json")]
+    assert [env["threads"] for env in envs] == [2, 2]
+    assert dry(capsys, ["run", str(MINE), "--scale", "smoke", "--seeds", "1"])[1] == "plain: 1 not run yet"
+    assert "threads is -1; it must be from 1 to" in sentence(capsys, ["run", MINE, "--threads", -1])
+    assert "--address and --gpus-per-run are Ray's; add --engine ray" in sentence(
+        capsys, ["run", MINE, "--gpus-per-run", 1]
+    )
+
+
+def test_an_error_of_the_program_ends_with_its_traceback_and_one_sentence(tmp_path):
+    study = tmp_path / "mine.py"
+    study.write_text(
+        "from coins import make_study\n"
+        "def toss(cfg, run):\n"
+        "    return {}['no such key']\n"
+        "STUDY = make_study(program=toss)\n"
+    )
+    for seeds in (1, 3):  # side by side, and one run alone
+        done = etudes("run", "mine.py", "--variants", "plain", "--seeds", seeds, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.count("Traceback") == 1
+        assert done.stderr.count("return {}['no such key']") == 1
+        assert "etudes/core" not in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("etudes: coins/laptop/plain/")
+        assert last.endswith("the program raised KeyError: 'no such key'; finished runs are kept")

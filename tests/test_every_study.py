@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from etudes.core import catalogue
+from etudes.core.configs import OPTIONS, as_tuples
 from etudes.core.record import load
-from etudes.core.run import Run, execute
+from etudes.core.run import Run
 from etudes.core.verdicts import trials
+from etudes.flags import RunOptions
+from etudes.reports import render
 from etudes.reports.build import build, read
-from etudes.reports.pictures import drawings
-from etudes.train import recipe
+from etudes.reports.drawings import draw
+from etudes.sweep import check
+from etudes.train import loop, pictures, recipe
 
 NAMES = list(catalogue.names())
 HOUSE = Path(__file__).parents[1]
@@ -29,16 +33,15 @@ def study(request):
 
 
 @pytest.fixture(scope="module")
-def smoke(study, tmp_path_factory):
-    """The root below which the study's smoke scale was run."""
+def straight(study, tmp_path_factory):
+    """The root below which the study's smoke scale was run, and {key: moments at which a run can be killed}."""
     root = tmp_path_factory.mktemp(study.name)
-    for spec in study.plan("smoke"):
-        assert execute(study, spec, root) == "done"
-    return root
+    return root, {spec.key: check.straight(study, spec, root) for spec in study.plan("smoke")}
 
 
-def outcome(folder):
-    return {name: (folder / name).read_bytes() for name in ("log.jsonl", "result.json")}
+@pytest.fixture(scope="module")
+def smoke(straight):
+    return straight[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +69,7 @@ def test_smoke_runs_every_variant_and_every_claim_finds_its_numbers(study, smoke
     complete = trials(study, records)
     assert len(complete) == study.scales["smoke"].seeds
     left_out = {v.name for v in study.variants} - {record.spec.variant for record in records}
-    for claim in study.claims:
+    for claim in study.claims.values():
         for trial in complete.values():
             try:
                 value = claim.measure(trial)
@@ -83,45 +86,52 @@ def test_every_chart_builds(study, smoke):
     plan = study.plan("smoke")
     report = build(study, plan, load(plan, smoke))
     assert study.charts
-    assert [drawing.problem for drawing in drawings(report)] == [""] * len(study.charts)
+    assert [drawing.problem for drawing in draw(report)] == [""] * len(study.charts)
 
 
-def test_killed_and_resumed_and_run_twice_it_ends_with_the_same_bytes(study, smoke, tmp_path, monkeypatch):
-    monkeypatch.setenv("ETUDES_SAVE_SECONDS", "0")
-    by_variant = {spec.variant: spec for spec in reversed(study.plan("smoke"))}
-    for at, spec in enumerate(by_variant.values(), start=1):
-
-        def program(cfg, run, at=at):
-            lines, plain = iter(range(at)), run.log
-
-            def log(step, **numbers):
-                if next(lines, None) is None:
-                    raise KeyboardInterrupt
-                plain(step, **numbers)
-
-            run.log = log
-            study.program(cfg, run)
-
-        try:
-            execute(dataclasses.replace(study, program=program), spec, tmp_path)
-        except KeyboardInterrupt:
-            assert execute(study, spec, tmp_path) == "done"
-        assert outcome(tmp_path / spec.key) == outcome(smoke / spec.key), spec.variant
+def test_killed_three_times_and_run_twice_it_ends_with_the_same_bytes(study, straight, tmp_path):
+    root, moments = straight
+    for spec in study.plan("smoke", seeds=1):
+        at = check.kills(moments[spec.key])
+        check.resumed(study, spec, tmp_path, at)
+        assert check.difference(root / spec.key, tmp_path / spec.key) == "", f"{spec.variant}, killed at {at}"
+        kinds = {kind for kind, *_ in moments[spec.key]}
+        inside = "in the evaluation after step"
+        assert [kind for kind, *_ in at].count(inside) == (inside in kinds)
+        assert len(at) == min(3, len(set(moments[spec.key])))
 
 
 def test_no_field_of_its_config_is_unused(study):
     own = Path(sys.modules[study.program.__module__].__file__)
     texts = [path.read_text() for path in (own.parent.glob("*.py") if own.stem == "__init__" else [own])]
-    source = "\n".join([*texts, inspect.getsource(recipe)])
+    source = "\n".join([*texts, *map(inspect.getsource, (recipe, pictures, loop))])
     for field in dataclasses.fields(study.config):
         assert re.search(rf"\bcfg\.{field.name}\b", source), f"{field.name} is never read"
 
 
-def test_no_field_hides_an_option_of_the_command_line(study):
-    from etudes.cli import RunOptions
+def test_its_header_tells_the_minutes_and_seeds_of_its_scales(study):
+    said = header_scales(study)
+    assert {"minutes", "seeds"} <= said.get("laptop", {}).keys(), "its header has no minutes and seeds of `etudes run`"
+    for name, numbers in said.items():
+        scale = study.scales[name]
+        has = {"minutes": scale.minutes, "seeds": scale.seeds, "variants": len(scale.variants or study.variants)}
+        assert numbers == {what: has[what] for what in numbers}, f"scale {name}"
 
-    options = {field.name for field in dataclasses.fields(RunOptions)}
-    assert not options & {field.name for field in dataclasses.fields(study.config)}
+
+def header_scales(study):
+    """{scale: {"minutes" | "seeds" | "variants": number}} as the docstring's lines `etudes run NAME` tell them."""
+    found = {}
+    text = sys.modules[study.program.__module__].__doc__
+    for flags, words in re.findall(
+        rf"^ +etudes run {study.name}((?: --\S+ \S+)*)(?:  +(.*))?$", text, flags=re.MULTILINE
+    ):
+        scale = dict(re.findall(r"--(\S+) (\S+)", flags)).get("scale", "laptop")
+        numbers = re.findall(r"([\d.,]+) (minute|hour|seed|variant)s?\b", words)
+        found[scale] = {
+            f"{'minute' if unit == 'hour' else unit}s": float(n.replace(",", "")) * (60 if unit == "hour" else 1)
+            for n, unit in numbers
+        }
+    return found
 
 
 def test_its_file_is_short_and_in_order(study):
@@ -142,18 +152,47 @@ def test_its_committed_reports_are_of_the_present_revision(study):
     assert "laptop" in scales
     for scale in scales:
         folder = catalogue.committed(study.name, scale)
-        report = json.loads((folder / "report.json").read_text())
-        told = report["study"]
-        assert told["revision"] == study.revision
-        for claim in told["claims"]:  # a dear scale may have been run for some variants or seeds alone
-            assert claim["verdict"] in ("supported", "refuted", "undecided", *["not judged"] * (scale != "laptop"))
-            claim["verdict"] = ""
-        assert told == json.loads(json.dumps(catalogue.card(study)))
+        saved = json.loads((folder / "report.json").read_text())
+        report = read(folder, study)  # refuses another revision, and scales or variants that the study has not
+        verdicts = [verdict.verdict for verdict in report.verdicts]
+        # A dear scale may have been run for some variants or seeds alone.
+        assert {*verdicts} <= {"supported", "refuted", "undecided", *["not judged"] * (scale != "laptop")}
         configs = {spec.variant: spec.config for spec in study.plan(scale)}
-        found = {row["variant"]: row["config"] for row in report["table"]}
-        assert found == (configs if scale == "laptop" else {name: configs[name] for name in found})
-        assert read(folder, study).json()["verdicts"] == report["verdicts"]
-        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_500_000
+        told = {row["variant"]: as_tuples(row["config"]) for row in saved["table"]}
+        assert told.keys() <= configs.keys() if scale != "laptop" else told.keys() == configs.keys()
+        if saved.get("code") == study.code:
+            assert told == {name: configs[name] for name in told}
+            for claim in saved["study"]["claims"]:
+                claim["verdict"] = ""
+            assert saved["study"] == json.loads(json.dumps(catalogue.card(study)))
+            assert [verdict["verdict"] for verdict in saved["verdicts"]] == verdicts
+        else:
+            assert f"by other code of {study.name} than the present" in report.warnings[0]
+
+
+def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
+    for scale in catalogue.reported(study.name):
+        folder = catalogue.committed(study.name, scale)
+        report = read(folder, study)
+        files = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        known = {Path("report.json"), Path("curves.json"), Path("report.md")}
+        known |= {Path("charts", f"{chart.name}.svg") for chart in study.charts if not chart.file}
+        known |= {exhibit.path for exhibit in report.exhibits if exhibit.content}
+        assert files.keys() <= known
+        assert sum(files.values()) < 650_000
+        for line in re.findall(r"\]\(((?:charts|pictures|texts|sounds)/[^)]+)\)", (folder / "report.md").read_text()):
+            assert Path(line) in files
+        for kind in ("html", "ipynb"):
+            assert report.study["name"] in render.render(report, kind, drawn=[])
+
+
+def test_the_committed_reports_are_small_together():
+    files = [path for path in catalogue.committed("").parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 312_500 * len(NAMES)
+
+
+def test_every_option_of_the_command_line_is_closed_to_fields():
+    assert {field.name for field in dataclasses.fields(RunOptions)} <= OPTIONS
 
 
 def test_a_run_never_draws_by_its_variant(study):

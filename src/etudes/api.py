@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ from rich.console import Console
 from etudes.core import catalogue
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
-from etudes.core.record import Record, latest, load
+from etudes.core.record import UNKNOWN, Record, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.run import device
 from etudes.core.spec import Spec, Study
 from etudes.reports import facts
-from etudes.reports.build import Report, build, read
+from etudes.reports.build import build, read
+from etudes.reports.report import Report
 
 if TYPE_CHECKING:
     from etudes.sweep.cluster import Cluster
+    from etudes.sweep.plan import Outcome
     from etudes.sweep.store import Store
 
 ROOT = Path("runs")
@@ -30,133 +33,166 @@ def study(name: str) -> Study:
     return catalogue.find(name)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What of a study is to be run, and how, beside the fields of its Config.
+
+    `variants` (): those of the scale; `seeds` and `threads` None: as many as the scale says. `tune` takes seeds that
+    never judge. `root` is a folder or a URL (see `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs
+    the plan in place of this machine, and `tracker` shows each finished run (see `etudes.sweep.tracking`).
+    """
+
+    scale: str = "laptop"
+    variants: Sequence[str] = ()
+    seeds: int | None = None
+    threads: int | None = None
+    tune: bool = False
+    root: Path | str = ROOT
+    precision: str = "auto"
+    cluster: "Cluster | None" = None
+    tracker: str = ""
+
+
 def run(
     study: Study | str,
     scale: str = "laptop",
     *,
     variants: Sequence[str] = (),
     seeds: int | None = None,
+    threads: int | None = None,
+    tune: bool = False,
     root: Path | str = ROOT,
     precision: str = "auto",
     cluster: "Cluster | None" = None,
     tracker: str = "",
     **fields: Any,
 ) -> Report:
-    """Perform what is left of a scale's runs below `root`, and report them.
+    """The report of a scale's runs, after those that are left of them have been performed below `root`.
 
-    `root` is a folder or a URL (see `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs the plan in
-    place of this process, and `tracker` shows each finished run (see `etudes.sweep.tracking`). `fields` override fields
-    of the study's Config. Where data of the scale that no field names can be had from nowhere, its offline changes are
-    made and announced. Raises Problem on bad input; a run that diverges is told of and left out of the report.
+    The options are those of `Options`; `fields` override fields of the study's Config. Where data of the scale that no
+    field names can be had from nowhere, its offline changes are made and announced. Raises Problem on bad input, and
+    Broken where the program raises; a run that diverges is told of and left out of the report.
     """
-    report, _ = run_all(study, scale, variants, seeds, root, precision, fields, cluster, tracker)
-    return report
+    options = Options(scale, variants, seeds, threads, tune, root, precision, cluster, tracker)
+    return run_all(study, options, fields)[0]
 
 
-def run_all(
-    study: Study | str,
-    scale: str,
-    variants: Sequence[str],
-    seeds: int | None,
-    root: Path | str,
-    precision: str,
-    fields: dict[str, Any],
-    cluster: "Cluster | None" = None,
-    tracker: str = "",
-) -> tuple[Report, Sequence[Problem]]:
-    """As `run`; the report, and the runs that diverged or were lost.
-
-    `cluster` performs the plan in place of this process. Each run that ends well is shown to the `tracker` of that
-    name, see `etudes.sweep.tracking`.
-    """
+def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> tuple[Report, list["Outcome"]]:
+    """As `run`; the report, and what came of the runs that were left."""
     from etudes.sweep import tracking
-    from etudes.sweep.plan import pending
+    from etudes.sweep.plan import code_notes, pending
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
 
     chosen = _found(study)
-    if tracker:
-        tracking.check(tracker)
+    if options.tracker:
+        tracking.check(options.tracker)
     console = Console(stderr=True, quiet=rank() > 0)
-    plan = _planned(chosen, scale, {"variants": variants, "seeds": seeds, "precision": precision}, fields, console)
-    store = Store(root)
+    plan, notice = _planned(chosen, options, fields)
+    if notice:
+        console.print(notice, highlight=False)
+    store = Store(options.root)
     store.bring(plan)
     left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
-    problems = _performed(chosen, left, store, cluster, tracker, console)
+    for note in code_notes(plan, store.folder, _report_command(chosen, options)):
+        console.print(note, highlight=False, soft_wrap=True)
+    outcomes = _performed(chosen, left, store, options, console)
     wait()  # the first process writes the results that all of them read
-    for problem in problems:
-        console.print(str(problem), highlight=False)
+    for outcome in outcomes:
+        if outcome.reason:
+            console.print(outcome.reason, highlight=False)
     records = load(plan, store.folder)
-    if problems and not records:
+    if not records:
         raise Problem(f"no run of {chosen.name} was finished; the logs are kept in {store.folder}")
-    return build(chosen, plan, records), problems
+    return build(chosen, plan, records), outcomes
+
+
+def outlook(study: Study | str, options: Options, fields: Mapping[str, Any]) -> list[str]:
+    """What `run` would do, in lines: how many runs, and for each variant what is kept, what is run, and why."""
+    from etudes.sweep.plan import code_notes, outlook, pending
+    from etudes.sweep.store import Store
+
+    chosen = _found(study)
+    plan, notice = _planned(chosen, options, fields)
+    store = Store(options.root)
+    store.bring(plan)
+    left = len(pending(plan, store.folder))
+    lines = [f"{chosen.name}, {options.scale} scale: {left} of {len(plan)} runs would be performed."]
+    notes = code_notes(plan, store.folder, _report_command(chosen, options))
+    return [*filter(None, [notice]), *lines, *outlook(plan, store.folder), *notes]
+
+
+def _report_command(study: Study, options: Options) -> str:
+    return facts.report_command(study, options.scale, "" if str(options.root) == str(ROOT) else str(options.root))
 
 
 def _performed(
-    study: Study,
-    plan: Sequence[Spec],
-    store: "Store",
-    cluster: "Cluster | None",
-    tracker: str,
-    console: Console,
-) -> Sequence[Problem]:
-    """The runs of the plan that diverged or were lost, after all have been performed."""
+    study: Study, plan: Sequence[Spec], store: "Store", options: Options, console: Console
+) -> list["Outcome"]:
+    """What came of the runs of the plan, after all have been performed."""
     from etudes.sweep import cluster as clusters
     from etudes.sweep import local, tracking
     from etudes.sweep.progress import PlanProgress
 
-    if plan and not cluster:  # what every run would stop at
+    if not plan:
+        return []
+    if not options.cluster:  # what every run would stop at
         save_seconds()
         device()
     with PlanProgress(plan, console) as progress:
 
-        def finish(spec: Spec, status: str) -> None:
-            if status == "done" and not cluster:  # a cluster's workers have sent theirs
-                store.send(spec)
-            if status == "done" and tracker:
+        def finish(outcome: "Outcome") -> None:
+            if outcome.status == "done" and not options.cluster:  # a cluster's workers have sent theirs
+                store.send(outcome.spec)
+            if outcome.status == "done" and options.tracker:
                 try:
-                    tracking.show(tracker, read_run(store.folder / spec.key), store.folder)
+                    tracking.show(options.tracker, read_run(store.folder / outcome.spec.key), store.folder)
                 except Problem as problem:  # no reason to stop the runs
                     console.print(str(problem), highlight=False)
-            progress.finish(spec, status)
+            progress.finish(outcome)
 
-        if cluster:
-            return clusters.perform(study, plan, store.root, cluster, watch=progress.watch, finish=finish)
-        if (count := local.workers(study, plan)) > 1:
-            return local.together(study, plan, store.folder, count, watch=progress.watch, finish=finish)
-        return local.perform(study, plan, store.folder, watch=progress.watch, finish=finish)
+        how: Any = {"watch": progress.watch, "finish": finish}
+        if options.cluster:
+            return clusters.perform(study, plan, store.root, options.cluster, **how)
+        return local.perform(study, plan, store.folder, count=0, **how)
 
 
-def _planned(study: Study, scale: str, choice: dict[str, Any], fields: dict[str, Any], console: Console) -> list[Spec]:
-    """The runs, with the scale's offline changes where its data can be had from nowhere; that is announced."""
+def _planned(study: Study, options: Options, fields: Mapping[str, Any]) -> tuple[list[Spec], str]:
+    """The runs, and a sentence where the scale's offline changes are made because its data can be had from nowhere."""
     from etudes.train.precision import resolve
 
-    choice = choice | {"precision": resolve(study, choice["precision"])} | fields
-    plan = study.plan(scale, **choice)
-    if "WORLD_SIZE" in os.environ or not _unreachable(plan, study.scales[scale].substitutes.keys() - fields.keys()):
-        return plan
-    offline = study.scales[scale].offline.items()
+    chosen: Any = {name: getattr(options, name) for name in ("scale", "variants", "seeds", "threads", "tune")}
+    chosen |= {"precision": resolve(study, options.precision), **fields}
+    plan = study.plan(**chosen)
+    if "WORLD_SIZE" in os.environ or not _unreachable(plan, study.scales[options.scale].substitutes.keys() - fields):
+        return plan, ""
+    offline = study.scales[options.scale].offline.items()
     changes = ", ".join(f"{name} = {value}" for name, value in offline if name not in fields)
-    console.print(
-        f"No source of the data can be reached: running with {changes} instead, without verdicts.", highlight=False
-    )
-    return study.plan(scale, offline=True, **choice)
+    notice = f"No source of the data can be reached: running with {changes} instead, without verdicts."
+    return study.plan(offline=True, **chosen), notice
 
 
-def report(study: Study | str, scale: str = "laptop", *, root: Path | str = "", **fields: Any) -> Report:
+def report(
+    study: Study | str, scale: str = "laptop", *, root: Path | str = "", code: str = "", **fields: Any
+) -> Report:
     """The report of a scale's finished runs below `root`.
 
     Without a root it is that of the runs in `runs`, or, where there are none, the one committed with the project, which
-    has a `committed` folder. `fields` are those that the runs overrode. Raises Problem where there is neither.
+    has a `committed` folder. `code` is that of the study's program which made the runs, by default the present one.
+    `fields` are those that the runs overrode. Raises Problem where there is neither.
     """
     chosen = _found(study)
     for offline in (False, True):
         plan = chosen.plan(scale, offline=offline, **fields)
+        if code:
+            plan = [dataclasses.replace(spec, code="" if code == UNKNOWN else code) for spec in plan]
         if records := load(plan, Path(root or ROOT)):
             return build(chosen, plan, records)
     committed = catalogue.committed(chosen.name, scale)
+    if code:
+        raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT} were made by code {code}")
     if not root and not fields and (committed / "report.json").exists():
         return dataclasses.replace(read(committed, chosen), committed=committed)
     again = facts.command(chosen, scale, fields | ({"root": str(root)} if root else {}), precision="")
@@ -212,8 +248,8 @@ def _found(study: Study | str) -> Study:
 
 def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     """Whether a dataset that these fields name in the plan can be had from nowhere."""
-    from etudes.data.declared import SOURCES
-    from etudes.data.sources import reachable
+    from etudes.data.sources import SOURCES, reachable
 
-    names = {name for field in fields for name in plan[0].config[field].split(" and ")}
+    named = [plan[0].config[field] for field in fields]
+    names = {name for value in named for name in (value.split(" and ") if isinstance(value, str) else value)}
     return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

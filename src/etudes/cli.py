@@ -1,4 +1,4 @@
-"""The command line: list, show, run, report, generate, ask, data, serve, bench.
+"""The command line: list, show, new, check, run, report, generate, ask, data, serve, bench.
 
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 import tyro
 
-from etudes import flags
+from etudes import encoding, flags
 from etudes.core import catalogue
-from etudes.core.errors import Problem, unknown
-from etudes.flags import RunOptions
+from etudes.core.environment import version
+from etudes.core.errors import Broken, Problem, unknown
 
 
 def enter() -> None:
     """Perform the process's command and end the process with its exit status."""
+    encoding.settle(sys.stdout, sys.stderr)
     status = main()
     if status == 130:
         # Python may remember an interrupt that some library's nested code let pass, and end by the signal instead.
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"etudes: {problem}", file=sys.stderr)
         return 2
+    except Broken as broken:
+        print(f"{broken.trace}etudes: {broken.sentence}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of our output has gone, as in `etudes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -58,11 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
+        print(f"etudes {version('etudes')}")
+        return 0
     if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
         return _run(*flags.named(arguments[1:]))
 
     commands = {"list": list_, "show": show, "run": run, "report": report, "generate": generate}
-    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask}
+    commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask, "check": check, "new": new}
+    if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
+        return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="etudes", args=arguments, description="Landmark experiments of deep learning, as studies."
     )
@@ -107,6 +116,7 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
         _print_json(card | {"reported": reported})
         return 0
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -120,13 +130,44 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     for scale, s in card["scales"].items():
         shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
         scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
-    claims = Table("claim", "says", "where", "expected", box=None)
-    for c in card["claims"]:
-        claims.add_row(c["name"], c["says"], c["where"], c["expect"])
-    for table in (variants, scales, claims):
+    for table in (variants, scales):
         console.print(table, "")
+    for c in card["claims"]:
+        console.print(c["says"], markup=False)
+        number = f"{c['number']}: " if c["number"] else ""
+        console.print(Padding(f"{number}{c['expect']} ({c['where']})", (0, 0, 0, 4)), style="dim", markup=False)
+    console.print()
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
     return 0
+
+
+def new(name: tyro.conf.Positional[str], like: str = "", family: str = "") -> int:
+    """Write the skeleton of a study, which runs as it is: NAME.py here, or with --family a study of the catalogue.
+
+    Args:
+        name: of the study: lower-case words joined by hyphens
+        like: the study whose Config and program to begin with; by default label smoothing on digits
+        family: write the study, its card and its test into the project's sources, in this family
+    """
+    from etudes import skeleton
+
+    for path in skeleton.write(name, like, family):
+        print(path)
+    return 0
+
+
+def check(name: tyro.conf.Positional[str], scale: str = "", variants: str = "", dataset: str = "") -> int:
+    """Kill a study's smoke scale three times a run, resume it, and say where it then ends otherwise than unkilled.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: also take one step of this scale, such as paper: its parameters, FLOPs and memory
+        variants: only these, as a,b; all by default
+        dataset: for the step, in place of the scale's own
+    """
+    from etudes.sweep.check import main
+
+    return main(name, scale, variants, dataset)
 
 
 def run(name: tyro.conf.Positional[str]) -> int:
@@ -142,29 +183,18 @@ def _run(name: str, arguments: list[str]) -> int:
     study = catalogue.find(name)
     options, fields = flags.parse(study, arguments)
 
-    from etudes.api import run_all
+    from etudes import api
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank
 
-    variants = tuple(filter(None, options.variants.split(",")))
-    seeds = options.seeds or None
-    how = (study, options.scale, variants, seeds, options.root, options.precision, fields, _cluster(options))
-    found, problems = run_all(*how, options.track)
+    chosen = flags.choice(options)
+    if options.dry:
+        print("\n".join(api.outlook(study, chosen, fields)))
+        return 0
+    found, outcomes = api.run_all(study, chosen, fields)
     if rank() == 0:
         _publish(found, found.folder(Store(options.root).folder))
-    return 1 if problems else 0
-
-
-def _cluster(options: RunOptions) -> Any:
-    """Where a cluster is to perform the runs, else None. Raises Problem on flags that ask for one without saying so."""
-    from etudes.sweep.cluster import Cluster
-
-    wanted = Cluster(options.address, options.cpus_per_run, options.gpus_per_run)
-    if options.engine == "ray":
-        return wanted
-    if wanted != Cluster():
-        raise Problem("--address, --cpus-per-run and --gpus-per-run are Ray's; add --engine ray")
-    return None
+    return 1 if any(outcome.reason for outcome in outcomes) else 0
 
 
 def report(
@@ -173,6 +203,7 @@ def report(
     format: Literal["", "md", "html", "ipynb", "site"] = "",
     out: Path | None = None,
     root: str = "",
+    code: str = "",
     all: bool = False,
 ) -> int:
     """Report a study's finished runs again, or show its committed report; --all --format site: a site of them all.
@@ -183,6 +214,7 @@ def report(
         format: only this file, printed or written to --out; all of them by default
         out: where to write: a folder, or with --format a file
         root: folder of the runs; by default runs, and where that has none the committed report
+        code: report the runs that this code of the study made, as `etudes run` names it; by default the present one
         all: the committed reports of all studies, as a site of files for any web server
     """
     if all or format == "site":
@@ -198,14 +230,15 @@ def report(
     from etudes.core.files import write_text
     from etudes.reports import render
 
-    found = api.report(name, scale, root=root)
+    found = api.report(name, scale, root=root, code=code)
     if found.committed:
         print(f"etudes: no finished runs in {api.ROOT}; this is the project's committed report", file=sys.stderr)
     if format:
         text = render.render(found, format)
         write_text(out, text) if out else print(text)
     else:
-        _publish(found, out or found.committed or found.folder(Path(root or api.ROOT)))
+        usual = found.folder(Path(root or api.ROOT))
+        _publish(found, out or found.committed or (usual.with_name(f"report-{code}") if code else usual))
     return 0
 
 
@@ -214,14 +247,18 @@ def _publish(found: Any, folder: Path) -> None:
 
     from etudes.reports import render, terminal
 
+    results = catalogue.committed(found.definition.name, found.scale)
+    kept = folder.resolve() == results.resolve()  # where the project keeps its own
     if folder != found.committed:
-        render.write(found, folder)
+        (render.keep if kept else render.write)(found, folder)
     console = Console()
-    console.print(f"\n[bold]{found.title}[/bold]", terminal.verdict_table(found), highlight=False)
+    console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
+    console.print(terminal.verdict_list(found, console.width), end="", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     kind = "Committed report" if folder == found.committed else "Report"
-    console.print(f"{kind}: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    shown = folder / ("report.md" if kept else "report.html")
+    console.print(f"{kind}: {shown}", highlight=False, soft_wrap=True)
 
 
 def generate(
@@ -349,11 +386,21 @@ def _tally(card: dict[str, Any]) -> str:
 
 
 def _print_gallery(cards: list[dict[str, Any]]) -> None:
-    print("| study | question | paper | claims at laptop scale |\n|---|---|---|---|")
-    for card in cards:
-        name, paper = card["name"], card["paper"]
-        link = f"[{paper['authors'].split(',')[0]} {paper['year']}]({paper['url']})"
-        print(f"| [{name}](docs/studies/{name}.md) | {card['question']} | {link} | {_tally(card)} |")
+    """The page docs/studies/README.md: a table for each family."""
+    print(
+        "# The studies\n\nWritten by `etudes list --markdown`. A study's page tells what was asked, what is measured,"
+    )
+    print("and what to beware of; its report, what came out.")
+    for family in dict.fromkeys(card["family"] for card in cards):
+        print(
+            f"\n## {family}\n\n| study | question | paper | asked by | claims at laptop scale |\n|---|---|---|---|---|"
+        )
+        for card in cards:
+            if card["family"] == family:
+                name, paper = card["name"], card["paper"]
+                link = f"[{paper['authors'].split(',')[0]} {paper['year']}]({paper['url']})"
+                tally = f"[{_tally(card)}](../../results/{name}/laptop/report.md)"
+                print(f"| [{name}]({name}.md) | {card['question']} | {link} | {card['origin']} | {tally} |")
 
 
 def _print_json(value: Any) -> None:

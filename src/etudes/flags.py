@@ -2,13 +2,16 @@
 
 import dataclasses
 import shlex
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.spec import Study
+
+if TYPE_CHECKING:
+    from etudes.api import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,6 @@ class RunOptions:
     root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
     engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
     address: str = ""  # of the Ray cluster, as auto or HOST:PORT; by default one of this machine alone
-    cpus_per_run: float = 1  # cores that a run takes of a Ray node
     gpus_per_run: float = 0  # GPUs that a run takes of a Ray node; 0.25: four runs share one
     track: Literal["", "tensorboard", "wandb", "mlflow", "trackio"] = ""  # show finished runs to an experiment tracker
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
@@ -42,11 +44,11 @@ def named(arguments: list[str]) -> tuple[str, list[str]]:
 def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any]]:
     """The options, and the Config fields that the words name. A field's comment is the help of its flag."""
     said, hints = catalogue.comments(study.config), get_type_hints(study.config, include_extras=True)
-    told = [
+    fields = [
         (f.name, Annotated[hints[f.name], tyro.conf.arg(help=said.get(f.name) or None)], f.default)
         for f in dataclasses.fields(study.config)
     ]
-    config = dataclasses.make_dataclass("Config", told)
+    config = dataclasses.make_dataclass("Config", fields)
 
     def both(options: Any, config: Any) -> tuple[Any, Any]:
         return options, config
@@ -58,3 +60,24 @@ def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any
     flags = {word.partition("=")[0].removeprefix("--").removeprefix("no-") for word in arguments if word[:2] == "--"}
     flags = {flag.replace("-", "_") for flag in flags}
     return options, {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name in flags}
+
+
+def choice(options: RunOptions) -> "Options":
+    """The options as Python's verbs take them. Raises Problem on flags that ask for a cluster without saying so."""
+    from etudes.api import Options
+    from etudes.sweep.cluster import Cluster
+
+    cluster = Cluster(options.address, options.gpus_per_run)
+    if options.engine != "ray" and cluster != Cluster():
+        raise Problem("--address and --gpus-per-run are Ray's; add --engine ray")
+    return Options(
+        scale=options.scale,
+        variants=tuple(filter(None, options.variants.split(","))),
+        seeds=options.seeds or None,
+        threads=options.threads or None,
+        tune=options.tune,
+        root=options.root,
+        precision=options.precision,
+        cluster=cluster if options.engine == "ray" else None,
+        tracker=options.track,
+    )

@@ -76,24 +76,23 @@ def test_nothing_is_judged_below_three_complete_seeds_or_at_a_scale_too_small():
 
 
 def test_a_claim_about_variants_that_were_not_run_is_not_judged_and_the_others_are():
-    level = Claim("level", "", "", lambda t: t["plain"]["test/score"], below(0))
-    study = make_study(claims=(*make_study().claims, level))
+    level = Claim(lambda t: t["plain"]["test/score"], below(0), "")
+    study = make_study(claims={**make_study().claims, "the score is below 0": level})
     shifts, level = judge(study, records(study, {"plain": [-1.0, -1.1, -1.2]}))
     assert (shifts.verdict, shifts.values) == ("not judged", [])
     assert level.verdict == "supported"
 
 
 def test_a_claim_may_be_about_the_seconds_that_runs_took(tmp_path):
-    quick = Claim("quick", "", "", lambda t: t["plain"]["seconds"], below(60))
-    study = make_study(claims=(quick,))
+    study = make_study(claims={"it is quick": Claim(lambda t: t["plain"]["seconds"], below(60), "")})
     for spec in study.plan():
         execute(study, spec, tmp_path)
     assert judge(study, load(study.plan(), tmp_path))[0].verdict == "supported"
 
 
 def test_several_claims_share_the_confidence():
-    claim = make_study().claims[0]
-    two = make_study(claims=(claim, Claim("other", "", "", claim.measure, above(0))))
+    ((sentence, claim),) = make_study().claims.items()
+    two = make_study(claims={sentence: claim, "the other": Claim(claim.measure, above(0), "")})
     numbers = {"plain": [0.0, 0.0, 0.0], "shifted": [-1.0, -2.0, -3.5]}
     one = judge(make_study(), records(make_study(), numbers))[0]
     first, second = judge(two, records(two, numbers))
@@ -103,14 +102,43 @@ def test_several_claims_share_the_confidence():
 
 
 def test_a_claim_on_a_number_that_no_run_has_is_named():
-    study = make_study(claims=(Claim("typo", "", "", lambda t: t["plain"]["test/scroe"], below(0)),))
+    study = make_study(claims={"typo": Claim(lambda t: t["plain"]["test/scroe"], below(0), "")})
     with pytest.raises(Problem, match=r"claim 'typo' of coins asks for 'test/scroe'"):
         judge(study, records(study, {"plain": [0.0], "shifted": [0.0]}))
 
 
-def test_thousands_of_seeds_are_judged():
-    study, plain = make_study(), [float(x) for x in range(2500)]
+def test_hundreds_of_seeds_are_judged():
+    study, plain = make_study(), [float(x) for x in range(1000)]
     shifted = [x - 1 - (i % 7) / 100 if i % 3 else x + 0.5 for i, x in enumerate(plain)]
     verdict = judge(study, records(study, {"plain": plain, "shifted": shifted}))[0]
-    assert verdict.agree == sum(i % 3 > 0 for i in range(2500))
-    assert verdict.sign_p == pytest.approx(stats.binomtest(verdict.agree, 2500).pvalue, rel=1e-9)
+    assert verdict.agree == sum(i % 3 > 0 for i in range(1000))
+    assert verdict.sign_p == pytest.approx(stats.binomtest(verdict.agree, 1000).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"),
+    [
+        (lambda t: t["plain"]["test/score"] / 0, "cannot be computed under seed 0 (ZeroDivisionError: float division"),
+        (lambda t: math.log(-1), "cannot be computed under seed 0 (ValueError"),
+        (lambda t: math.exp(1e9), "cannot be computed under seed 0 (OverflowError"),
+        (lambda t: t["plain"]["test/score"] - "x", "cannot be computed under seed 0 (TypeError"),
+        (lambda t: [][0], "cannot be computed under seed 0 (IndexError"),
+        (lambda t: math.nan, "its number is nan under seed 0"),
+        (lambda t: -math.inf, "its number is -inf under seed 0"),
+        (lambda t: None, "cannot be computed under seed 0 (TypeError"),
+    ],
+)
+def test_a_claim_that_cannot_be_computed_is_not_judged_for_a_reason(measure, reason):
+    claims = {**make_study().claims, "it can be computed": Claim(measure, below(0), "")}
+    study = make_study(claims=claims)
+    shifts, odd = judge(study, records(study, {"plain": [0.0, 1.0, 2.0], "shifted": [-1.0, 0.1, 0.9]}))
+    assert shifts.verdict == "supported"
+    assert odd.verdict == "not judged"
+    assert reason in odd.reason
+
+
+def test_tuning_seeds_never_judge():
+    study = make_study()
+    plan = study.plan("laptop", tune=True, seeds=4)
+    found = [Record(s, {"test/score": s.config["shift"] + s.seed % 3 / 10}, {}, Path()) for s in plan]
+    assert judge(study, found)[0].verdict == "not judged"

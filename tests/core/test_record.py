@@ -1,6 +1,9 @@
 import json
 import math
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import replace
@@ -30,7 +33,9 @@ def test_a_run_is_done_once_and_then_kept(coins, tmp_path):
     env = json.loads((folder / "env.json").read_text())
     assert env["precision"] == "fp32"
     assert env["seconds"] >= 0
-    assert len(env["code"]) == 8
+    assert len(env["library"]) == 8
+    assert env["threads"] == 1
+    assert set(env["pools"].values()) == {1}
 
 
 def test_records_are_loaded_by_seed_and_variant(coins, tmp_path):
@@ -96,9 +101,159 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_its_log(tmp_path):
         execute(study, spec, tmp_path)
     assert (tmp_path / spec.key / "log.jsonl").read_text() == '{"step": 1, "loss": 3.0}\n'
     assert not (tmp_path / spec.key / "result.json").exists()
-    study = make_study(program=lambda cfg, run: run.result(x=math.nan))
-    with pytest.raises(Diverged, match="x is nan in the result"):
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_result_that_is_not_finite_is_named_and_the_run_is_kept(tmp_path, number):
+    study = make_study(program=lambda cfg, run: run.result(x=number, y=1.0))
+    spec = study.plan("smoke")[0]
+    with pytest.warns(UserWarning, match=rf"{spec.key}: x is {number} in the result; claims about it are not judged"):
+        assert execute(study, spec, tmp_path) == "done"
+    (record,) = load([spec], tmp_path)
+    assert (record.metrics, record.absent) == ({"y": 1.0}, ["x"])
+    assert json.loads((record.folder / "result.json").read_text()) == {"x": None, "y": 1.0}
+
+
+def test_numbers_of_every_kind_are_logged(tmp_path):
+    import numpy
+    import torch
+
+    def mixed(cfg, run):
+        run.log(1, a=1, b=2.5, c=numpy.float32(0.5), d=torch.tensor(3.0, requires_grad=True), e=numpy.int64(4))
+        run.log(2, a=torch.tensor([7]), b=True, c=numpy.array([[0.25]]))
+        run.result(x=torch.tensor(0.5, dtype=torch.bfloat16), y=numpy.float64(2), z=numpy.bool_(True))
+
+    study = make_study(program=mixed)
+    (spec, *_) = study.plan("smoke")
+    execute(study, spec, tmp_path)
+    (record,) = load([spec], tmp_path)
+    assert record.log == [
+        {"step": 1, "a": 1, "b": 2.5, "c": 0.5, "d": 3.0, "e": 4},
+        {"step": 2, "a": 7, "b": True, "c": 0.25},
+    ]
+    assert record.metrics == {"x": 0.5, "y": 2.0, "z": 1.0}
+
+
+@pytest.mark.parametrize("value", ["1.0", None, [1.0], {"a": 1}, 1j, "tensor", "array"])
+def test_what_is_no_single_number_is_named(tmp_path, value):
+    import numpy
+    import torch
+
+    value = {"tensor": torch.ones(2), "array": numpy.ones(3)}.get(value, value) if isinstance(value, str) else value
+    ways = (lambda cfg, run: run.log(1, odd=value), lambda cfg, run: run.result(odd=value))
+    for study in (make_study(program=way) for way in ways):
+        with pytest.raises(Problem, match=r"'odd' is .*; a run logs and ends with single numbers"):
+            execute(study, study.plan("smoke")[0], tmp_path)
+
+
+@pytest.mark.parametrize("code", [0, 3, None, "a word"])
+def test_a_program_that_calls_exit_is_an_error(tmp_path, code):
+    study = make_study(program=lambda cfg, run: sys.exit(code))
+    spec = study.plan("smoke")[0]
+    with pytest.raises(Problem, match=rf"{spec.key}: the program called exit\({code}\); let it return, or raise"):
         execute(study, spec, tmp_path)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_what_was_logged_so_far_is_there_also_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDES_SAVE_SECONDS", "0")
+    seen = []
+
+    def program(die_at):
+        def count(cfg, run):
+            last = run.checkpoint()
+            for i in range(last.step if last else 0, 6):
+                if i == die_at:
+                    raise KeyboardInterrupt
+                run.log(i + 1, square=i * i)
+                if i == 2:
+                    run.save(i + 1, lambda path: path.write_text("x"))
+            run.end_phase()
+            seen.append(run.logged("square"))
+            run.result(x=1.0)
+
+        return make_study(program=count)
+
+    spec = program(None).plan("smoke")[0]
+    with pytest.raises(KeyboardInterrupt):
+        execute(program(5), spec, tmp_path)
+    execute(program(None), spec, tmp_path)
+    assert seen == [[0, 1, 4, 9, 16, 25]]
+
+
+DRAWS = "random", "numpy", "torch"
+
+
+def test_the_global_generators_are_seeded_by_the_seed_and_not_by_the_variant(tmp_path):
+    import random
+
+    import numpy
+    import torch
+
+    def draw(cfg, run):
+        run.result(random=random.random(), numpy=numpy.random.rand(), torch=torch.rand(1))
+
+    study = make_study(program=draw)
+    random.seed(7), numpy.random.seed(7), torch.manual_seed(7)
+    own = (random.random(), numpy.random.rand(), torch.rand(1).item())
+    for root in ("one", "other"):
+        random.seed(7), numpy.random.seed(7), torch.manual_seed(7)
+        run_all(study, tmp_path / root)
+        assert (random.random(), numpy.random.rand(), torch.rand(1).item()) == own  # as if nothing had been run
+    one, other = (load(study.plan("smoke"), tmp_path / root) for root in ("one", "other"))
+    assert [r.metrics for r in one] == [r.metrics for r in other]
+    of = {(r.spec.seed, r.spec.variant): [r.metrics[name] for name in DRAWS] for r in one}
+    assert of[0, "plain"] == of[0, "shifted"]
+    assert all(a != b for a, b in zip(of[0, "plain"], of[1, "plain"], strict=True))
+
+
+PRODUCTS = """
+import sys
+from pathlib import Path
+import numpy, scipy.linalg, scipy.sparse, torch
+from coins import make_study
+from etudes.core.record import read
+from etudes.core.run import execute
+
+def multiply(cfg, run):
+    import sklearn.cluster
+    draw = run.rng("x")
+    a, b = draw.normal(size=(700, 900)), draw.normal(size=(900, 500))
+    x = scipy.sparse.random(2000, 900, 0.02, random_state=1, format="csr")
+    w = torch.from_numpy(a).float() @ torch.from_numpy(b).float()
+    groups = sklearn.cluster.KMeans(3, n_init=1, random_state=0).fit(a[:, :20])
+    run.result(
+        dense=(a @ b).sum(), single=(a.astype("f") @ b.astype("f")).sum(), sparse=(x @ b).sum(),
+        solved=scipy.linalg.solve(a.T @ a + numpy.eye(900), a.T @ a[:, 0]).sum(), torch=w.sum(),
+        convolved=torch.conv1d(w[None], torch.ones(4, 700, 9)).sum(), kmeans=groups.inertia_,
+    )
+
+study = make_study(program=multiply)
+spec = study.plan("smoke", threads=int(sys.argv[2]))[0]
+execute(study, spec, Path(sys.argv[1]))
+env = read(Path(sys.argv[1]) / spec.key).env
+print(env["threads"], sorted(env["pools"].items()))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_of_matrices_end_in_the_same_bytes_whatever_the_environment_says(tmp_path, threads):
+    said, results = [], []
+    for outer in ("1", "2", ""):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        env = {name: value for name, value in os.environ.items() if name not in names}
+        env |= dict.fromkeys(names, outer) if outer else {}
+        root = tmp_path / f"threads-{outer or 'unset'}"
+        command = [sys.executable, "-c", PRODUCTS, str(root), str(threads)]
+        path = os.pathsep.join(sys.path)
+        done = subprocess.run(command, env=env | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+        results.append(next(root.rglob("result.json")).read_bytes())
+    assert results[0] == results[1] == results[2]
+    assert said[0] == said[1] == said[2]
+    assert said[0].startswith(f"{threads} ")
+    assert "openblas" in said[0]
 
 
 def test_a_program_without_result_is_a_mistake(tmp_path):
@@ -134,13 +289,30 @@ def test_what_variants_share_is_made_once(tmp_path):
         run.result(quality=1.0)
 
     def learn(cfg, run):
-        folder = run.once("teacher", {"size": 3}, teach)
-        run.result(lesson=float((folder / "teacher.txt").read_text()))
+        teacher = run.once("teacher", {"size": 3}, teach)
+        assert teacher.metrics == {"quality": 1.0}
+        run.result(lesson=float((teacher.folder / "teacher.txt").read_text()))
 
     study = make_study(program=learn)
     run_all(study, tmp_path)
     assert made == [0, 1]
     assert len({r.metrics["lesson"] for r in load(study.plan("smoke"), tmp_path)}) == 2
+
+
+def test_what_all_seeds_share_is_made_once(tmp_path):
+    made = []
+
+    def teach(run):
+        made.append(run.spec.seed)
+        run.result(quality=run.seed("teacher") / 2**63)
+
+    def learn(cfg, run):
+        run.result(lesson=run.once("teacher", {"size": 3}, teach, seed=7).metrics["quality"])
+
+    study = make_study(program=learn)
+    run_all(study, tmp_path)
+    assert made == [7]
+    assert len({r.metrics["lesson"] for r in load(study.plan("smoke"), tmp_path)}) == 1
 
 
 def _work(root, started):
@@ -168,7 +340,7 @@ def test_two_processes_share_a_plan_without_doing_anything_twice(tmp_path):
         worker.join(30)
         assert worker.exitcode == 0
     performed = (tmp_path / "performed").read_text().split()
-    assert sorted(performed) == sorted(spec.key for spec in make_study().plan("smoke"))
+    assert sorted(performed) == sorted(spec.key for spec in make_study(program=slow).plan("smoke"))
 
 
 # Checkpoints, without tensors: two phases that count.
@@ -222,7 +394,7 @@ def test_a_run_of_two_phases_resumes_to_the_same_bytes(tmp_path, monkeypatch, di
         assert record.times[-1] <= record.env["seconds"]
 
 
-def test_a_run_that_other_code_began_says_so(tmp_path, monkeypatch):
+def test_a_run_that_another_library_began_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("ETUDES_SAVE_SECONDS", "0")
     straight, broken = (make_study(program=phases(10, die_at=at)) for at in (None, 8))
     spec = straight.plan("smoke")[0]
@@ -230,11 +402,11 @@ def test_a_run_that_other_code_began_says_so(tmp_path, monkeypatch):
         execute(broken, spec, tmp_path)
     path = tmp_path / spec.key / "progress.json"
     told = json.loads(path.read_text())
-    code = told["checkpoints"][-1]["code"]
-    told["checkpoints"][-1]["code"] = "0ld0ld0l"
+    library = told["checkpoints"][-1]["library"]
+    told["checkpoints"][-1]["library"] = "0ld0ld0l"
     path.write_text(json.dumps(told))
     execute(straight, spec, tmp_path)
-    assert json.loads((tmp_path / spec.key / "env.json").read_text())["code"] == f"0ld0ld0l then {code}"
+    assert json.loads((tmp_path / spec.key / "env.json").read_text())["library"] == f"0ld0ld0l then {library}"
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"checkpoints": [{"step": 3}]}', '{"check'])

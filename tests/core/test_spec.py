@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 from typing import Annotated, Literal
 
 import pytest
@@ -6,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coins import Config, make_study
-from etudes.core.claims import Interval, above, difference, within
-from etudes.core.configs import configure
+from etudes import api, flags
+from etudes.core.claims import Interval, above, at_least, below, difference, positive, within
+from etudes.core.configs import OPTIONS, configure
 from etudes.core.errors import Problem
-from etudes.core.spec import Scale, Spec, Variant
+from etudes.core.spec import TUNING, Scale, Spec, Study, Variant
 
 
 def refused(**changed: object) -> str:
@@ -24,8 +26,8 @@ def test_a_malformed_study_is_refused_at_definition(coins):
     )
     assert "two variants named 'a'" in refused(variants=(Variant("a"), Variant("a")))
     assert "has no variants" in refused(variants=())
-    assert "has no claims" in refused(claims=())
-    assert "two claims named 'shifts'" in refused(claims=coins.claims * 2)
+    assert "has no claims" in refused(claims={})
+    assert "claims are {sentence: claim}" in refused(claims=tuple(coins.claims.values()))
     assert "no scale 'smoke'" in refused(scales={"laptop": coins.scales["laptop"]})
     assert "judges on 2 seeds" in refused(scales={"smoke": Scale({}, seeds=2, minutes=1)})
     assert "'steps' is changed by variants and by scale 'smoke'" in refused(variants=(Variant("a", {"steps": 9}),))
@@ -75,10 +77,13 @@ def test_offline_changes_enter_the_key():
 @dataclasses.dataclass(frozen=True)
 class Every:
     share: Annotated[float, within(0, 1)] = 0.5
-    count: Annotated[int, above(1)] = 1
+    count: Annotated[int, at_least(1)] = 1
     kind: Literal["a", "b"] = "a"
     flag: bool = False
-    name: str = ""
+    label: str = ""
+    clip: Annotated[float | None, positive] = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    datasets: tuple[str, ...] = ("a", "b")
 
 
 @given(st.floats(allow_nan=True))
@@ -90,10 +95,71 @@ def test_a_value_is_taken_if_and_only_if_it_is_in_range(value):
             configure("s", Every, {"share": value})
 
 
-@pytest.mark.parametrize("changes", [{"count": 1.5}, {"count": True}, {"flag": 1}, {"name": None}, {"kind": "c"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"count": 1.5}, {"count": True}, {"flag": 1}, {"label": None}, {"kind": "c"}, {"clip": "x"}, {"clip": -1.0},
+        {"betas": (0.9,)}, {"betas": 0.9}, {"betas": (0.9, "x")}, {"datasets": "a"}, {"datasets": ("a", 1)},
+    ],
+)  # fmt: skip
 def test_a_value_of_the_wrong_type_is_refused(changes):
     with pytest.raises(Problem, match=next(iter(changes))):
         configure("s", Every, changes)
+
+
+def test_optional_values_and_tuples_are_taken():
+    found = configure("s", Every, {"clip": 1, "betas": [0, 1], "datasets": ["c"]})
+    assert (found.clip, found.betas, found.datasets) == (1.0, (0.0, 1.0), ("c",))
+    assert configure("s", Every, {"clip": None}).clip is None
+
+
+def config_of(annotation, **default):
+    return dataclasses.make_dataclass(
+        "Config", [("odd", annotation, dataclasses.field(**default)), *COINS], frozen=True
+    )
+
+
+COINS = [(f.name, f.type, f.default) for f in dataclasses.fields(Config)]
+
+
+@pytest.mark.parametrize(
+    "annotation", [list[int], dict, set[str], int | str, bytes, object, tuple[tuple[int, int], int], float | int | None]
+)
+def test_a_field_that_cannot_be_a_flag_is_refused_at_definition(annotation):
+    said = refused(config=config_of(annotation, default=None))
+    assert "study 'coins': the field 'odd' is of type" in said
+    assert "use int, float, bool, str, Literal, a tuple of these, or one of them | None" in said
+
+
+def test_a_field_without_default_is_refused_at_definition():
+    bare = dataclasses.make_dataclass("Config", [("odd", int), *COINS], frozen=True)
+    assert "the field 'odd' has no default; give it one" in refused(config=bare)
+    made = config_of(tuple[int, ...], default_factory=tuple)
+    assert "the field 'odd' has no default; give it one" in refused(config=made)
+
+
+def test_a_field_that_is_named_like_an_option_is_refused_at_definition():
+    """Whatever the command line or Python calls its own: what of these is new belongs in OPTIONS."""
+    options = {field.name for field in dataclasses.fields(flags.RunOptions)}
+    for own in (Study.plan, api.run, api.report):
+        options |= {name for name in inspect.signature(own).parameters if name not in ("self", "fields", "overrides")}
+    assert options <= OPTIONS
+    for name in sorted(OPTIONS):
+        shadow = dataclasses.make_dataclass("Config", [(name, int, 1), *COINS], frozen=True)
+        assert f"the field '{name}' has the name of an option" in refused(config=shadow)
+
+
+def test_tuning_seeds_are_apart_and_threads_enter_the_key(coins):
+    assert [spec.seed for spec in coins.plan("smoke", tune=True, variants=["plain"])] == [TUNING]
+    assert [s.seed for s in coins.plan("smoke", tune=True, seeds=3, variants=["plain"])] == [1000, 1001, 1002]
+    assert {spec.threads for spec in coins.plan("smoke")} == {1}
+    one, two = (coins.plan("smoke", threads=count)[0] for count in (1, 2))
+    assert one.key != two.key
+    for wrong in (0, -1, 1001):
+        with pytest.raises(Problem, match=f"threads is {wrong}"):
+            coins.plan("smoke", threads=wrong)
+        with pytest.raises(Problem, match=f"seeds is {wrong}"):
+            coins.plan("smoke", seeds=wrong)
 
 
 def test_a_whole_number_serves_as_float_with_the_same_key(coins):
@@ -110,7 +176,9 @@ spec_values = {
     "seed": st.integers(0, 5),
     "config": st.dictionaries(st.sampled_from(["x", "y"]), st.floats(allow_nan=False) | st.integers()),
     "precision": st.sampled_from(["bf16", "fp32"]),
+    "threads": st.integers(1, 3),
     "revision": st.integers(1, 3),
+    "code": st.sampled_from(["0123abcd", "4567cdef"]),
 }
 
 
@@ -127,8 +195,7 @@ def test_keys_are_equal_if_and_only_if_specs_are(one, other):
 def test_a_key_does_not_depend_on_the_order_of_fields():
     fields = dataclasses.asdict(Config())
     assert (
-        Spec("s", "x", "v", 0, fields, "fp32", 1).key
-        == Spec("s", "x", "v", 0, dict(reversed(fields.items())), "fp32", 1).key
+        Spec("s", "x", "v", 0, fields, "fp32").key == Spec("s", "x", "v", 0, dict(reversed(fields.items())), "fp32").key
     )
 
 
@@ -139,7 +206,9 @@ def test_a_difference_is_of_one_metric_under_one_seed():
 
 
 def test_an_interval_tells_itself():
-    assert [str(i) for i in (above(0), Interval(high=2.5), within(0, 1))] == [
+    assert [str(i) for i in (above(0), below(2), at_least(0), Interval(high=2.5), within(0, 1))] == [
+        "above 0",
+        "below 2",
         "at least 0",
         "at most 2.5",
         "between 0 and 1",

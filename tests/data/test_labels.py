@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.data.labels import few, long_tail, spoil, swap
+from etudes.data.labels import asymmetric_noise, few, long_tail, symmetric_noise
 
 labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -20,33 +20,33 @@ def rng(seed: int) -> np.random.Generator:
 
 @given(labels, shares, seeds)
 def test_a_larger_share_spoils_a_superset(y: torch.Tensor, pair: list[float], seed: int) -> None:
-    small, large = (spoil(y, share, 5, rng(seed)) for share in pair)
+    small, large = (symmetric_noise(y, share, 5, rng(seed)) for share in pair)
     touched = small != y
     assert torch.equal(small[touched], large[touched])
     assert int((large != y).sum()) <= round(pair[1] * len(y))
-    assert torch.equal(spoil(y, 0, 5, rng(seed)), y)
+    assert torch.equal(symmetric_noise(y, 0, 5, rng(seed)), y)
 
 
 def test_exactly_the_share_is_replaced_uniformly() -> None:
     # Labels outside the classes drawn show every replacement, hits of the true label included.
     y = torch.zeros(100_000, dtype=torch.int64)
-    spoilt = spoil(y, 0.3, 10, rng(0))
-    counts = torch.bincount(spoilt, minlength=10)
+    noisy = symmetric_noise(y, 0.3, 10, rng(0))
+    counts = torch.bincount(noisy, minlength=10)
     expected = 30_000 / 10
     assert torch.all((counts[1:] - expected).abs() < 5 * expected**0.5)
     assert abs(int(counts[0]) - 70_000 - expected) < 5 * expected**0.5
-    full = spoil(y, 1.0, 10, rng(0))
+    full = symmetric_noise(y, 1.0, 10, rng(0))
     chosen = rng(0).permutation(len(y))[:30_000]
     naive = y.clone()
     for row in chosen.tolist():
         naive[row] = full[row]
-    assert torch.equal(spoilt, naive)
+    assert torch.equal(noisy, naive)
 
 
 @given(labels, shares, seeds)
 def test_swap_changes_the_share_of_each_class_and_nests(y: torch.Tensor, pair: list[float], seed: int) -> None:
     mapping = {0: 1, 1: 0, 3: 4}
-    small, large = (swap(y, share, mapping, rng(seed)) for share in pair)
+    small, large = (asymmetric_noise(y, share, mapping, rng(seed)) for share in pair)
     for share, changed in zip(pair, (small, large), strict=True):
         for label in range(5):
             rows = changed[y == label]
@@ -87,9 +87,9 @@ def test_few_is_balanced_and_nested(one: int, other: int, seed: int) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda y: spoil(y, 1.5, 3, rng(0)), "share of labels to change is 1.5"),
-        (lambda y: spoil(y, 0.5, 2, rng(0)), "labels run from 0 to 2, but 2 classes"),
-        (lambda y: swap(y, -0.1, {0: 1}, rng(0)), "share of labels to change is -0.1"),
+        (lambda y: symmetric_noise(y, 1.5, 3, rng(0)), "share of labels to change is 1.5"),
+        (lambda y: symmetric_noise(y, 0.5, 2, rng(0)), "labels run from 0 to 2, but 2 classes"),
+        (lambda y: asymmetric_noise(y, -0.1, {0: 1}, rng(0)), "share of labels to change is -0.1"),
         (lambda y: long_tail(y, 3, 0.5, rng(0)), "ratio"),
         (lambda y: long_tail(y, 3, 1000, rng(0)), "too few for a ratio"),
         (lambda y: few(y, 5, rng(0)), "must be 1 to 4"),
@@ -99,3 +99,20 @@ def test_few_is_balanced_and_nested(one: int, other: int, seed: int) -> None:
 def test_bad_requests_are_named(call, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Problem, match=words):
         call(torch.tensor([0, 1, 2] * 4))
+
+
+@given(n=st.integers(2, 60), classes=st.integers(2, 7), share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_noise_over_the_other_classes_makes_each_replaced_label_wrong(n, classes, share, seed):
+    y = torch.from_numpy(rng(seed).integers(classes, size=n))
+    noisy = symmetric_noise(y, share, classes, rng(seed), others=True)
+    assert int((noisy != y).sum()) == round(share * n)
+    assert set(noisy.tolist()) <= set(range(classes))
+
+
+def test_noise_over_the_other_classes_is_uniform_over_them():
+    y = torch.full((30_000,), 2)
+    counts = symmetric_noise(y, 1.0, 4, rng(0), others=True).bincount(minlength=4)
+    assert counts[2] == 0
+    assert all(abs(int(count) - 10_000) < 400 for count in counts[[0, 1, 3]])
+    with pytest.raises(Problem, match="single class"):
+        symmetric_noise(torch.zeros(3, dtype=torch.long), 0.5, 1, rng(0), others=True)

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data import carriers, commands
-from etudes.data.carriers import (
+from etudes.data import commands
+from etudes.data.images import images
+from etudes.data.sources import SOURCES, carriers, find, hub_answers, reachable
+from etudes.data.sources.carriers import (
     Carrier,
     clients,
     digest,
@@ -25,9 +27,7 @@ from etudes.data.carriers import (
     read_pickle,
     unpickle,
 )
-from etudes.data.images import images
-from etudes.data.mirror import mirror
-from etudes.data.sources import SOURCES, find, hub_answers, reachable
+from etudes.data.sources.mirror import mirror
 
 
 def idx(array: np.ndarray) -> bytes:

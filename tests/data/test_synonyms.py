@@ -5,9 +5,9 @@ import pytest
 
 from etudes.core.errors import Problem
 from etudes.data import synonyms as module
-from etudes.data.carriers import fetch
 from etudes.data.sources import cache_folder
-from etudes.data.synonyms import FORMS, STOP, WordNet, replaced, thesaurus, wordnet
+from etudes.data.sources.carriers import fetch
+from etudes.data.synonyms import FORMS, STOP, WordNet, thesaurus, with_synonyms, wordnet
 from wordnet_files import write_wordnet
 
 
@@ -38,16 +38,16 @@ SYNONYMS = {"sea": ["ocean"], "wide": ["broad", "large"], "deep": ["low"]}
 
 
 def test_one_word_is_replaced_wherever_it_stands_and_keeps_its_capital():
-    made = replaced("Sea and sea, the SEA!", 0.1, {"sea": ["ocean"]}, np.random.default_rng(0))
+    made = with_synonyms("Sea and sea, the SEA!", 0.1, {"sea": ["ocean"]}, np.random.default_rng(0))
     assert made == "Ocean and ocean, the Ocean!"
-    assert replaced("", 0.5, SYNONYMS, np.random.default_rng(0)) == ""
-    assert replaced("no such word", 0.5, SYNONYMS, np.random.default_rng(0)) == "no such word"
+    assert with_synonyms("", 0.5, SYNONYMS, np.random.default_rng(0)) == ""
+    assert with_synonyms("no such word", 0.5, SYNONYMS, np.random.default_rng(0)) == "no such word"
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 1), (0.1, 1), (0.34, 2), (0.5, 3), (1.0, 3)])
 def test_the_number_replaced_is_the_papers(share, count):
     line = "the sea is wide, deep --"  # five words
-    made = replaced(line, share, SYNONYMS, np.random.default_rng(1)).replace(",", "").split()
+    made = with_synonyms(line, share, SYNONYMS, np.random.default_rng(1)).replace(",", "").split()
     assert (
         sum(a != b for a, b in zip(made, line.replace(",", "").split(), strict=True))
         == min(max(1, int(share * 5)), 3)
@@ -57,10 +57,10 @@ def test_the_number_replaced_is_the_papers(share, count):
 
 def test_draws_are_the_generators_and_every_synonym_comes_up():
     line = "The sea is wide and deep"
-    made = [replaced(line, 1.0, SYNONYMS, np.random.default_rng(i)) for i in range(40)]
-    assert made == [replaced(line, 1.0, SYNONYMS, np.random.default_rng(i)) for i in range(40)]
+    made = [with_synonyms(line, 1.0, SYNONYMS, np.random.default_rng(i)) for i in range(40)]
+    assert made == [with_synonyms(line, 1.0, SYNONYMS, np.random.default_rng(i)) for i in range(40)]
     assert {m.split()[3] for m in made} == {"broad", "large"}
-    single = [replaced(line, 0.0, SYNONYMS, np.random.default_rng(i)) for i in range(200)]
+    single = [with_synonyms(line, 0.0, SYNONYMS, np.random.default_rng(i)) for i in range(200)]
     shares = [np.mean([word in m for m in single]) for word in ("ocean", "low")]
     assert shares == pytest.approx([1 / 3, 1 / 3], abs=0.1)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
 from etudes.data import commands, text
-from etudes.data.carriers import clients, offered
 from etudes.data.sources import SOURCES, hub_answers, reachable
+from etudes.data.sources.carriers import clients, offered
 from etudes.data.text import SPLITS, Texts, by_host, documents, fingerprint, read_modules, read_plays, split_of, texts
 
 Rows = dict[str, list[dict[str, object]]]

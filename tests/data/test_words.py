@@ -15,7 +15,7 @@ from etudes.data import words as module
 from etudes.data.words import (
     UNKNOWN,
     Spelling,
-    Words,
+    WordTokenizer,
     bare,
     glove,
     pieces,
@@ -23,7 +23,7 @@ from etudes.data.words import (
     read_glove,
     table,
     word2vec,
-    words,
+    word_tokenizer,
 )
 
 POEM = "The sea is wide, the sea is deep;\nDon't ask the sea -- it does not sleep.\nThe sea!\n"
@@ -45,7 +45,7 @@ def test_the_bare_word_is_what_tables_have():
 
 @given(st.text(alphabet="The sea,\n-éZ'🙂x", max_size=60))
 def test_tokens_and_the_spelling_of_the_unknown_give_the_text_back(text):
-    tokenizer = words([POEM])
+    tokenizer = word_tokenizer([POEM])
     spelt = iter(tokenizer.strange(text))
     ids = tokenizer.encode(text)
     assert "".join(next(spelt) if i == tokenizer.unknown else tokenizer.decode([i]) for i in ids) == text
@@ -55,16 +55,16 @@ def test_tokens_and_the_spelling_of_the_unknown_give_the_text_back(text):
 
 
 def test_words_seen_once_are_unknown_and_the_frequent_come_first():
-    tokenizer = words([POEM])
+    tokenizer = word_tokenizer([POEM])
     assert tokenizer.known == (" sea", "\n", " is", " the", "The")
     assert tokenizer.size == 7
     assert tokenizer.encode("The sea") == [6, 2]
     assert tokenizer.encode("The land") == [6, tokenizer.unknown]
     assert tokenizer.decode([tokenizer.start, 6, tokenizer.unknown, 2]) == f"The{UNKNOWN} sea"
     assert " wide" in tokenizer.rare
-    assert words([POEM], often=1).rare == ()
+    assert word_tokenizer([POEM], often=1).rare == ()
     with pytest.raises(Problem, match="no text"):
-        words(["", ""])
+        word_tokenizer(["", ""])
 
 
 def test_the_spelling_is_a_code():
@@ -96,21 +96,21 @@ def test_a_price_by_hand():
 
 
 def test_what_the_training_text_has_is_cheap_to_spell():
-    tokenizer = words([POEM])
+    tokenizer = word_tokenizer([POEM])
     assert tokenizer.lost(" sleep") < tokenizer.lost(" zqxjk")
     assert 8 * tokenizer.lost("x🙂") > 21
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
-    tokenizer = words([POEM])
+    tokenizer = word_tokenizer([POEM])
     tokenizer.save(tmp_path / "tokenizer.json")
-    again = Words.load(tmp_path / "tokenizer.json")
+    again = WordTokenizer.load(tmp_path / "tokenizer.json")
     assert again.known == tokenizer.known
     assert again.lost("The land, Zoë") == tokenizer.lost("The land, Zoë")
     (tmp_path / "tokenizer.json").write_text('{"known": [')
     for name in ("tokenizer.json", "absent.json"):
         with pytest.raises(Problem, match="run the study again"):
-            Words.load(tmp_path / name)
+            WordTokenizer.load(tmp_path / name)
 
 
 def test_glove_is_read_from_its_own_format(tmp_path):
@@ -206,7 +206,7 @@ def test_word2vec_needs_gensim(monkeypatch):
 
 def test_a_table_has_the_vectors_and_draws_the_others_alike():
     text = " ".join(f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600))
-    tokenizer = words([text], often=1)
+    tokenizer = word_tokenizer([text], often=1)
     rng = np.random.default_rng(3)
     found = {bare(p): rng.normal([5, 0], [1, 0.1]).astype(np.float32) for p in tokenizer.known[: tokenizer.size // 2]}
     made, share = table(tokenizer, found, seed=1)

@@ -118,6 +118,78 @@ def test_workers_share_a_plan_and_some_are_killed(tmp_path, workers):
     assert victim.contents(tmp_path / "team") == victim.contents(tmp_path / "alone")
 
 
+SLOW = """
+import os, time
+from coins import make_study
+from etudes.train.loop import fit
+import torch
+
+class Sum:
+    total = 0.0
+    def state_dict(self):
+        return {"total": self.total}
+    def load_state_dict(self, state):
+        self.total = state["total"]
+
+def slowly(cfg, run):
+    sum_ = Sum()
+    with open(os.environ["PERFORMED"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    def step(i):
+        time.sleep(float(os.environ["STEP_SECONDS"]))
+        sum_.total += float(run.rng("step", i).random())
+        return {"train/loss": torch.tensor(sum_.total)}
+    fit(run, {"sum": sum_}, step, 40)
+    run.result(**{"test/score": sum_.total})
+
+STUDY = make_study(name="slow", program=slowly)
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, and keeps to two cores")
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_command_is_killed_whose_runs_go_side_by_side(tmp_path, kill, start):
+    """SIGKILL and SIGTERM to a command alone whose runs go side by side: its processes end with it, it goes on"""
+    (tmp_path / "slow.py").write_text(SLOW)
+    performed = tmp_path / "performed"
+    code = (
+        "from pathlib import Path; from etudes.core import catalogue; from etudes.sweep.local import perform;"
+        "study = catalogue.find('slow.py');"
+        f"perform(study, study.plan('smoke'), Path('runs'), count=2, start={start!r})"
+    )
+    own = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "ETUDES_SAVE_SECONDS": "0"}
+    own |= {"PERFORMED": str(performed), "STEP_SECONDS": "0.2"}
+    command = [sys.executable, "-c", code]
+    leader = subprocess.Popen(command, cwd=tmp_path, env=own)
+    while len(list(tmp_path.rglob("checkpoint-*"))) < 2 and leader.poll() is None:
+        time.sleep(0.05)
+    workers = [int(pid) for pid in performed.read_text().split()]
+    assert len(workers) == 2
+    assert all(alive(pid) for pid in workers)
+    leader.send_signal(kill)
+    assert leader.wait(30) == -kill
+    begun = time.monotonic()
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() - begun < 2
+        time.sleep(0.02)
+    fast = own | {"STEP_SECONDS": "0"}
+    subprocess.run(command, cwd=tmp_path, env=fast, check=True, timeout=120)
+    (tmp_path / "straight").mkdir()
+    shutil.copy(tmp_path / "slow.py", tmp_path / "straight")
+    subprocess.run(command, cwd=tmp_path / "straight", env=fast, check=True, timeout=120)
+    assert victim.contents(tmp_path / "runs") == victim.contents(tmp_path / "straight" / "runs")
+    assert len(victim.contents(tmp_path / "runs")) == 3 * 4
+
+
 def small_disk(tmp_path, script):
     """The process `script` under sh, with a disk of 256 kB at $DISK; skipped where such a disk cannot be made."""
     disk = tmp_path / "disk"
@@ -126,7 +198,8 @@ def small_disk(tmp_path, script):
     inside = ["unshare", "--mount", "--map-root-user", "sh", "-ec"]
     if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True).returncode:
         pytest.skip("no small disk can be made here: unshare and mount are needed")
-    own = os.environ | {"DISK": str(disk), "PYTHONPATH": str(TESTS), "PYTHON": sys.executable}
+    path = f"{TESTS.parent / 'src'}:{TESTS}"
+    own = os.environ | {"DISK": str(disk), "PYTHONPATH": path, "PYTHON": sys.executable}
     return subprocess.run([*inside, f"{mount}; {script}"], capture_output=True, text=True, env=own, timeout=300)
 
 
@@ -149,6 +222,43 @@ def test_the_disk_is_full(tmp_path):
     assert (tmp_path / "status").read_text().strip() == "1"
     assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes() != b""
     assert (tmp_path / "count").read_text().strip() == "4"
+
+
+NETWORK = """
+import torch
+from coins import make_study
+from etudes.train import weights
+from etudes.train.loop import fit
+
+def train(cfg, run):
+    model = torch.nn.Linear(500, 500)  # of 1 MB
+    if SAVES == "checkpoint":
+        fit(run, {"model": model}, lambda i: {"train/loss": torch.tensor(1.0)}, 3)
+    else:
+        weights.save(run.path("model.safetensors"), model)
+    run.result(**{"test/score": 1.0})
+
+STUDY = make_study(program=train)
+"""
+
+
+@pytest.mark.parametrize("saves", ["checkpoint", "weights"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_disk_fills_while_a_network_is_saved(tmp_path, saves, seeds):
+    """Disk full while a network or a checkpoint is saved, in one process and side by side: one sentence"""
+    study = tmp_path / "network.py"
+    study.write_text(NETWORK.replace("SAVES", repr(saves)))
+    done = small_disk(
+        tmp_path,
+        f"export ETUDES_SAVE_SECONDS=0; $PYTHON -m etudes run {study} --scale smoke --variants plain --seeds {seeds} "
+        "--root $DISK/runs || echo $? > $DISK/../status; find $DISK > $DISK/../left",
+    )
+    assert (tmp_path / "status").read_text().strip() == "1"
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"etudes: cannot use {tmp_path}/disk/runs/coins/smoke/plain/")
+    assert last.endswith(".safetensors: No space left on device; finished runs are kept")
+    assert "safetensors" not in (tmp_path / "left").read_text()
 
 
 def test_the_root_is_read_only(tmp_path):
@@ -328,7 +438,7 @@ def test_command_lines_are_nonsense(tmp_path, monkeypatch, capsys, arguments):
     from etudes.data import commands
 
     # What would work for minutes or fetch is not performed; all that is checked before it is.
-    monkeypatch.setattr(api, "run_all", lambda *_: (_ for _ in ()).throw(Problem("performed")))
+    monkeypatch.setattr(api, "_performed", lambda *_: (_ for _ in ()).throw(Problem("performed")))
     monkeypatch.setattr(commands, "main", lambda *_: 0)
     monkeypatch.setattr(cli.runpy, "run_path", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)

@@ -7,20 +7,20 @@ import pytest
 from etudes.core.errors import Problem
 from etudes.games.agents import (
     ChatThinker,
+    Diarist,
     Guesser,
     RandomGiver,
     RandomThinker,
     RankedGiver,
     TableThinker,
-    Watched,
-    expected,
-    softened,
+    expected_score,
+    softmax,
 )
-from etudes.games.associations import associations, by_chat, standardised, thoughts
+from etudes.games.associations import associations, chat_clues, standardise, thoughts
 from etudes.games.humans import read_humans
-from etudes.games.journal import Journal, first_game
-from etudes.games.just_one import CARDS, fault, play, related, score
-from etudes.games.tournament import bootstrap, counted, summary, threshold
+from etudes.games.journal import Journal, entries, first_game
+from etudes.games.just_one import CARDS, collide, fault, play, score
+from etudes.games.tournament import COUNTS, bootstrap, game_counts, summary, threshold
 from etudes.games.words import MadeUp, made_up_words
 
 WORDS = made_up_words()
@@ -82,7 +82,7 @@ def test_random_givers_collide_as_often_as_is_counted_by_hand():
     words, n, rounds = WORDS.vocabulary[:8], 3, 4000
     giver = RandomGiver(words)
     assert all(not fault("zzz", w, WORDS.language) for w in words)
-    assert not any(related(a, b, WORDS.language) for i, a in enumerate(words) for b in words[:i])
+    assert not any(collide(a, b, WORDS.language) for i, a in enumerate(words) for b in words[:i])
     cancelled = empty = 0
     for i in range(rounds // CARDS):
         turns = play(["zzz"] * CARDS, [giver] * n, Told(), WORDS.language, lambda a, c, i=i: rng(i, c, ord(a[-1])))
@@ -110,19 +110,19 @@ def test_a_random_guesser_scores_what_is_counted_card_by_card():
             deck, givers, Guesser(RandomThinker(nouns)), WORDS.language, lambda a, c, i=i: rng(7, i, c, len(a))
         )
         scores.append(score(list(turns)))
-    assert np.mean(scores) == pytest.approx(expected(CARDS, 1 / 4), abs=4 * np.std(scores) / np.sqrt(len(scores)))
+    assert np.mean(scores) == pytest.approx(expected_score(CARDS, 1 / 4), abs=4 * np.std(scores) / np.sqrt(len(scores)))
 
 
 def test_the_count_by_hand_of_short_games():
     p = 0.3
-    assert expected(1, p) == pytest.approx(p)
+    assert expected_score(1, p) == pytest.approx(p)
     # two cards: right (then right, or wrong, which costs the card won), or wrong, which burns the second
-    assert expected(2, p) == pytest.approx(p * (p * 2 + (1 - p) * 0))
+    assert expected_score(2, p) == pytest.approx(p * (p * 2 + (1 - p) * 0))
     # three cards: right and then as with two, or wrong and one card is left
     three = p * (p * (p * 3 + (1 - p) * 1) + (1 - p) * 1) + (1 - p) * p
-    assert expected(3, p) == pytest.approx(three)
-    assert expected(13, 1.0) == 13
-    assert expected(13, 0.0) == 0
+    assert expected_score(3, p) == pytest.approx(three)
+    assert expected_score(13, 1.0) == 13
+    assert expected_score(13, 0.0) == 0
 
 
 def test_how_givers_choose():
@@ -133,7 +133,7 @@ def test_how_givers_choose():
     assert set(draws("naive", 3)) == {"a"}
     giver = RankedGiver(lambda word: RANKED, "seats", 1.0)
     assert [giver.clue("x", seat, rng(0)) for seat in range(4)] == ["a", "b", "c", "a"]
-    chances = softened([3, 2, 1], 1.0)
+    chances = softmax([3, 2, 1], 1.0)
     assert chances == pytest.approx(
         np.exp(np.array([3, 2, 1]) / np.std([3, 2, 1])) / sum(np.exp(np.array([3, 2, 1]) / np.std([3, 2, 1])))
     )
@@ -145,7 +145,7 @@ def test_how_givers_choose():
 
 
 def test_tables_are_standardised_over_the_nouns():
-    table = standardised(np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]]))
+    table = standardise(np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]]))
     assert table[:, 0] == pytest.approx(np.array([-1, 0, 1]) * np.sqrt(1.5))
     assert not table[:, 1].any()
 
@@ -192,7 +192,7 @@ def test_a_chat_model_guesses_its_first_word_and_is_asked_once():
 
 def test_the_clues_of_a_chat_model_are_listed_or_scored():
     language = MadeUp(["sea", "blue", "salt", "ocean"])
-    listed = by_chat(Speaker("1. sea, Oceans, seas,\nblue, two words"), "ocean", [], language, 0)
+    listed = chat_clues(Speaker("1. sea, Oceans, seas,\nblue, two words"), "ocean", [], language, 0)
     assert [clue for clue, _ in listed] == ["sea", "blue"]
 
     class Scorer(Speaker):
@@ -200,10 +200,10 @@ def test_the_clues_of_a_chat_model_are_listed_or_scored():
             known = "ocean" in messages[-1]["content"]
             return np.array([{"sea": 1.0, "blue": 5.0, "salt": 3.0}[c] for c in continuations]) * (2 if known else 1)
 
-    scored = by_chat(Scorer(""), "ocean", ["sea", "blue", "salt"], language, 0)
+    scored = chat_clues(Scorer(""), "ocean", ["sea", "blue", "salt"], language, 0)
     assert scored == [("blue", 5.0), ("salt", 3.0), ("sea", 1.0)]
     with pytest.raises(Problem, match="gave no valid clue for 'ocean'"):
-        by_chat(Speaker("ocean"), "ocean", [], language, 0)
+        chat_clues(Speaker("ocean"), "ocean", [], language, 0)
 
 
 def test_the_threshold_wins_most_cards_a_card_spent():
@@ -215,10 +215,10 @@ def test_the_threshold_wins_most_cards_a_card_spent():
         told = sure >= level
         return right[told].sum() / (len(sure) + (1 - right[told]).sum())
 
-    best = threshold(list(zip(sure, right, strict=True)))
+    best = threshold(sure, right)
     assert rate(best) == max(rate(level) for level in [-np.inf, *sure])
     assert best > 0.3
-    assert threshold([(0.1, 1.0), (0.2, 1.0)]) == threshold([]) == -np.inf
+    assert threshold(np.array([0.1, 0.2]), np.ones(2)) == threshold(np.empty(0), np.empty(0)) == -np.inf
 
 
 def test_a_bootstrap_interval_is_that_of_the_mean():
@@ -229,8 +229,8 @@ def test_a_bootstrap_interval_is_that_of_the_mean():
 
 
 def test_shares_are_of_turns_and_clues():
-    rows = [[2, 2, 1, 0, 1, 8, 3], [4, 4, 0, 2, 0, 12, 1]]
-    found = summary(rows)
+    counts = [[2, 4], [2, 4], [1, 0], [0, 2], [1, 0], [8, 12], [3, 1]]
+    found = summary(dict(zip(COUNTS, np.array(counts), strict=True)))
     assert found["score"] == 3
     assert found["right"] == pytest.approx(6 / 10)
     assert found["cancelled"] == pytest.approx(4 / 20)
@@ -259,16 +259,21 @@ def test_a_journal_is_cut_back_to_where_it_was(tmp_path):
     assert len(path.read_text().splitlines()) == 1
     with pytest.raises(Problem, match="is not whole"):
         Journal(path).load_state_dict(state)
+    with open(path, "ab") as file:
+        file.write(b'{"agent": "ta')
+    with pytest.raises(Problem, match="is not whole"):
+        entries(path)
 
 
 def test_the_journal_has_what_agents_saw_and_gave(tmp_path):
     journal = Journal(tmp_path / "games.jsonl")
-    giver = Watched(RandomGiver(["sea"]), journal, "giver")
-    guesser = Watched(Told(), journal, "guesser")
+    giver = Diarist(RandomGiver(["sea"]), journal, "giver")
+    guesser = Diarist(Told(), journal, "guesser")
     assert giver.clue("ocean", 2, rng(0)) == "sea"
     assert guesser.guess(("sea",), rng(0)) is None
     journal.flush()
     lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    assert lines == entries(journal.path)
     assert lines == [
         {"agent": "giver-2", "saw": {"word": "ocean", "seat": 2}, "gave": "sea"},
         {"agent": "guesser", "saw": {"clues": ["sea"]}, "gave": None},
@@ -311,4 +316,5 @@ def test_games_are_counted_as_they_end():
     deck = list(WORDS.test[:CARDS])
     giver = RankedGiver(thoughts("glove", "made-up"), "naive", 1.0)
     turns = list(play(deck, [giver, giver], Told(), WORDS.language, lambda agent, card: rng(card)))
-    assert counted(turns) == [0, 0, 0, 0, CARDS, 2 * CARDS, 2 * CARDS]
+    nothing = {"score": 0, "right": 0, "wrong": 0, "skipped": 0}
+    assert game_counts(turns) == nothing | {"empty": CARDS, "clues": 2 * CARDS, "cancelled": 2 * CARDS}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import kept
 from etudes.generate import chat as module
-from etudes.generate.chat import SMOLLM2, HubNetwork, HubWords, Local, chat
+from etudes.generate.chat import SMOLLM2, HubNetwork, HubTokenizer, Local, chat
 
 ASK = [{"role": "user", "content": "Say hello."}]
 
@@ -171,7 +171,7 @@ def tiny():
         eos_token_id=1,
     )
     model = transformers.LlamaForCausalLM(config).eval()
-    return Local("tiny", HubNetwork(model), HubWords(model, Letters()))
+    return Local("tiny", HubNetwork(model), HubTokenizer(model, Letters()))
 
 
 def test_scores_are_those_of_each_whole_text_read_alone(tiny):

@@ -6,11 +6,11 @@ import torch
 from tokenizers import pre_tokenizers
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import kept
 from etudes.data.sources import cache_folder
-from etudes.generate.chat import SMOLLM2, HubNetwork, HubWords, Local
+from etudes.data.sources.carriers import kept
+from etudes.generate.chat import SMOLLM2, HubNetwork, HubTokenizer, Local
 from etudes.generate.gguf import Gguf
-from etudes.generate.smollm2 import Words, network, read, talk
+from etudes.generate.smollm2 import SmolTokenizer, network, read, talk
 from etudes.nn.llama import Llama
 
 gguf = pytest.importorskip("gguf")
@@ -91,7 +91,7 @@ def test_a_file_s_network_is_the_one_that_was_written(small):
 
 
 def test_words_are_bytes_joined_and_marks(small):
-    words = Words(Gguf(small[1]))
+    words = SmolTokenizer(Gguf(small[1]))
     text = "hehe, déjà vu 🙂\n"
     assert words.decode(words.encode(text)) == text
     assert len(words.encode("hehe")) == 2
@@ -170,7 +170,7 @@ def test_the_carried_model_is_the_one_that_transformers_reads():
     path = kept(SMOLLM2, cache_folder())
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    theirs = Local("theirs", HubNetwork(model.eval()), HubWords(model, tokenizer))
+    theirs = Local("theirs", HubNetwork(model.eval()), HubTokenizer(model, tokenizer))
     ours = Local("ours", *read(path, CPU))
     assert (ours.context, ours.words.ends) == (theirs.context, theirs.words.ends)
     for text in (

@@ -13,12 +13,14 @@ from typing import Annotated
 import pytest
 
 from etudes.core.claims import Claim, above, below, within
+from etudes.core.files import read_json, write_json
 from etudes.core.record import load
 from etudes.core.run import Run, execute
 from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.reports import render
-from etudes.reports.build import Report, build
-from etudes.reports.charts import against, bars, curves
+from etudes.reports.build import build
+from etudes.reports.charts import against, bars, curves, grid, plane
+from etudes.reports.report import Report
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,17 @@ def study(**changes: object) -> Study:
             "smoke": Scale({"steps": 20}, seeds=2, minutes=0.01, judges=False),
             "laptop": Scale({}, seeds=5, minutes=0.1, offline={"dataset": "ripples"}),
         },
-        "claims": (
-            Claim(
-                "alpha helps", "with alpha the error is lower", "sec. 1",
-                lambda t: t["mixed-0"]["test/error"] - t["plain-0"]["test/error"], below(0), paper=-0.014,
+        "claims": {
+            "with alpha the error is lower": Claim(
+                lambda t: t["mixed-0"]["test/error"] - t["plain-0"]["test/error"], below(0), "sec. 1", paper=-0.014
             ),
-            Claim(
-                "noise is harmless", "noise raises the error by no more than 0.01", "table 2",
-                lambda t: t["plain-50"]["test/error"] - t["plain-0"]["test/error"], within(-0.01, 0.01),
+            "noise raises the error by no more than 0.01": Claim(
+                lambda t: t["plain-50"]["test/error"] - t["plain-0"]["test/error"], within(-0.01, 0.01), "table 2"
             ),
-            Claim(
-                "alpha halves the loss", "with alpha the training loss is at most half", "fig. 3",
-                lambda t: t["mixed-0"]["train/loss"] / t["plain-0"]["train/loss"], below(0.5), paper=0.5,
+            "with alpha the training loss is at most half": Claim(
+                lambda t: t["mixed-0"]["train/loss"] / t["plain-0"]["train/loss"], below(0.5), "fig. 3", paper=0.5
             ),
-        ),
+        },
         "charts": (
             bars("test/error"),
             bars("test/error", "train/loss", "train/error-wrong", by="alpha"),
@@ -87,6 +86,8 @@ def study(**changes: object) -> Study:
             curves("train/loss", facet=True, log=True, reference="train/bound",
                    variants=("plain-0", "mixed-0", "plain-50", "mixed-50")),
             against("noise", "test/error", by="alpha"),
+            grid("test/error", "noise", "alpha"),
+            plane(("train/loss", "test/error"), log_x=True),
         ),
     }  # fmt: skip
     return Study(**values | changes)
@@ -103,6 +104,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scale in ("smoke", "laptop"):
         for spec in study().plan(scale):
             execute(study(), spec, folder)
+            note = folder / spec.key / "env.json"  # as from a clean checkout, whatever this one is
+            write_json(note, read_json(note, "") | {"commit": "c" * 40})
     return folder
 
 

@@ -18,7 +18,9 @@ from etudes.core.run import execute
 from etudes.core.spec import Study
 from etudes.core.verdicts import judge
 from etudes.reports import render
-from etudes.reports.build import Report, build, read, thinned
+from etudes.reports.build import build, read
+from etudes.reports.numbers import thin
+from etudes.reports.report import Report
 
 Make = Callable[..., Study]
 
@@ -148,7 +150,7 @@ def test_a_scale_that_does_not_judge(waves: Make, root: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"code": "deadbeef"}, "The runs differ in the code of the package: "),
+        ({"library": "deadbeef"}, "The runs differ in the project's modules that the study uses: "),
         ({"precision": "bf16"}, "The runs differ in the precision: fp32 (49 runs), bf16 (1 run)."),
         ({"host": "elsewhere"}, "The runs differ in the machine: "),
         ({"processes": 2}, "The runs differ in the number of processes: 1 (49 runs), 2 (1 run)."),
@@ -271,8 +273,8 @@ def test_the_seconds_of_a_run_rise_along_its_log(report: Report) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 199, 200, 201, 399, 1000, 12345])
-def test_thinned(n: int) -> None:
-    kept = thinned(list(range(n)), 200)
+def test_thin(n: int) -> None:
+    kept = thin(list(range(n)), 200)
     assert len(kept) == min(n, 200)
     assert (kept[0], kept[-1]) == (0, n - 1)
     assert kept == sorted(set(kept))

@@ -2,14 +2,15 @@ import dataclasses
 import math
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.reports.build import Report
-from etudes.reports.charts import Chart, against, bars, curves
+from etudes.reports.charts import Chart, against, bars, curves, grid, plane
 from etudes.reports.look import COLOURS, scale
+from etudes.reports.report import Report
 
 
 def panels(chart: Any) -> list[dict[str, Any]]:
@@ -18,7 +19,7 @@ def panels(chart: Any) -> list[dict[str, Any]]:
 
 
 def rows(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]]:
-    data = layer["data"]
+    data = layer.get("data") or spec["data"]
     return data["values"] if "values" in data else spec["datasets"][data["name"]]
 
 
@@ -29,7 +30,7 @@ def layers(spec: dict[str, Any], mark: str) -> list[dict[str, Any]]:
 def test_naming_a_chart_imports_nothing() -> None:
     code = (
         "import sys, etudes.reports.charts as c; c.bars('test/error'); c.curves('a', 'b'); c.against('x', 'y');"
-        "c.pictures('samples.png');"
+        "c.pictures('samples.png'); c.grid('a', 'x', 'y'); c.plane(('a', 'b'));"
         "print([m for m in ('altair', 'torch', 'scipy', 'numpy', 'vl_convert', 'jinja2', 'nbformat', 'PIL')"
         " if m in sys.modules])"
     )
@@ -41,10 +42,12 @@ def test_names_are_slugs_and_differ() -> None:
     made = [
         bars("test/error"), bars("test/error", "train/loss"), curves("test/error"), curves("test/error", facet=True),
         curves("test/error", variants=["a"]), against("noise", "test/error"), against("weight_decay", "test/error"),
+        grid("test/error", "noise", "weight_decay"), plane(("test/cost", "test/error")),
     ]  # fmt: skip
     assert [chart.name for chart in made] == [
         "test-error", "test-error-train-loss", "test-error-curves", "test-error-curves-by-variant",
         "test-error-curves-a", "test-error-against-noise", "test-error-against-weight-decay",
+        "test-error-over-noise-weight-decay", "test-error-against-test-cost",
     ]  # fmt: skip
     assert made[1].title == "Test error and train loss by variant"
     assert bars("test/error", title="Mine").title == "Mine"
@@ -241,6 +244,14 @@ def test_curves_name_their_step_and_add_to_their_caption(report: Report) -> None
         (against("noise", "test/error"), "variants plain-0 and mixed-0 have the same noise; name as `by`"),
         (against("noise", "test/error", by="dataset"), "have the same noise; choose another `by`"),
         (against("nois", "test/error"), "no config field 'nois'"),
+        (grid("test/eror", "noise", "alpha"), "no number in the runs of waves, 'test/eror'"),
+        (grid("test/error", "noise", "alfa"), "no config field 'alfa'; did you mean 'alpha'?"),
+        (grid("test/error", "noise", "rate"), "variants plain-0 and mixed-0 have the same noise and rate; keep one"),
+        (grid("test/error", "noise", "alpha", variants=("plain",)), "no variant of waves 'plain'"),
+        (grid("train/error-wrong", "noise", "alpha", variants=("plain-0",)), "no run of plain-0 measured train/error"),
+        (plane(("test/eror", "train/loss")), "no number in the runs of waves, 'test/eror'"),
+        (plane(("test/error", "train/loss"), variants=("plain",)), "no variant of waves 'plain'"),
+        (plane(("train/error-wrong", "train/loss"), variants=("plain-0",)), "no run has both train/error-wrong and"),
     ],
 )
 def test_what_cannot_be_drawn_is_a_problem(report: Report, chart: Chart, sentence: str) -> None:
@@ -271,3 +282,75 @@ def test_logarithmic_axes_have_few_round_lines() -> None:
     assert scale([0.31, 0.32], True)["axis"].values  # between two round numbers: its ends
     with pytest.raises(Problem, match="a logarithmic axis cannot show 0"):
         scale([0.0, 1.0], True)
+
+
+def test_a_grid_has_a_cell_for_each_pair_of_values(report: Report) -> None:
+    spec = grid("test/error", "noise", "alpha", label="share wrong").draw(report).to_dict()
+    cells = rows(spec, layers(spec, "rect")[0])
+    by_hand = {}
+    for variant, row in zip(report.definition.variants, report.table, strict=True):
+        by_hand[f"{variant.changes['noise']:g}", f"{variant.changes['alpha']:g}"] = row["metrics"]["test/error"]["mean"]
+    assert {(cell["x"], cell["y"]): cell["value"] for cell in cells} == by_hand
+    assert len(cells) == 10
+    place = layers(spec, "text")[0]["encoding"]
+    assert (place["x"]["sort"], place["y"]["sort"]) == (["0", "0.25", "0.5", "0.75", "1"], ["0", "1"])
+    assert layers(spec, "rect")[0]["encoding"]["color"]["legend"]["title"] == "share wrong"
+    middle = (min(by_hand.values()) + max(by_hand.values())) / 2
+    assert {cell["label"] for cell in cells if cell["dark"]} == {f"{v:.3g}" for v in by_hand.values() if v > middle}
+
+
+def test_a_grid_of_words_keeps_the_order_of_the_variants_named(report: Report) -> None:
+    names = ("mixed-50", "plain-50", "mixed-0", "plain-0")
+    words = {0.0: "none", 0.5: "half", 1.0: "all"}
+    table = [
+        {**row, "config": {**row["config"], "dataset": words.get(row["config"]["noise"], "")}} for row in report.table
+    ]
+    chart = grid("test/error", "dataset", "alpha", variants=names)
+    spec = chart.draw(dataclasses.replace(report, table=table)).to_dict()
+    place = layers(spec, "rect")[0]["encoding"]
+    assert (place["x"]["sort"], place["y"]["sort"]) == (["half", "none"], ["0", "1"])
+    assert len(rows(spec, layers(spec, "rect")[0])) == 4
+    without = dataclasses.replace(report, table=[row for row in table if row["variant"] != "plain-0"])
+    assert len(rows(chart.draw(without).to_dict(), layers(chart.draw(without).to_dict(), "rect")[0])) == 3
+
+
+def test_a_plane_has_a_mark_for_each_variant_and_seed_that_has_both_numbers(report: Report) -> None:
+    spec = plane(("train/error-wrong", "test/error"), log_x=True).draw(report).to_dict()
+    single, means = layers(spec, "point")
+    assert len(rows(spec, single)) == 40  # the first is measured in eight of ten variants
+    table = {row["variant"]: row["metrics"] for row in report.table}
+    for mark in rows(spec, means):
+        own = table[mark["group"]]
+        assert mark["x"] == pytest.approx(own["train/error-wrong"]["mean"], rel=1e-5)
+        assert mark["y"] == pytest.approx(own["test/error"]["mean"], rel=1e-5)
+    assert len(rows(spec, means)) == 8
+    x, y = means["encoding"]["x"], means["encoding"]["y"]
+    assert (x["title"], x["scale"]["type"], y["title"]) == ("train error wrong", "log", "test error")
+    assert not layers(spec, "line")
+    looks = zip(*(means["encoding"][kind]["scale"]["range"] for kind in ("color", "shape")), strict=True)
+    assert len(set(looks)) == 8  # colours repeat, and then the shapes differ
+    assert means["encoding"]["shape"]["scale"]["domain"] == means["encoding"]["color"]["scale"]["domain"]
+
+
+def test_the_count_of_parameters_can_be_an_axis(report: Report) -> None:
+    spec = plane(("parameters", "test/error"), variants=("plain-0",)).draw(report).to_dict()
+    assert [mark["x"] for mark in rows(spec, layers(spec, "point")[1])] == [11_173_962]
+
+
+def test_several_pairs_of_a_plane_are_joined_from_left_to_right(report: Report) -> None:
+    chart = plane(("test/error", "train/loss"), ("train/error-wrong", "train/loss"), x="cost", y="nDCG@5", says="Both.")
+    assert chart.title == "nDCG@5 against cost"
+    assert chart.says.endswith("Lines join the marks of one variant from left to right. Both.")
+    spec = chart.draw(report).to_dict()
+    (line,) = layers(spec, "line")
+    assert line["encoding"]["order"]["field"] == "x"
+    joined = Counter(row["variant"] for row in rows(spec, line))
+    assert joined == {row["variant"]: 2 for row in report.table if not row["variant"].endswith("-0")}
+    assert len(rows(spec, layers(spec, "point")[1])) == 18
+    assert line["encoding"]["color"]["scale"]["domain"] == [row["variant"] for row in report.table]
+
+
+def test_a_plane_needs_pairs() -> None:
+    for points in ((), ("test/cost", "test/error"), (("a", "b", "c"),)):
+        with pytest.raises(Problem, match="plane takes pairs of metrics"):
+            plane(*points)

@@ -3,8 +3,7 @@ import math
 import pytest
 from hypothesis import given, strategies
 
-from etudes.reports.numbers import given as as_given
-from etudes.reports.numbers import number, plain, span, spread, tidy
+from etudes.reports.numbers import figure, number, plain, span, spread, tidy
 
 
 @pytest.mark.parametrize(
@@ -51,4 +50,4 @@ def test_spread_and_span() -> None:
 
 
 def test_what_was_given_gains_no_digits() -> None:
-    assert [as_given(0.5), as_given(-0.014), as_given(5.6), as_given(math.nan)] == ["0.5", "−0.014", "5.6", "–"]
+    assert [figure(0.5), figure(-0.014), figure(5.6), figure(math.nan)] == ["0.5", "−0.014", "5.6", "–"]

@@ -4,10 +4,10 @@ import sys
 import time
 
 from etudes.retrieval.documents import Document
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.retrieval.index import Index
 
-index = Index(sys.argv[1], Hashing(), 16, 0)
+index = Index(sys.argv[1], HashingEmbedder(), 16, 0)
 index.add(Document("short.txt", "short", "A short text about cats."))
 print("ready", flush=True)
 

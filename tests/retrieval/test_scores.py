@@ -5,20 +5,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etudes.retrieval.scores import auroc, balanced, best_threshold, exact, holds, overlap, plain
+from etudes.retrieval.scores import (
+    auroc,
+    balanced_accuracy,
+    best_threshold,
+    contains_answer,
+    exact_match,
+    normal_form,
+    word_f1,
+)
 
 SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=8)
 
 
 def test_answers_are_compared_as_squad_does():
-    assert plain("The  Cat's, hat!") == "cats hat"
-    assert exact("an Answer.", "answer") == 1.0
-    assert exact("answers", "answer") == 0.0
-    assert holds("It was 308 points.", "308") == 1.0
-    assert holds("It was 1308 points.", "308") == 0.0
-    assert overlap("in the year 1993", "1993") == pytest.approx(2 * (1 / 3) * 1 / (1 / 3 + 1))
-    assert overlap("no", "yes") == 0.0
-    assert overlap("", "") == 1.0
+    assert normal_form("The  Cat's, hat!") == "cats hat"
+    assert exact_match("an Answer.", "answer") == 1.0
+    assert exact_match("answers", "answer") == 0.0
+    assert contains_answer("It was 308 points.", "308") == 1.0
+    assert contains_answer("It was 1308 points.", "308") == 0.0
+    assert word_f1("in the year 1993", "1993") == pytest.approx(2 * (1 / 3) * 1 / (1 / 3 + 1))
+    assert word_f1("no", "yes") == 0.0
+    assert word_f1("", "") == 1.0
 
 
 @settings(deadline=None)  # SciPy's statistics take a second to import
@@ -37,5 +45,5 @@ def test_auroc_agrees_with_scikit_learn():
 
 @given(SCORES, SCORES)
 def test_no_threshold_is_better_than_the_best(a, b):
-    best = balanced(a, b, best_threshold(a, b))
-    assert all(balanced(a, b, x) <= best + 1e-12 for x in np.arange(-0.5, 6, 0.5) if x <= max([*a, *b]))
+    best = balanced_accuracy(a, b, best_threshold(a, b))
+    assert all(balanced_accuracy(a, b, x) <= best + 1e-12 for x in np.arange(-0.5, 6, 0.5) if x <= max([*a, *b]))

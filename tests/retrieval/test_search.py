@@ -4,7 +4,7 @@ import pytest
 from etudes.core.errors import Problem
 from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.documents import Document
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.retrieval.index import Index
 from etudes.retrieval.search import fuse, in_index, in_memory, maxsim
 
@@ -13,7 +13,7 @@ CHUNKS = [Chunk(f"{i}.txt", 0, len(text), text) for i, text in enumerate(TEXTS)]
 
 
 def searcher():
-    return in_memory(CHUNKS, Hashing().encode(TEXTS), Hashing())
+    return in_memory(CHUNKS, HashingEmbedder().encode(TEXTS), HashingEmbedder())
 
 
 def test_fusion_is_the_sum_of_reciprocal_ranks():
@@ -48,7 +48,7 @@ def test_bm25_finds_nothing_without_shared_words_and_bad_input_is_told():
 
 def test_an_index_and_the_memory_rank_alike(tmp_path):
     pytest.importorskip("qdrant_client")
-    index = Index(tmp_path / "index", Hashing(), 8, 0)
+    index = Index(tmp_path / "index", HashingEmbedder(), 8, 0)
     for i, text in enumerate(TEXTS):
         index.add(Document(f"{i}.txt", "", text))
     for question in ("cats at night", "who sings?"):

@@ -1,21 +1,28 @@
 import dataclasses
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from etudes.core.catalogue import find
 from etudes.core.run import execute
-from etudes.rl.film import MOST, record, save_gif
-from etudes.rl.games import Lockstep, opened, play
+from etudes.exhibits.film import save_gif
+from etudes.rl.film import MOST, PACE, record
+from etudes.rl.games import Lockstep, open_games, play
 
 pytest.importorskip("vizdoom")
 pytest.importorskip("gymnasium")
+psutil = pytest.importorskip("psutil")
 
 
 @pytest.fixture(scope="module")
 def games():
-    with opened(2, "basic") as found:
+    with open_games(2, "basic") as found:
         yield found
 
 
@@ -28,7 +35,7 @@ def test_the_game_is_as_its_scenario_says(games):
     assert one.actions == ("nothing", "attack", "move right", "move left")
     assert one.shape == (1, 30, 45)
     assert one.limit * one.repeat == 300
-    with opened(1, "health_gathering", buttons=2) as (other,):
+    with open_games(1, "health_gathering", buttons=2) as (other,):
         assert len(other.actions) == 1 + 3 + 3  # no button, one, or two of three
 
 
@@ -92,21 +99,73 @@ def test_a_saved_game_goes_on_from_the_same_frame(games):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_nothing_is_left_in_the_working_directory(tmp_path, monkeypatch):
+def commands(folders):
+    """The commands of all processes that have to do with games in these folders."""
+    found = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in found if any(folder in " ".join(command) for folder in folders)]
+
+
+def shared(found):
+    """The memory that the games of these commands share with their player, as Linux shows it."""
+    names = {command[command.index("+viz_instance_id") + 1] for command in found}
+    return [path for name in names for path in Path("/dev/shm").glob(f"ViZDoom*{name}")]
+
+
+def test_a_closed_game_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with opened(1, "basic") as (one,):
+    with open_games(1, "basic") as (one,):
+        assert one.litter is None
         one.reset(seed=0)
-        litter = one.litter.name
-        assert os.path.isdir(litter)
+        first = one.litter.name
+        assert Path(first).is_dir()
+        one.close()
+        one.reset(seed=0)  # and can be played again
+        folders = [first, one.litter.name]
+        memory = shared(commands(folders))
     assert list(tmp_path.iterdir()) == []
-    assert not os.path.exists(litter)
+    assert not any(Path(path).exists() for path in [*folders, *memory])
+    assert commands(folders) == []
+
+
+PLAYER = """
+from etudes.rl.games import Lockstep, open_games
+with open_games(3, "basic") as games:
+    lockstep = Lockstep(games, lambda episode: episode)
+    print(*[game.litter.name for game in games], flush=True)
+    while True:
+        lockstep.begin([1, 1, 1]).result()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a game has no guard on Windows")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGKILL to the group"])
+def test_a_killed_player_leaves_nothing(tmp_path, how):
+    command = [sys.executable, "-c", PLAYER]
+    player = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        folders = player.stdout.readline().split()
+        found = commands(folders)
+        memory = shared(found)
+        send = os.killpg if "group" in how else os.kill
+        send(player.pid, getattr(signal, how.split()[0]))
+        assert player.wait(10) != 0
+    finally:
+        player.kill()
+        player.communicate()
+    assert len(found) == 2 * len(folders) == 6  # guards and engines
+    until = time.monotonic() + 10
+    while commands(folders) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert commands(folders) == []
+    assert not any(Path(path).exists() for path in [*folders, *memory])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_filming_changes_nothing(games):
     (plain,) = play(games[:1], [3], lambda frames: [3])
-    film = games[0].filmed(4)
+    film = games[0].screens(4)
     (slow,) = play(games[:1], [3], lambda frames: [3])
-    games[0].filmed(games[0].repeat)
+    games[0].screens(games[0].repeat)
     assert slow.rewards == plain.rewards
     np.testing.assert_array_equal(slow.last, plain.last)
     assert len(film) == 3 * len(plain.rewards)
@@ -117,7 +176,7 @@ def test_an_episode_becomes_a_film(games, tmp_path):
 
     seen = record(games[0], [3, 4, 5], attack)
     assert len(seen) == MOST
-    save_gif(tmp_path / "episode.gif", seen)
+    save_gif(tmp_path / "episode.gif", seen, PACE)
     with Image.open(tmp_path / "episode.gif") as film:
         assert film.size == (160, 120)
         assert 1 < film.n_frames <= len(seen)

@@ -5,38 +5,19 @@ import pytest
 import torch
 from torch import nn
 
-from etudes.rl.dqn import Dueling, Network, bellman, best, loss
-from etudes.rl.explore import NoisyLinear, decayed, greedy
+from etudes.rl.dqn import Dueling, Network, loss
+from etudes.rl.explore import NoisyLinear, epsilon_greedy, linear_schedule
 from etudes.rl.games import Lockstep, game, play
 from etudes.rl.grid import solve
 from etudes.rl.learner import Learner
 from etudes.rl.replay import Replay, Returns, Transitions
+from etudes.studies.rl.doom_dqn import bellman
 
 CONVOLUTIONS = ((8, 6, 3), (8, 3, 2))
 
 
 def draws(*shape):
     return torch.from_numpy(np.random.default_rng(len(shape)).normal(size=shape)).float()
-
-
-def test_targets_are_the_naive_loop():
-    target, online, rewards = draws(6, 4), draws(6, 4).flip(0), draws(6)
-    discounts = torch.tensor([0.9, 0.0, 0.9, 0.81, 0.0, 0.9])
-    plain = bellman(rewards, discounts, best(target))
-    double = bellman(rewards, discounts, best(target, online))
-    for i in range(6):
-        assert plain[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * max(target[i].tolist()))
-        chosen = max(range(4), key=lambda a, i=i: online[i, a].item())
-        assert double[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * target[i, chosen].item())
-    assert torch.equal(best(target, target), best(target))
-
-
-def test_the_largest_of_noisy_values_is_too_large_and_double_is_not():
-    """All actions are worth 0; two networks err independently."""
-    generator = torch.Generator().manual_seed(0)
-    one, other = (torch.randn(20_000, 5, generator=generator) for _ in range(2))
-    assert best(one).mean() > 1.1  # the mean of the largest of five normal numbers is 1.163
-    assert abs(best(one, other).mean()) < 0.03
 
 
 def test_the_loss_is_hubers_with_weights():
@@ -79,20 +60,30 @@ def test_noise_has_the_moments_that_are_asked_for_and_none_in_evaluation():
 
 
 def test_epsilon_falls_in_a_straight_line_and_stays():
-    assert [decayed(i, 1.0, 0.1, 4) for i in (0, 1, 2, 4, 9)] == pytest.approx([1.0, 0.775, 0.55, 0.1, 0.1])
-    assert decayed(0, 1.0, 0.1, 0) == 0.1
+    assert [linear_schedule(i, 1.0, 0.1, 4) for i in (0, 1, 2, 4, 9)] == pytest.approx([1.0, 0.775, 0.55, 0.1, 0.1])
+    assert linear_schedule(0, 1.0, 0.1, 0) == 0.1
 
 
 def test_greedy_but_for_epsilon():
     values = torch.tensor([[0.0, 2.0, 1.0]]).expand(30_000, 3)
-    assert set(greedy(values, 0.0, np.random.default_rng(0))) == {1}
-    shares = np.bincount(greedy(values, 0.3, np.random.default_rng(0)), minlength=3) / 30_000
+    assert set(epsilon_greedy(values, 0.0, np.random.default_rng(0))) == {1}
+    shares = np.bincount(epsilon_greedy(values, 0.3, np.random.default_rng(0)), minlength=3) / 30_000
     assert shares == pytest.approx([0.1, 0.8, 0.1], abs=0.01)
+
+
+def one_step(learner, double=False):
+    """The targets of the study, for a learner."""
+
+    def targets(drawn):
+        online = learner.network(drawn.nexts) if double else None
+        return bellman(drawn.returns, drawn.discounts, learner.target(drawn.nexts), online)
+
+    return targets
 
 
 def taught(name, gamma, updates, n=1, **options):
     """A learner that saw random play of a game with known values, and the game."""
-    table = game(name)
+    table, double = game(name), options.pop("double", False)
     torch.manual_seed(0)
     memory = Replay(4000, table.shape, options.pop("alpha", 0.0))
     model = Network(table.shape, len(table.actions), (), 64, dueling=options.pop("dueling", False))
@@ -105,7 +96,7 @@ def taught(name, gamma, updates, n=1, **options):
         if done:
             memory.add(done)
     for _ in range(updates):
-        learner.update(64, rng)
+        learner.update(64, rng, one_step(learner, double))
     return learner, table
 
 
@@ -146,7 +137,7 @@ def test_the_target_network_is_renewed_now_and_then():
     first = copy.deepcopy(learner.target.state_dict())
     rng = np.random.default_rng(0)
     for updates in (1, 2, 3):
-        learner.update(4, rng)
+        learner.update(4, rng, one_step(learner))
         same = all(torch.equal(value, first[name]) for name, value in learner.target.state_dict().items())
         assert same == (updates < 3)
     assert all(map(torch.equal, learner.target.state_dict().values(), learner.network.state_dict().values()))
@@ -164,7 +155,7 @@ def test_a_restored_learner_goes_on_the_same():
     def make():
         torch.manual_seed(0)
         model = Network((1, 30, 45), 3, CONVOLUTIONS, 16).to(memory_format=torch.channels_last)
-        return Learner(model, Replay(40, (1, 30, 45), 0.6), 1e-2, renew=4, double=True)
+        return Learner(model, Replay(40, (1, 30, 45), 0.6), 1e-2, renew=4)
 
     learner, other = make(), make()
     generator = torch.Generator().manual_seed(1)
@@ -172,7 +163,7 @@ def test_a_restored_learner_goes_on_the_same():
     actions = torch.randint(3, (40,), generator=generator)
     learner.memory.add(Transitions(frames[0], actions, torch.ones(40), frames[1], torch.ones(40)))
     for i in range(6):
-        learner.update(8, np.random.default_rng(i))
+        learner.update(8, np.random.default_rng(i), one_step(learner, double=True))
     saved = copy.deepcopy(learner.state_dict())
 
     def rounded(state):  # as a file gives it back: contiguous
@@ -184,6 +175,7 @@ def test_a_restored_learner_goes_on_the_same():
 
     other.load_state_dict(rounded(saved))
     for i in range(6, 12):
-        assert torch.equal(learner.update(8, np.random.default_rng(i)), other.update(8, np.random.default_rng(i)))
+        losses = [one.update(8, np.random.default_rng(i), one_step(one, double=True)) for one in (learner, other)]
+        assert torch.equal(*losses)
     for mine, theirs in zip(learner.network.parameters(), other.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)

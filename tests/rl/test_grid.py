@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.rl.games import Lockstep, game, opened, play
+from etudes.rl.games import Lockstep, game, open_games, play
 from etudes.rl.grid import chain, grid, solve
 
 
@@ -43,7 +43,7 @@ def test_playing_the_best_policy_gets_its_value():
     states = {frame.tobytes(): s for s, frame in enumerate(table.frames)}
     assert len(states) == len(table.ends)
     episodes = play([table], list(range(3000)), lambda f: [values[states[one.tobytes()]].argmax() for one in f])
-    got = np.mean([e.discounted(gamma) for e in episodes])
+    got = np.mean([e.discounted_return(gamma) for e in episodes])
     assert got == pytest.approx(values.max(1)[table.starts].mean(), abs=0.15)
     assert all(e.over for e in episodes)
 
@@ -92,7 +92,7 @@ def test_lockstep_counts_episodes_and_saves_them():
 
 
 def test_games_are_closed_and_unknown_ones_named():
-    with opened(2, "chain") as games:
+    with open_games(2, "chain") as games:
         assert len(games) == 2
     with pytest.raises(Problem, match="did you mean 'basic'"):
         game("basics")

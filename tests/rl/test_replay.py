@@ -37,7 +37,7 @@ def naive(actions, n):
     return found
 
 
-def told(transitions):
+def rows(transitions):
     before, actions, returns, after, discounts = transitions
     numbers = before[:, 0, 0, 0], actions, returns, after[:, 0, 0, 0], discounts
     return [tuple(row) for row in zip(*(part.tolist() for part in numbers), strict=True)]
@@ -48,7 +48,7 @@ def gathered(returns, games):
     for moment in zip(*games, strict=True):
         before, actions, rewards, after, over, cut = zip(*moment, strict=True)
         done = returns.add(np.stack([*map(frame, before)]), actions, rewards, np.stack([*map(frame, after)]), over, cut)
-        found += told(done) if done else []
+        found += rows(done) if done else []
     return found
 
 

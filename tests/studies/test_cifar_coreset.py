@@ -5,14 +5,13 @@ import types
 import numpy
 import pytest
 import torch
-from torch import nn
 
 from etudes.core.errors import Problem
 from etudes.core.run import Run, execute
 from etudes.data.images import images
-from etudes.nn.vgg import vgg
-from etudes.studies.convnets.cifar_coreset import STUDY, affordable, network, proxy_cost
-from etudes.studies.convnets.cifar_coreset.selection import Memory, closeness, entropy, highest, multiply_adds
+from etudes.measure.size import multiply_adds
+from etudes.studies.convnets.cifar_coreset import STUDY, network, proxy_cost, steps_left
+from etudes.studies.convnets.cifar_coreset.selection import Memory, closeness, entropy, highest
 
 
 def test_entropy_is_scipys_and_closeness_the_naive_one():
@@ -79,26 +78,13 @@ def test_equal_scores_are_chosen_by_the_ties_and_smaller_shares_within_larger():
     assert chosen[1] - {0} == set([i for i in ties.tolist() if i][:2])
 
 
-def test_multiply_adds_are_those_of_the_closed_form():
-    width, side = 4, 16
-    counted = multiply_adds(vgg(3, 10, side, width=width, kind="batch"), (3, side, side))
-    expected, channels = 0, 3
-    for block in range(3):
-        out, places = width * 2**block, (side >> block) ** 2
-        expected += 9 * places * out * (channels + out)
-        channels = out
-    expected += channels * (side // 8) ** 2 * 128 + 128 * 10
-    assert counted == expected
-    assert multiply_adds(nn.Linear(6, 7), (2, 3, 6)) == 2 * 3 * 6 * 7
-
-
 def config(variant, **changed):
     return dataclasses.replace(STUDY.config(**STUDY.plan("smoke", variants=[variant])[0].config), **changed)
 
 
 def test_budgets():
     def steps(variant, cost=150.0):
-        return affordable(config(variant, steps=400), 50, 100, cost)
+        return steps_left(config(variant, steps=400), 50, 100, cost)
 
     assert steps("entropy-50") == 400
     assert steps("entropy-50-epochs") == 200

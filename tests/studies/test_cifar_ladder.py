@@ -100,7 +100,7 @@ def test_the_paper_scale_is_the_tutorials():
 
 
 def test_the_tutorials_own_figures_bear_out_every_claim():
-    for claim in STUDY.claims:
+    for claim in STUDY.claims.values():
         assert claim.paper in claim.expect
         trial = {name: {"test/error": error} for name, error in TUTORIAL.items()}
         assert claim.measure(trial) == claim.paper

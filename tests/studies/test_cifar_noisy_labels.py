@@ -11,9 +11,9 @@ from etudes.data.images import images
 from etudes.studies.labels.cifar_noisy_labels import (
     STUDY,
     generalised_cross_entropy,
-    given,
-    mistaken,
+    lookalikes,
     network,
+    training_labels,
 )
 
 
@@ -69,11 +69,11 @@ def test_a_hopeless_label_leaves_a_finite_loss_and_hardly_a_gradient():
 
 def test_classes_are_mistaken_as_in_the_papers_or_for_the_next():
     digits = images("digits")
-    assert mistaken(digits) == {c: (c + 1) % 10 for c in range(10)}
+    assert lookalikes(digits) == {c: (c + 1) % 10 for c in range(10)}
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     pairs = {
         names[a]: names[b]
-        for a, b in mistaken(dataclasses.replace(digits, name="cifar10", labels=tuple(names))).items()
+        for a, b in lookalikes(dataclasses.replace(digits, name="cifar10", labels=tuple(names))).items()
     }
     assert pairs == {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"}
 
@@ -87,27 +87,27 @@ def config(variant, scale="smoke", **changed):
     return dataclasses.replace(STUDY.config(**STUDY.plan(scale, variants=[variant])[0].config), **changed)
 
 
-def test_the_labels_given_are_wrong_where_the_variant_says_so():
-    d, rows = images("digits"), torch.arange(500)
-    right = d.y[rows]
-    assert given(config("gce"), d, rows, Draws()).equal(right)
-    symmetric = given(config("ce-symmetric-50"), d, rows, Draws())
-    assert 0.35 < (symmetric != right).double().mean() <= 0.5
-    asymmetric = given(config("ce-asymmetric-40"), d, rows, Draws())
-    wrong = asymmetric != right
-    assert asymmetric[wrong].equal((right[wrong] + 1) % 10)
+def test_labels_are_wrong_where_the_variant_says_so():
+    rows = torch.arange(500)
+    d = images("digits").take(rows)
+    assert training_labels(config("gce"), d, rows, Draws()).equal(d.y)
+    symmetric = training_labels(config("ce-symmetric-50"), d, rows, Draws())
+    assert 0.35 < (symmetric != d.y).double().mean() <= 0.5
+    asymmetric = training_labels(config("ce-asymmetric-40"), d, rows, Draws())
+    wrong = asymmetric != d.y
+    assert asymmetric[wrong].equal((d.y[wrong] + 1) % 10)
     for c in range(10):
-        assert wrong[right == c].sum() == round(0.4 * int((right == c).sum()))
+        assert wrong[d.y == c].sum() == round(0.4 * int((d.y == c).sum()))
 
 
 def test_own_labels_must_exist():
     d, rows = images("digits"), torch.arange(10)
     with pytest.raises(Problem, match="no asymmetric noise"):
-        given(config("ce-asymmetric-20", labels="own"), d, rows, Draws())
+        training_labels(config("ce-asymmetric-20", labels="own"), d, rows, Draws())
     with pytest.raises(Problem, match=r"0\.25"):
-        given(config("ce-symmetric-80", labels="own"), d, rows, Draws())
+        training_labels(config("ce-symmetric-80", labels="own"), d, rows, Draws())
     with pytest.raises(Problem, match="imagenette"):
-        given(config("ce-symmetric-50", labels="own"), d, rows, Draws())
+        training_labels(config("ce-symmetric-50", labels="own"), d, rows, Draws())
 
 
 def test_a_run_without_that_noise_says_so(tmp_path):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from etudes.core.errors import Problem
 from etudes.core.run import execute
 from etudes.nn.airbench import Airbench
 from etudes.nn.norm import Standardise
-from etudes.studies.convnets.cifar_speed import Config, from_six_views, mirrored, onto_sphere, optimiser
+from etudes.studies.convnets.cifar_speed import Config, cost, from_six_views, mirrored, onto_sphere, optimiser
 
 STUDY = find("cifar-speed")
 
@@ -56,6 +58,25 @@ def test_every_learnt_parameter_is_in_one_group_and_the_first_bias_stops_early()
     assert rates[0] == [0.12, 0.53, 6.7, 0.53]
     assert [rate[3] > 0 for rate in rates] == [True] * 30 + [False] * 50
     assert all(rate[0] > 0 for rate in rates)
+
+
+def test_smaller_pictures_take_fewer_multiply_adds():
+    model = Airbench(Standardise([0.5] * 3, [0.25] * 3), 10, 8, False)
+
+    def of(small, steps=10):
+        return cost(model, dataclasses.replace(Config(side=32, small_side=24, batch=5), small=small, steps=steps), 3)
+
+    def by_hand(side):
+        places, total = (side - 1) ** 2, 24 * 12 * (side - 1) ** 2
+        for channels, out in ((24, 8), (8, 32), (32, 32)):
+            total += 9 * channels * out * places
+            places = int(places**0.5) // 2 * (int(places**0.5) // 2)
+            total += 9 * out * out * places
+        return total + 32 * 10
+
+    assert of(0.0) == 3 * 5 * 10 * by_hand(32)
+    assert of(1.0) == 3 * 5 * 10 * by_hand(24)
+    assert of(0.3) == 3 * 5 * (3 * by_hand(24) + 7 * by_hand(32))
 
 
 def test_scales_are_those_that_the_paper_and_the_card_speak_of():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from etudes.core.run import execute
-from etudes.rl.games import Episode
-from etudes.studies.rl.doom_dqn import STUDY, Config, estimated, told
+from etudes.core.run import Run, execute
+from etudes.rl.games import Episode, game
+from etudes.studies.rl.doom_dqn import STUDY, Config, bellman, episode_metrics, value_metrics
 
 
 class Fixed:
@@ -22,18 +22,62 @@ def frame(value):
     return np.full((1, 2, 2), value, np.uint8)
 
 
+def test_targets_are_the_naive_loop():
+    rng = np.random.default_rng(0)
+    target, online, rewards = (torch.from_numpy(rng.normal(size=shape)) for shape in ((6, 4), (6, 4), 6))
+    discounts = torch.tensor([0.9, 0.0, 0.9, 0.81, 0.0, 0.9])
+    plain = bellman(rewards, discounts, target)
+    double = bellman(rewards, discounts, target, online)
+    for i in range(6):
+        assert plain[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * max(target[i].tolist()))
+        chosen = max(range(4), key=lambda a, i=i: online[i, a].item())
+        assert double[i].item() == pytest.approx(rewards[i].item() + discounts[i].item() * target[i, chosen].item())
+    assert torch.equal(bellman(rewards, discounts, target, target), plain)
+
+
+def test_the_largest_of_noisy_values_is_too_large_and_double_is_not():
+    """All actions are worth 0; two networks err independently."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(20_000, 5, generator=generator) for _ in range(2))
+    nothing, all_of_it = torch.zeros(20_000), torch.ones(20_000)
+    assert bellman(nothing, all_of_it, one).mean() > 1.1  # the mean of the largest of five normal numbers is 1.163
+    assert abs(bellman(nothing, all_of_it, one, other).mean()) < 0.03
+
+
 def test_over_estimation_is_the_value_less_what_followed():
     cfg = Config(gamma=0.5)
     ended = Episode([1.0, 2.0], True, frame(10), frame(99))  # got 1 + 0.5 * 2, and after an end nothing counts
     cut = Episode([4.0], False, frame(20), frame(6))  # got 4, and half of the 6 that are to come
-    found = estimated(cfg, Fixed(), [ended, cut])
+    found = value_metrics(cfg, Fixed(), [ended, cut])
     assert found["test/value"] == pytest.approx(15)
     assert found["test/overestimation"] == pytest.approx(((10 - 2) + (20 - 7)) / 2)
 
 
 def test_results_are_means_over_episodes():
     episodes = [Episode([1.0, 2.0], True), Episode([-3.0], False)]
-    assert told("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
+    assert episode_metrics("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
+
+
+def test_the_best_fixed_action_is_chosen_on_validation_episodes(tmp_path):
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=["random"], eval_episodes=3, test_episodes=5)
+    execute(STUDY, spec, tmp_path)
+    metrics = json.loads((tmp_path / spec.key / "result.json").read_text())
+    run, one = Run(spec, tmp_path), game("grid")
+
+    def score(split, count, action):
+        rewards = 0.0
+        for e in range(count):
+            one.reset(seed=run.seed(split, e))
+            over = cut = False
+            while not over and not cut:
+                _, reward, over, cut, _ = one.step(action)
+                rewards += reward
+        return rewards / count
+
+    best = max(range(len(one.actions)), key=lambda action: score("validation", 3, action))
+    assert metrics["test/return-fixed"] == pytest.approx(score("test", 5, best))
+    env = json.loads((tmp_path / spec.key / "env.json").read_text())
+    assert env["fixed_action"] == one.actions[best]
 
 
 def test_variants_differ_in_what_they_say():
@@ -78,7 +122,6 @@ def test_without_a_memory_only_the_last_transitions_are_drawn(tmp_path, monkeypa
 
 
 def test_a_network_of_a_run_can_be_read_again(tmp_path):
-    from etudes.rl.games import game
     from etudes.studies.rl.doom_dqn import network
     from etudes.train import weights
 

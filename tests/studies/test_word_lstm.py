@@ -8,7 +8,7 @@ from etudes.core.run import Run, execute
 from etudes.core.spec import Spec
 from etudes.data.synonyms import WordNet
 from etudes.data.tokens import characters
-from etudes.data.words import words
+from etudes.data.words import word_tokenizer
 from etudes.generate.sampling import choice, generate
 from etudes.studies.language import word_lstm
 from etudes.studies.language.word_lstm import (
@@ -28,7 +28,7 @@ SMALL = Config(hidden=6, vector=4, layers=2)
 
 
 def a_run(folder):
-    spec = Spec("sketch", "smoke", "a", 0, {}, "fp32", threads=1, revision=1, code="")
+    spec = Spec("sketch", "smoke", "a", 0, {}, "fp32")
     (folder / spec.key).mkdir(parents=True, exist_ok=True)
     return Run(spec, folder / spec.key)
 
@@ -48,13 +48,13 @@ def test_characters_take_as_much_arithmetic_as_words(effort, share):
 
 
 def test_without_augmentation_there_is_no_copy(tmp_path):
-    assert augmentation(Config(), a_run(tmp_path), words([POEM]), (POEM,)) == ()
+    assert augmentation(Config(), a_run(tmp_path), word_tokenizer([POEM]), (POEM,)) == ()
 
 
 def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
     found = WordNet(write_wordnet(tmp_path / "wordnet"))
     monkeypatch.setattr(word_lstm, "wordnet", lambda: found)
-    run, known = a_run(tmp_path), words(["The sea, the sea: an ocean, an ocean. A world, a world!"])
+    run, known = a_run(tmp_path), word_tokenizer(["The sea, the sea: an ocean, an ocean. A world, a world!"])
     works = ("The sea is wide,\n\nthe Sea is deep;\n", "A world!", "")
     made = augmentation(Config(augment="synonyms"), run, known, works)
     # "universe" and "cosmos" are no words of the text, and "is" is a stop word
@@ -63,12 +63,12 @@ def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
 
 
 def test_the_trivial_baseline_is_the_naive_sum():
-    for tokenizer in (words([POEM]), characters([POEM], often=1)):
+    for tokenizer in (word_tokenizer([POEM]), characters([POEM], often=1)):
         text = "The land is wide"
         counts = [1] * tokenizer.size
         for i in (tokenizer.start, *tokenizer.encode(POEM)):
             counts[i] += 1
-        bits = -sum(math.log2(counts[i] / sum(counts)) for i in tokenizer.encode(text)) + 8 * tokenizer.lost(text)
+        bits = -sum(math.log2(counts[i] / sum(counts)) for i in tokenizer.encode(text)) + 8 * tokenizer.lost_bytes(text)
         assert unigram(tokenizer, [POEM], [text]) == pytest.approx(bits / len(text))
 
 

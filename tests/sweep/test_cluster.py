@@ -9,7 +9,7 @@ import time
 import pytest
 
 from coins import make_study
-from etudes.core.errors import Problem
+from etudes.core.errors import Broken, Problem
 from etudes.core.record import load
 from etudes.sweep import local
 from etudes.sweep.cluster import Cluster, perform
@@ -44,13 +44,11 @@ def test_the_cluster_gives_the_same_records_and_a_lost_worker_costs_its_run_alon
     (tmp_path / "marks").mkdir()
     file = tmp_path / "dangerous.py"
     file.write_text(STUDY_FILE.format(tests=os.path.dirname(os.path.dirname(__file__)), marks=str(tmp_path / "marks")))
-    study, told = catalogue.find(str(file)), []
+    study, heard = catalogue.find(str(file)), []
     plan = study.plan("laptop")
-    problems = perform(
-        study, plan, tmp_path / "ray", Cluster(cpus=1), finish=lambda spec, status: told.append((spec.key, status))
-    )
-    assert problems == []
-    assert sorted(told) == sorted((spec.key, "done") for spec in plan)
+    outcomes = perform(study, plan, tmp_path / "ray", Cluster(), finish=heard.append)
+    assert outcomes == heard
+    assert sorted((o.spec.key, o.status, o.reason) for o in outcomes) == sorted((s.key, "done", "") for s in plan)
     lives = {path.name: path.stat().st_size for path in (tmp_path / "marks").iterdir()}
     assert lives == {f"{v}-{s}": 2 if v == "shifted" else 1 for v in ("plain", "shifted") for s in range(4)}
 
@@ -63,7 +61,36 @@ def test_the_cluster_gives_the_same_records_and_a_lost_worker_costs_its_run_alon
 def test_what_cannot_be_performed_is_one_sentence(tmp_path):
     study = make_study()
     with pytest.raises(Problem, match=r"no node has 1000 cores and 0 GPUs for a run; the nodes have \d+ and 0"):
-        perform(study, study.plan("smoke"), tmp_path, Cluster(cpus=1000))
+        perform(study, study.plan("smoke", threads=1000), tmp_path, Cluster())
+    with pytest.raises(Problem, match="cannot take -1 GPUs"):
+        perform(study, study.plan("smoke"), tmp_path, Cluster(gpus=-1))
+
+
+def test_a_plan_gives_the_bytes_of_one_process_and_an_error_of_the_program_its_traceback(tmp_path):
+    from etudes.core import catalogue
+
+    study = catalogue.find("mixup")
+    plan = study.plan("smoke")
+    assert {outcome.status for outcome in perform(study, plan, tmp_path / "ray", Cluster())} == {"done"}
+    local.perform(study, plan, tmp_path / "local")
+    one, other = (
+        {
+            path.relative_to(tmp_path / root): path.read_bytes()
+            for name in ("log.jsonl", "result.json")
+            for path in (tmp_path / root).rglob(name)
+        }
+        for root in ("ray", "local")
+    )
+    assert len(one) == 2 * 20
+    assert one == other
+
+    def mistaken(cfg, run):
+        return {}["no such key"]
+
+    study = make_study(program=mistaken)
+    with pytest.raises(Broken, match="the program raised KeyError: 'no such key'") as caught:
+        perform(study, study.plan("smoke"), tmp_path, Cluster())
+    assert "in mistaken" in caught.value.trace
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])

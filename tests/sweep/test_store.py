@@ -28,7 +28,7 @@ def test_a_folder_is_used_as_it_is(coins, tmp_path):
 def test_finished_runs_come_and_go_by_url(coins, cache, monkeypatch):
     plan, there = coins.plan("smoke"), cache / "far"
     store = Store(f"file://{there}")
-    perform(coins, plan[:3], store.folder, finish=lambda spec, status: store.send(spec))
+    perform(coins, plan[:3], store.folder, finish=lambda outcome: store.send(outcome.spec))
     assert sorted(p.parent.name for p in there.rglob("result.json")) == sorted(s.key.split("/")[-1] for s in plan[:3])
     assert not list(there.rglob("lock"))
 

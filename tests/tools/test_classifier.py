@@ -11,7 +11,7 @@ from etudes.tools.classifier import classifier
 
 
 def a_run(folder, variant, seed=0):
-    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32", threads=1, revision=1, code="")
+    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32")
     (folder / spec.key).mkdir(parents=True, exist_ok=True)
     return Run(spec, folder / spec.key)
 

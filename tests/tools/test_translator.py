@@ -8,7 +8,7 @@ LINES = ["I see the sea.", "", "The sea sees me.", "I see the sea."]
 
 
 def a_run(folder, variant="a", seed=0):
-    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32", threads=1, revision=1, code="")
+    spec = Spec("sketch", "smoke", variant, seed, {}, "fp32")
     (folder / spec.key).mkdir(parents=True, exist_ok=True)
     return Run(spec, folder / spec.key)
 

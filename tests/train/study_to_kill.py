@@ -13,11 +13,11 @@ from etudes.measure.error import error_rate
 from etudes.nn.norm import BatchNorm
 from etudes.train.distribute import part
 from etudes.train.loop import fit
-from etudes.train.recipe import Recipe, descend, seeded, sgd
+from etudes.train.recipe import Sgd, descend, seeded, sgd
 
 
 @dataclass(frozen=True)
-class Config(Recipe):
+class Config(Sgd):
     steps: int = 40
     batch: int = 8
     lr: float = 0.05

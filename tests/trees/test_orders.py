@@ -81,7 +81,7 @@ def test_isolated_labels_fill_up_the_halves(loners):
     dense[:joined, :joined] = 1
     np.fill_diagonal(dense, 0)
     graph = sparse.csr_matrix(dense)
-    assert len(orders.isolated(graph)) == (13 if joined == 1 else loners)
+    assert len(orders.isolated_nodes(graph)) == (13 if joined == 1 else loners)
     for depth in (1, 2, 3):
         order = orders.metis(graph, depth, np.random.default_rng(0))
         assert sorted(order) == list(range(13))
@@ -98,9 +98,9 @@ def test_the_same_seed_gives_the_same_order():
 
 
 def test_names_and_frequencies():
-    assert orders.by_name(["b::x", "a::z", "b::a"]).tolist() == [1, 2, 0]
+    assert orders.name_order(["b::x", "a::z", "b::a"]).tolist() == [1, 2, 0]
     y = sparse.csr_matrix(np.array([[0, 1, 1], [0, 0, 1]]))
-    assert orders.by_frequency(y).tolist() == [2, 1, 0]
+    assert orders.frequency_order(y).tolist() == [2, 1, 0]
 
 
 def test_halving_keeps_every_label_and_splits_evenly():
@@ -110,5 +110,5 @@ def test_halving_keeps_every_label_and_splits_evenly():
         sizes.append(len(part))
         return -part.astype(float)
 
-    assert orders.halved(11, 2, halve).tolist() == list(range(11))
+    assert orders.halving_order(11, 2, halve).tolist() == list(range(11))
     assert sizes == [11, 6, 5]

@@ -5,14 +5,14 @@ from scipy import sparse
 
 from etudes.core.errors import Problem
 from etudes.trees import search as beams
-from etudes.trees.orders import halved
-from etudes.trees.search import labels, reached, search
-from etudes.trees.tree import Matcher, Tree, grown, halvings, narrowed, positives, train_level
+from etudes.trees.orders import halving_order
+from etudes.trees.search import labels, reachable_nodes, search
+from etudes.trees.tree import Matcher, Tree, drop_empty_columns, grow, halvings, positives, train_level
 
 
 def random_matcher(count=37, leaf=3, branching=4, d=12, combine="l3-hinge", seed=0):
     rng = np.random.default_rng(seed)
-    matcher = Matcher(grown(rng.permutation(count), leaf, branching), combine)
+    matcher = Matcher(grow(rng.permutation(count), leaf, branching), combine)
     for level in range(matcher.tree.depth):
         dense = rng.standard_normal((d, matcher.tree.nodes(level))).astype(np.float32)
         matcher.levels.append(sparse.csc_matrix(dense * (rng.random(dense.shape) < 0.7)))
@@ -27,7 +27,7 @@ def path_scores(matcher, x):
         margins = (x @ matcher.levels[level]).toarray()
         node = matcher.tree.above(level)
         for place, label in enumerate(matcher.tree.order):
-            scores[:, label] += matcher.told(margins)[:, node[place]]
+            scores[:, label] += matcher.log_scores(margins)[:, node[place]]
     return scores
 
 
@@ -35,14 +35,14 @@ def learnt(count=40, leaf=5, branching=2, seed=0):
     rng = np.random.default_rng(seed)
     y = sparse.csr_matrix((rng.random((80, count)) < 0.08).astype(np.float32))
     x = sparse.hstack([y @ sparse.random(count, 30, 0.3, random_state=seed), np.ones((80, 1))], "csr", np.float32)
-    return Matcher(grown(rng.permutation(count), leaf, branching)), x, y
+    return Matcher(grow(rng.permutation(count), leaf, branching)), x, y
 
 
 @pytest.mark.parametrize(
     ("count", "leaf", "branching"), [(37, 3, 4), (64, 4, 2), (5, 10, 2), (100, 7, 16), (9, 1, 256)]
 )
 def test_a_tree_has_equal_leaves_and_every_label_once(count, leaf, branching):
-    tree = grown(np.random.default_rng(0).permutation(count), leaf, branching)
+    tree = grow(np.random.default_rng(0).permutation(count), leaf, branching)
     assert sorted(tree.order) == list(range(count))
     sizes = np.diff(tree.begins[-1])
     assert sizes.max() <= leaf or tree.depth == 1
@@ -61,7 +61,7 @@ def test_leaves_are_the_halves_that_the_order_was_made_of():
         asked.append(frozenset(part.tolist()))
         return np.zeros(len(part))
 
-    tree = grown(halved(37, halvings(37, 3), halve), 3, 2)
+    tree = grow(halving_order(37, halvings(37, 3), halve), 3, 2)
     for level in range(tree.depth - 1):
         nodes = tree.above(level)
         for node in range(tree.nodes(level)):
@@ -72,7 +72,7 @@ def test_leaves_are_the_halves_that_the_order_was_made_of():
 def test_branches_are_a_power_of_two():
     for branching in (0, 1, 3, 12):
         with pytest.raises(Problem, match="power of two"):
-            grown(np.arange(10), 2, branching)
+            grow(np.arange(10), 2, branching)
 
 
 @pytest.mark.parametrize("combine", ["l3-hinge", "log-sigmoid"])
@@ -95,7 +95,7 @@ def test_a_beam_is_the_naive_loop(beam):
     for row in range(x.shape[0]):
         kept, products = [(0.0, 0)], 0
         for level, begin in enumerate(matcher.tree.begins):
-            margins = matcher.told((x[row] @ matcher.levels[level]).toarray()[0])
+            margins = matcher.log_scores((x[row] @ matcher.levels[level]).toarray()[0])
             children = [(score + margins[c], c) for score, n in kept for c in range(begin[n], begin[n + 1])]
             products += len(children)
             kept = sorted(children, key=lambda pair: -pair[0])[:beam]
@@ -146,7 +146,7 @@ def test_a_level_is_learnt_from_the_documents_of_the_parent_alone():
 def test_negatives_of_the_search_add_documents():
     matcher, x, y = learnt()
     train_level(matcher, x, y, 1.0, 0.0)
-    led = reached(matcher, x, 1)
+    led = reachable_nodes(matcher, x, 1)
     assert led.shape == (80, matcher.tree.nodes(0))
     assert (np.asarray(led.sum(1)) == 1).all()
     more = train_level(Matcher(matcher.tree, levels=matcher.levels[:1]), x, y, 1.0, 0.0, led)
@@ -201,7 +201,7 @@ def test_what_is_no_tree_is_told(tmp_path):
 
 def test_narrowing_leaves_the_products_as_they_are():
     x = sparse.random(5, 40, density=0.1, format="csr", random_state=0)
-    part, used = narrowed(x)
+    part, used = drop_empty_columns(x)
     w = np.random.default_rng(0).random((40, 2))
     assert np.allclose(part @ w[used], x @ w)
     assert (np.asarray(abs(part).sum(0)) > 0).all()

@@ -8,19 +8,22 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from coins import make_study
+from coins import make_study, toss
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import write_json
 from etudes.core.record import load
+from etudes.core.run import execute
 from etudes.core.spec import Paper
+from etudes.exhibits.sound import save_sound
 from etudes.reports import render
-from etudes.reports.build import build
-from etudes.reports.charts import bars, curves
+from etudes.reports.build import build, read
+from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
 from etudes.web import shelf
 from etudes.web.live import Log, Watch, curve
@@ -208,8 +211,12 @@ def test_no_path_leaves_what_is_offered(client, path):
 
 def test_files_of_a_report_are_as_written(client):
     folder = catalogue.committed("mixup")
-    for name in ("report.json", "report.ipynb", "charts/train-misses.svg"):
+    for name in ("report.json", "report.md", "charts/train-misses.svg"):
         assert client.get(f"/files/mixup/laptop/{name}").content == (folder / name).read_bytes()
+    assert not (folder / "report.html").exists()  # these are made when asked for
+    made = read(folder, catalogue.find("mixup"))
+    for kind in ("html", "ipynb"):
+        assert client.get(f"/files/mixup/laptop/report.{kind}").text == render.render(made, kind)
     report = client.get("/files/mixup/laptop/report.html")
     assert report.headers["content-type"].startswith("text/html")
     assert "script-src" not in report.headers["content-security-policy"]
@@ -275,14 +282,40 @@ def test_a_fault_shows_a_page_without_its_trace(runs, monkeypatch):
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
+def test_a_sound_of_a_run_plays_on_its_page(tmp_path, monkeypatch):
+    def beep(cfg, run):
+        toss(cfg, run)
+        save_sound(run.path("beep.wav"), np.sin(np.arange(4000) / 9), 8000)
+
+    study = make_study(program=beep, charts=(pictures("beep.wav", variants=("plain",)),))
+    plan = study.plan("smoke")
+    for spec in plan:
+        execute(study, spec, tmp_path / "runs")
+    render.keep(build(study, plan, load(plan, tmp_path / "runs")), tmp_path / "results" / "coins" / "laptop")
+    monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
+    monkeypatch.setattr(catalogue, "find", lambda name: study)
+    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / "results" / name / scale)
+    with TestClient(server.application(tmp_path / "none"), base_url=BASE) as client:
+        page = client.get("/study/coins")
+        (source,) = re.findall(r'<audio controls [^>]*src="([^"]+)"', page.text)
+        assert "media-src 'self'" in page.headers["content-security-policy"]
+        sound = client.get(source)
+        assert sound.headers["content-type"].startswith("audio/")
+        (kept,) = (tmp_path / "runs" / "coins" / "smoke" / "plain").glob("0-*/beep.wav")
+        assert sound.content == kept.read_bytes()
+        alone = client.get("/files/coins/laptop/report.html")
+        assert "data:audio/wav;base64," in alone.text
+        assert "media-src data:" in alone.headers["content-security-policy"]
+
+
 @pytest.fixture
 def hostile(runs, tmp_path, monkeypatch):
     """A study whose every word is an attack, reported, in a catalogue of its own."""
     plain = make_study(charts=(bars("test/score", title=EVIL), curves("score")))
-    claim = dataclasses.replace(plain.claims[0], name=EVIL, says=EVIL, where=EVIL)
+    claim = dataclasses.replace(next(iter(plain.claims.values())), where=EVIL)
     variant = dataclasses.replace(plain.variants[1], says=EVIL)
     study = make_study(
-        question=EVIL, paper=Paper(EVIL, EVIL, 2020, f"javascript:alert('{EVIL}')"), claims=(claim,),
+        question=EVIL, paper=Paper(EVIL, EVIL, 2020, f"javascript:alert('{EVIL}')"), claims={EVIL: claim},
         charts=plain.charts, variants=(plain.variants[0], variant),
     )  # fmt: skip
     plan = study.plan("smoke")

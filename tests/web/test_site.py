@@ -9,6 +9,8 @@ import pytest
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
+from etudes.reports import render
+from etudes.reports.build import read
 from etudes.web.shelf import Shelf
 from etudes.web.site import export
 
@@ -73,8 +75,11 @@ def test_what_only_a_server_has_is_left_out(site):
 
 
 def test_a_report_is_offered_as_it_is_committed(site):
-    for name in ("report.json", "report.ipynb"):
+    for name in ("report.json", "report.md"):
         assert (site / "files/mixup/laptop" / name).read_bytes() == (catalogue.committed("mixup") / name).read_bytes()
+    report = read(catalogue.committed("mixup"), catalogue.find("mixup"))
+    for kind in ("html", "ipynb"):
+        assert (site / f"files/mixup/laptop/report.{kind}").read_text() == render.render(report, kind)
 
 
 def test_an_old_site_is_replaced_and_nothing_else(site, tmp_path):

@@ -19,6 +19,7 @@ from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
+CARD = '\n"study":'  # where it begins in a report.json, which has a line for each of its parts
 
 
 def names() -> dict[str, str]:
@@ -48,12 +49,12 @@ def find(name: str) -> Study:
 def _from_file(path: Path) -> Study:
     if not path.is_file():
         raise Problem(f"no file {path}; give the path of a study's file, or the name of a study")
-    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)  # behind all else: a file random.py there hides no library
+    spec = importlib.util.spec_from_file_location(_module_name(path), path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    if (beside := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(beside)  # behind all else: a file random.py there hides no library
     try:
         spec.loader.exec_module(module)
     except Problem:
@@ -64,6 +65,16 @@ def _from_file(path: Path) -> Study:
     if not isinstance(study, Study):
         raise Problem(f"{path} defines no STUDY; end it with STUDY = Study(...)")
     return study
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name, by which other processes can import it, unless another module has that."""
+    try:
+        there = sys.modules[path.stem] if path.stem in sys.modules else importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        there = None
+    file = getattr(there, "origin", None) or getattr(there, "__file__", None)
+    return path.stem if file and Path(file).resolve() == path.resolve() else f"study_{path.stem}"
 
 
 def _slip(path: Path, file: str, error: BaseException) -> str:
@@ -146,5 +157,11 @@ def cards() -> list[dict[str, Any]]:
     found = []
     for name in names():
         path = committed(name) / "report.json"
-        found.append(json.loads(path.read_text())["study"] if path.exists() else card(find(name)))
+        found.append(_card(path.read_text(encoding="utf-8")) if path.exists() else card(find(name)))
     return found
+
+
+def _card(report: str) -> dict[str, Any]:
+    """The card in the text of a report.json, without reading what stands around it."""
+    start = report.index(CARD) + len(CARD)
+    return json.JSONDecoder().raw_decode(report, start)[0]  # type: ignore[no-any-return]

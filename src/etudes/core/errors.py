@@ -1,7 +1,9 @@
-"""The one exception that a user may see."""
+"""The exceptions that a user may see."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from types import TracebackType
 
 
 class Problem(Exception):
@@ -10,6 +12,29 @@ class Problem(Exception):
 
 class Diverged(Problem):
     """A number of a run stopped being finite. The run keeps its log and leaves no result."""
+
+
+class Broken(Exception):
+    """A study's program raised an error of its own. `trace` is the traceback of the program alone, for its author."""
+
+    def __init__(self, sentence: str, trace: str) -> None:
+        super().__init__(sentence, trace)
+        self.sentence, self.trace = sentence, trace
+
+    def __str__(self) -> str:
+        return f"{self.sentence}\n\n{self.trace}"
+
+
+def broken(key: str, error: BaseException) -> Broken | None:
+    """What to say of an error that came up in the program of the run `key`; None where it came up around it."""
+    frames: TracebackType | None = error.__traceback__
+    while frames and frames.tb_frame.f_code.co_name != "call_program":
+        frames = frames.tb_next
+    if frames is None:
+        return None
+    trace = "".join(traceback.format_exception(type(error), error, frames.tb_next))
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    return Broken(f"{key}: the program raised {words}; finished runs are kept", trace)
 
 
 def out_of_memory(error: Exception) -> bool:

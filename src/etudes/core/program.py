@@ -11,22 +11,22 @@ import hashlib
 import inspect
 import json
 import sys
+import textwrap
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
+PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 ASIDE = ("core", "exhibits", "reports", "studies", "sweep", "web")  # folders whose modules decide no number of a run
 
 
 def digest(program: Callable[..., Any]) -> str:
     """The first 8 digits of the sha256 over the program and what it reaches in its study's own files."""
     file = _file(program)
-    if file is None:  # of a notebook
-        try:
-            return _sha256(_tree(ast.parse(inspect.cleandoc(inspect.getsource(program)))))
-        except (OSError, TypeError, SyntaxError):
-            return _sha256(getattr(program, "__code__", program).__class__.__name__)
+    if file is None:
+        return _sha256(sorted(_cells(program)))
     return _sha256(_Reached(file, program.__qualname__.partition(".")[0]).syntax())
 
 
@@ -49,6 +49,39 @@ def library(program: Callable[..., Any]) -> str:
 def _file(program: Callable[..., Any]) -> Path | None:
     name = getattr(sys.modules.get(program.__module__), "__file__", None)
     return Path(name) if name and Path(name).is_file() else None
+
+
+def _cells(program: Callable[..., Any]) -> Iterator[Any]:
+    """What a program of a notebook reaches by name there: its functions and classes as syntax, and plain constants."""
+    around, waiting, seen = getattr(program, "__globals__", {}), [program], {id(program)}
+    while waiting:
+        part = waiting.pop()
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+        except (OSError, TypeError, SyntaxError):  # without its source: what this version of Python made of it
+            yield _compiled(part)
+            continue
+        yield [part.__qualname__, _tree(tree)]
+        for name in sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & around.keys()):
+            value = around[name]
+            if isinstance(value, PLAIN):
+                yield [name, repr(value)]
+            own = isinstance(value, type | types.FunctionType) and value.__module__ == program.__module__
+            if own and id(value) not in seen:
+                seen.add(id(value))
+                waiting.append(value)
+
+
+def _compiled(part: Any) -> Any:
+    code = getattr(part, "__code__", part)
+    if not isinstance(code, types.CodeType):
+        return [type(part).__name__, []]
+    return [code.co_qualname if hasattr(code, "co_qualname") else code.co_name, _bytes(code)]
+
+
+def _bytes(code: types.CodeType) -> Any:
+    inner = [_bytes(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), inner, list(code.co_names)]
 
 
 class _Reached:

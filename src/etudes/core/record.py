@@ -14,6 +14,8 @@ from etudes.core.errors import Problem
 from etudes.core.files import read_json
 from etudes.core.spec import TUNING, Spec, Study
 
+UNKNOWN = "unknown"  # what a code is called that was not written down: of runs made before it was
+
 
 def finished(folder: Path) -> bool:
     """Whether the run is finished. Raises Problem where its result is not whole."""

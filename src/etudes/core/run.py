@@ -159,7 +159,7 @@ class Run:
 
         found = device()
         name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
-        self.note(device=name, threads=torch.get_num_threads())
+        self.note(device=name)
         return found
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -285,6 +285,22 @@ def _locked(folder: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
+def held(folder: Path) -> bool:
+    """Whether another process performs the run in the folder."""
+    with contextlib.suppress(OSError):  # of a folder that can only be read
+        if (folder / "lock").exists():
+            with _locked(folder, wait=False) as mine:
+                return not mine
+    return False
+
+
+def _pools() -> dict[str, int]:
+    """{library that multiplies matrices or shares loops out: its threads}, of those that are loaded."""
+    from threadpoolctl import threadpool_info
+
+    return {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
+
+
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """The block computes with so many threads, in PyTorch and in all that multiplies matrices, loaded before or in it.
@@ -336,8 +352,11 @@ def execute(study: Study, spec: Spec, root: Path, watch: Watch | None = None) ->
     Under `accelerate launch` all processes call it together; the first alone writes. Raises Problem where the program
     cannot go on; what it logged and saved stays.
     """
-    config = study.config(**spec.config)
-    return _perform(lambda run: study.program(config, run), spec, root / spec.key, study.library, watch, wait=False)
+
+    def call_program(run: Run) -> None:  # what `errors.broken` knows the program's frames by
+        study.program(study.config(**spec.config), run)
+
+    return _perform(call_program, spec, root / spec.key, study.library, watch, wait=False)
 
 
 def _perform(
@@ -356,6 +375,7 @@ def _perform(
         try:
             with _threads(spec.threads), _generators(run.seed("generators")):
                 program(run)
+                run.note(threads=spec.threads, pools=_pools())
             run.finish()
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):

@@ -79,10 +79,10 @@ class Spec:
     variant: str
     seed: int
     config: Changes
-    precision: str
-    threads: int
-    revision: int
-    code: str
+    precision: str = "fp32"
+    threads: int = 1
+    revision: int = 1
+    code: str = ""
 
     @property
     def key(self) -> str:

@@ -109,7 +109,7 @@ def _values(
             if (seed, name) in lost:
                 return [], f"{name} of {lost[seed, name]} is not finite under seed {seed}"
             raise Problem(f"the claim '{sentence}' of {study.name} asks for {missing}, which no run has") from None
-        except (ArithmeticError, ValueError, TypeError) as error:
+        except Exception as error:  # whatever its author wrote
             return [], f"its number cannot be computed under seed {seed} ({type(error).__name__}: {error})"
         if not math.isfinite(value):
             return [], f"its number is {value} under seed {seed}"

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from etudes.core.errors import Problem
-from etudes.data.declared import SOURCES
-from etudes.data.mirror import mirror as write_mirror
-from etudes.data.sources import find, possible, read_hub, read_mirror, unreachable
+from etudes.data.sources import SOURCES, find, possible, read_hub, read_mirror, unreachable
+from etudes.data.sources.mirror import mirror as write_mirror
 
 
 def table() -> list[dict[str, Any]]:
     """A row a dataset: name, task, megabytes, licence, hub, splits, kind, says.
 
-    `kind` is what would serve it: "mirror", "cache" or "embedded" are on this machine; "hub" or "carrier" are where it
-    would have to be fetched from, which is not asked; "" is nowhere without a mirror.
+    `kind` is what would serve it: "originals", "mirror", "cache" or "embedded" are on this machine; "hub" or "carrier"
+    are where it would have to be fetched from, which is not asked; "" is nowhere without a mirror.
     """
     rows = []
     for source in SOURCES.values():
-        here = [kind for kind in ("mirror", "cache", "embedded") if possible(kind, source)]
+        here = [kind for kind in ("originals", "mirror", "cache", "embedded") if possible(kind, source)]
         away = ["hub"] * bool(source.revision) + ["carrier"] * (source.carrier is not None)
         splits = ", ".join(f"{split} {count:,}" for split, count in source.splits.items())
         rows.append(

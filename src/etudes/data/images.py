@@ -21,7 +21,21 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
-from etudes.data.carriers import (
+from etudes.data.resize import resized
+from etudes.data.sources import (
+    SOURCES,
+    Source,
+    cache_folder,
+    copy,
+    decoded,
+    find,
+    mirror_folder,
+    originals_folder,
+    read_hub,
+    read_mirror,
+    served,
+)
+from etudes.data.sources.carriers import (
     Arrays,
     digest,
     fetch,
@@ -31,18 +45,7 @@ from etudes.data.carriers import (
     read_idx_folder,
     read_pickle,
 )
-from etudes.data.declared import SOURCES, Source
-from etudes.data.resize import resized
-from etudes.data.sources import (
-    cache_folder,
-    copy,
-    decoded,
-    find,
-    mirror_folder,
-    read_hub,
-    read_mirror,
-    served,
-)
+from etudes.data.sources.originals import read_cifar
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -154,8 +157,22 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
     if source.task not in TASKS:
         known = ", ".join(s.name for s in SOURCES.values() if s.task in TASKS)
         raise Problem(f"'{name}' is a {source.task} set, no classification set; images() reads {known}")
-    readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
+    readers = {
+        "originals": _originals,
+        "mirror": _mirror,
+        "cache": _cache,
+        "hub": _hub,
+        "carrier": _carrier,
+        "embedded": _embedded,
+    }
     return served(source, lambda kind: readers[kind](source, report))
+
+
+def _originals(source: Source, report: Report) -> Images:
+    folder = originals_folder(source)
+    assert folder is not None
+    arrays, labels = read_cifar(folder)
+    return _built(source, "originals", f"the pickles of {folder.name}", arrays, labels)
 
 
 def _mirror(source: Source, report: Report) -> Images:

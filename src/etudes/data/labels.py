@@ -12,20 +12,30 @@ import torch
 from etudes.core.errors import Problem
 
 
-def spoil(y: torch.Tensor, share: float, classes: int, rng: np.random.Generator) -> torch.Tensor:
-    """The labels [n] with exactly round(share * n) of them replaced by uniformly random ones over all classes.
+def symmetric_noise(
+    y: torch.Tensor, share: float, classes: int, rng: np.random.Generator, *, others: bool = False
+) -> torch.Tensor:
+    """The labels [n] with exactly round(share * n) of them replaced by uniformly random ones.
 
-    A random label may hit the true one (mixup, arXiv:1710.09412, sec. 3.4), so some stay right.
+    Two kinds are called symmetric. Over all classes, a random label may hit the true one and stay right: one in
+    `classes` does (mixup, arXiv:1710.09412, sec. 3.4). Over the `others` alone, each replaced label is wrong.
     """
     _check(y, share, classes)
-    order, drawn = rng.permutation(len(y)), rng.integers(classes, size=len(y))
+    if others and classes < 2:
+        raise Problem("with a single class no label can be replaced by another")
+    order, drawn = rng.permutation(len(y)), rng.integers(classes - others, size=len(y))
     chosen = torch.from_numpy(order[: round(share * len(y))]).to(y.device)
-    spoilt = y.clone()
-    spoilt[chosen] = torch.from_numpy(drawn).to(y)[chosen]
-    return spoilt
+    labels = torch.from_numpy(drawn).to(y)
+    if others:
+        labels = (y + 1 + labels) % classes
+    noisy = y.clone()
+    noisy[chosen] = labels[chosen]
+    return noisy
 
 
-def swap(y: torch.Tensor, share: float, mapping: Mapping[int, int], rng: np.random.Generator) -> torch.Tensor:
+def asymmetric_noise(
+    y: torch.Tensor, share: float, mapping: Mapping[int, int], rng: np.random.Generator
+) -> torch.Tensor:
     """The labels [n] where, in each class a of `mapping`, exactly round(share * n_a) become mapping[a].
 
     Asymmetric noise (Patrini et al. 2017, arXiv:1609.03683, sec. 5): classes are mistaken for similar ones. All are
@@ -33,11 +43,11 @@ def swap(y: torch.Tensor, share: float, mapping: Mapping[int, int], rng: np.rand
     """
     _check(y, share)
     order = torch.from_numpy(rng.permutation(len(y))).to(y.device)
-    swapped = y.clone()
+    noisy = y.clone()
     for old, new in mapping.items():
         rows = order[y[order] == old]
-        swapped[rows[: round(share * len(rows))]] = new
-    return swapped
+        noisy[rows[: round(share * len(rows))]] = new
+    return noisy
 
 
 def long_tail(y: torch.Tensor, classes: int, ratio: float, rng: np.random.Generator) -> torch.Tensor:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.declared import SOURCES
-from etudes.data.sources import cache_folder, mirror_folder, read_mirror
+from etudes.data.sources import SOURCES, cache_folder, mirror_folder, read_mirror
 from etudes.data.text import SPLITS, split_of
 
 TATOEBA = SOURCES["tatoeba-eng-fra"]

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.carriers import fetch
-from etudes.data.declared import SOURCES
-from etudes.data.sources import cache_folder, read_hub, read_mirror, served
+from etudes.data.sources import SOURCES, cache_folder, read_hub, read_mirror, served
+from etudes.data.sources.carriers import fetch
 
 ASKED = Path(__file__).parent / "debian_faq_questions.json"
 PARAGRAPHS = 5  # of each of XQuAD's articles, in order

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from etudes.core.errors import Problem
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.data.words import bare, pieces
 
 CARRIER = Carrier(
@@ -116,7 +116,7 @@ def thesaurus(source: WordNet, words: Iterable[str]) -> dict[str, list[str]]:
     return {word: synonyms for word, synonyms in found.items() if synonyms}
 
 
-def replaced(line: str, share: float, synonyms: Thesaurus, rng: np.random.Generator) -> str:
+def with_synonyms(line: str, share: float, synonyms: Thesaurus, rng: np.random.Generator) -> str:
     """The line with about `share` of its words replaced, at least one where one can be: n = max(1, share * words).
 
     n different words that have synonyms are drawn, and each gives way to one of them, drawn too, wherever it stands in

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from etudes.core.errors import Problem
 from etudes.core.files import write_json
-from etudes.data.carriers import digest, fetch
-from etudes.data.declared import OSCAR_CHARACTERS, SOURCES, Source
 from etudes.data.sources import (
+    SOURCES,
+    Source,
     cache_folder,
     copy,
     decoded,
@@ -30,6 +30,8 @@ from etudes.data.sources import (
     read_mirror,
     served,
 )
+from etudes.data.sources.carriers import digest, fetch
+from etudes.data.sources.declared.texts import OSCAR_CHARACTERS
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

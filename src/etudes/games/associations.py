@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
-from etudes.games.just_one import Language, fault, related
+from etudes.games.just_one import Language, collide, fault
 from etudes.games.lexicon import Lexicon
-from etudes.games.words import Words, played_words
+from etudes.games.words import WordList, word_list
 from etudes.generate.chat import Chat
 
 KEPT = 12  # clues that a giver thinks of
@@ -31,26 +31,26 @@ class Associations:
     def columns(self) -> dict[str, int]:
         return {word: i for i, word in enumerate(self.words)}
 
-    def meant(self, clues: Sequence[str]) -> np.ndarray:
+    def strengths(self, clues: Sequence[str]) -> np.ndarray:
         """How strongly each noun is meant by the clues together: the mean over those that are known, float32 [nouns];
         zeros where none is."""
         known = [self.columns[clue.lower()] for clue in clues if clue.lower() in self.columns]
         return self.table[:, known].mean(1) if known else np.zeros(len(self.nouns), np.float32)
 
-    def suggested(self, noun: str, language: Language) -> Ranked:
+    def suggestions(self, noun: str, language: Language) -> Ranked:
         """The strongest clues for the noun that are valid and not related to a stronger one: 12 at most."""
         row = self.table[self.nouns.index(noun)]
         found: list[tuple[str, float]] = []
         for i in np.argsort(-row, kind="stable"):
             word = self.words[i]
-            if not fault(noun, word, language) and not any(related(word, other, language) for other, _ in found):
+            if not fault(noun, word, language) and not any(collide(word, other, language) for other, _ in found):
                 found.append((word, float(row[i])))
             if len(found) == KEPT:
                 break
         return found
 
 
-def standardised(similar: np.ndarray) -> np.ndarray:
+def standardise(similar: np.ndarray) -> np.ndarray:
     """Similarities [nouns, words] with mean 0 and deviation 1 over the nouns; a word like all of them gets zeros.
 
     So a word that is near to everything means nothing in particular, for whoever gives it and whoever reads it.
@@ -60,13 +60,13 @@ def standardised(similar: np.ndarray) -> np.ndarray:
     return (centred / np.where(deviation > 1e-6, deviation, np.inf)).astype(np.float32)
 
 
-def by_vectors(name: str, words: Words, nouns: np.ndarray, clues: np.ndarray) -> Associations:
+def vector_associations(name: str, words: WordList, nouns: np.ndarray, clues: np.ndarray) -> Associations:
     """By the cosine between vectors [n, d] of the nouns and [m, d] of the vocabulary, standardised."""
 
     def unit(x: np.ndarray) -> np.ndarray:
         return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
 
-    return Associations(name, words.nouns, words.vocabulary, standardised(unit(nouns) @ unit(clues).T))
+    return Associations(name, words.nouns, words.vocabulary, standardise(unit(nouns) @ unit(clues).T))
 
 
 @functools.cache
@@ -76,38 +76,40 @@ def associations(name: str, language: str) -> Associations:
     known = ("glove", "minilm", "wordnet")
     if name not in known:
         raise unknown("source of associations", name, known)
-    words = played_words(language)
+    words = word_list(language)
     if language == "made-up":
         rng = np.random.default_rng(1 + known.index(name))
         seen = {word: vector + rng.normal(0, 0.5, vector.shape) for word, vector in words.vectors.items()}
-        return by_vectors(name, words, *(np.array([seen[w] for w in part]) for part in (words.nouns, words.vocabulary)))
+        return vector_associations(
+            name, words, *(np.array([seen[w] for w in part]) for part in (words.nouns, words.vocabulary))
+        )
     if name == "wordnet":
-        return by_dictionary(words, words.language)
+        return dictionary_associations(words, words.language)
     if name == "glove":
         vectors = words.vectors
-        return by_vectors(
+        return vector_associations(
             name, words, *(np.array([vectors[w] for w in part]) for part in (words.nouns, words.vocabulary))
         )
     from etudes.retrieval.embedders import embedder
 
     encode = embedder("minilm").encode
-    return by_vectors(name, words, encode(words.nouns), encode(words.vocabulary))
+    return vector_associations(name, words, encode(words.nouns), encode(words.vocabulary))
 
 
 @functools.cache
 def thoughts(name: str, language: str) -> Suggest:
-    """What a giver with such associations thinks of: their `suggested`, found once a noun in a process."""
-    known, words = associations(name, language), played_words(language)
-    return functools.cache(lambda noun: known.suggested(noun, words.language))
+    """What a giver with such associations thinks of: their `suggestions`, found once a noun in a process."""
+    known, words = associations(name, language), word_list(language)
+    return functools.cache(lambda noun: known.suggestions(noun, words.language))
 
 
-def by_dictionary(words: Words, lexicon: Lexicon) -> Associations:
+def dictionary_associations(words: WordList, lexicon: Lexicon) -> Associations:
     """By what WordNet says of both words: the cosine between their bags of related words, themselves included, rare
     ones weighing more."""
     from scipy.sparse import csr_matrix, diags
 
     every = list(dict.fromkeys([*words.nouns, *words.vocabulary]))
-    bags = {word: {word: 1.0, **lexicon.related(word)} for word in every}
+    bags = {word: {word: 1.0, **lexicon.associates(word)} for word in every}
     columns = {word: i for i, word in enumerate(sorted({other for bag in bags.values() for other in bag}))}
     rows, places, weights = [], [], []
     for i, word in enumerate(every):
@@ -133,7 +135,7 @@ ASK = "The secret word is: {word}. What is your clue?"
 NOTHING = "The secret word is not known. What is your clue?"
 
 
-def by_chat(model: Chat, noun: str, candidates: Sequence[str], language: Language, seed: int) -> Ranked:
+def chat_clues(model: Chat, noun: str, candidates: Sequence[str], language: Language, seed: int) -> Ranked:
     """The clues that a chat model suggests for the noun, best first, valid and none related to a stronger one.
 
     One that has `scores` is asked how much likelier each candidate is as the answer for the noun than for an unknown
@@ -151,7 +153,7 @@ def by_chat(model: Chat, noun: str, candidates: Sequence[str], language: Languag
         listed = [(word.strip(" .\"'*-0123456789"), -float(i)) for i, word in enumerate(words)]
     found: list[tuple[str, float]] = []
     for word, strength in listed:
-        if not fault(noun, word, language) and not any(related(word, other, language) for other, _ in found):
+        if not fault(noun, word, language) and not any(collide(word, other, language) for other, _ in found):
             found.append((word, strength))
     if not found:
         raise Problem(f"{model.name} gave no valid clue for '{noun}'; take another chat model")

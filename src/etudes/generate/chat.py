@@ -21,8 +21,8 @@ import torch
 
 from etudes.core.errors import Problem, unknown
 from etudes.core.run import device
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 from etudes.generate.sampling import Choose, choice
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
@@ -104,7 +104,7 @@ def _local(name: str) -> "Local":
             transformers.utils.logging.enable_progress_bar()
     if not tokenizer.chat_template:
         raise Problem(f"{name} has no chat template: it continues texts and holds no talks; take an instructed model")
-    return Local(name, HubNetwork(model.to(device()).eval()), HubWords(model, tokenizer))
+    return Local(name, HubNetwork(model.to(device()).eval()), HubTokenizer(model, tokenizer))
 
 
 class Network(Protocol):
@@ -126,7 +126,7 @@ class Network(Protocol):
         ...
 
 
-class Words(Protocol):
+class ChatTokenizer(Protocol):
     """What cuts texts into a network's tokens."""
 
     ends: set[int]  # tokens that end an answer
@@ -163,7 +163,7 @@ class HubNetwork:
         return found
 
 
-class HubWords:
+class HubTokenizer:
     """The tokens of a tokenizer of the transformers library."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -185,7 +185,7 @@ class HubWords:
 class Local:
     """A chat model on this machine: on $ETUDES_DEVICE, else on the GPU if there is one."""
 
-    def __init__(self, name: str, network: Network, words: Words) -> None:
+    def __init__(self, name: str, network: Network, words: ChatTokenizer) -> None:
         self.name, self.network, self.words, self.context = name, network, words, network.context
 
     def stream(

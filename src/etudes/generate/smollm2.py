@@ -38,7 +38,7 @@ def talk(messages: Sequence[Mapping[str, str]]) -> str:
     return told + "<|im_start|>assistant\n"
 
 
-class Words:
+class SmolTokenizer:
     """The model's tokens. What looks like one of its marks is one, in a text as in a talk."""
 
     def __init__(self, file: Gguf) -> None:
@@ -117,7 +117,7 @@ def _halved(matrix: np.ndarray, heads: int) -> np.ndarray:
     return matrix.reshape(heads, -1, 2, matrix.shape[1]).swapaxes(1, 2).reshape(matrix.shape)
 
 
-def read(path: Path, device: torch.device) -> tuple[Network, Words]:
+def read(path: Path, device: torch.device) -> tuple[Network, SmolTokenizer]:
     """The network and the tokens of a GGUF file of the model."""
     file = Gguf(path)
-    return Network(network(file).to(device)), Words(file)
+    return Network(network(file).to(device)), SmolTokenizer(file)

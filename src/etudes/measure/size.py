@@ -1,8 +1,21 @@
-"""How large a model is."""
+"""How large a model is, and how much it computes."""
 
+import torch
 from torch import nn
+
+from etudes.measure.error import evaluating
 
 
 def count_parameters(model: nn.Module) -> int:
     """The number of its trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def multiply_adds(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of the convolutions and matrix products for one input of `shape`, such as a picture (c, h, w)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(model.parameters()).device
+    with evaluating(model), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *shape, device=device))
+    return counter.get_total_flops() // 2

@@ -48,7 +48,7 @@ def title(study: Study, scale: str, records: Sequence[Record]) -> str:
     return f"{study.name} on {used}, {scale} scale" if used else f"{study.name}, {scale} scale"
 
 
-def changed(study: Study, plan: Sequence[Spec]) -> dict[str, Any]:
+def changes(study: Study, plan: Sequence[Spec]) -> dict[str, Any]:
     """The Config fields in which the plan differs from the plain plan of its scale."""
     usual = {spec.variant: spec.config for spec in study.plan(plan[0].scale, seeds=1)}
     return {
@@ -74,7 +74,7 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
         chosen["seeds"] = seeds
     if plan[0].threads != scale.threads:
         chosen["threads"] = plan[0].threads
-    return chosen | changed(study, plan)
+    return chosen | changes(study, plan)
 
 
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:
@@ -93,6 +93,12 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
     if precision and study.precision == "auto":
         words += ["--precision", precision]
     return shlex.join(words)
+
+
+def report_command(study: Study, scale: str, root: str) -> str:
+    """The command line that shows the runs of a scale below `root` ("": the usual one)."""
+    words = ["etudes", "report", address(study), "--scale", scale]
+    return shlex.join([*words, "--root", root] if root else words)
 
 
 def address(study: Study) -> str:
@@ -117,12 +123,12 @@ def departures(study: Study) -> str:
 
 def environment(records: Sequence[Record]) -> dict[str, Any]:
     """The noted facts that all runs have in common; of the libraries, those of one version."""
-    shared = _shared([{k: v for k, v in r.env.items() if k not in ("data", "seconds", "libraries")} for r in records])
-    libraries = _shared([record.env.get("libraries", {}) for record in records])
+    shared = _common([{k: v for k, v in r.env.items() if k not in ("data", "seconds", "libraries")} for r in records])
+    libraries = _common([record.env.get("libraries", {}) for record in records])
     return shared | ({"libraries": libraries} if libraries else {})
 
 
-def _shared(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What all have alike; of what is compared, such as the device, what those have alike that noted it."""
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for noted in facts for name in noted):
@@ -135,7 +141,7 @@ def _shared(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def warnings(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     """A sentence for all that keeps the rows from being comparable, the table from being whole, or claims unjudged."""
     parts = (_differences(records), _gaps(plan, records), _numbers(records))
-    return [sentence for part in (*parts, _unjudged(study, plan, records)) for sentence in part]
+    return [sentence for part in (*parts, _reasons_not_judged(study, plan, records)) for sentence in part]
 
 
 def origin(study: Study, code: str, environment: Mapping[str, Any]) -> list[str]:
@@ -205,7 +211,7 @@ def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     return said
 
 
-def _unjudged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
+def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     scale = plan[0].scale
     if plan[0].seed >= TUNING:
         return ["The claims are not judged: these are seeds for tuning."]

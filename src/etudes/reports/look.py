@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
-
-from .numbers import number
+from etudes.reports.numbers import number
 
 if TYPE_CHECKING:
     import altair
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 GREY = "#808080"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY)
 DASHES = ([1, 0], [5, 2.5], [1.5, 2])
+SHAPES = ("circle", "square", "triangle-up")
 BROKEN = [4, 3]
 INK = "#222222"
 WIDTH = 560  # pixels of a chart's panels together
@@ -61,7 +61,7 @@ LOOK: Mapping[str, Any] = {
 }
 
 
-def framed(chart: "altair.Chart", title: str, subtitle: str) -> "altair.Chart":
+def frame(chart: "altair.Chart", title: str, subtitle: str) -> "altair.Chart":
     """The chart with its title, what it was measured on, and the look that all charts share."""
     import altair
 
@@ -84,11 +84,11 @@ def scale(values: Sequence[float], log: bool) -> dict[str, Any]:
     within = [tick for tick in ticks if low <= tick <= high]
     within = within[:: math.ceil(len(within) / 7) or 1] or [low, high]
     plain = min(within) >= 1e-4 and max(within) < 1e5
-    axis = altair.Axis(values=within, format="~g" if plain else ".0e")
+    axis = altair.Axis(values=within, format="~g" if plain else "~s" if min(within) >= 1 else ".0e")
     return {"scale": altair.Scale(type="log", domain=[0.9 * low, 1.1 * high], nice=False), "axis": axis}
 
 
-def placed(values: Sequence[Any], width: int) -> tuple[dict[str, Any], float]:
+def place(values: Sequence[Any], width: int) -> tuple[dict[str, Any], float]:
     """The x channel "x" of sorted values, as keywords, and the pixels between the closest two on an axis so wide.
 
     Numbers lie where they are, on a logarithmic axis where they span more than a decade; words stand side by side.
@@ -141,10 +141,26 @@ def channels(
     if reference:
         styles[reference] = (GREY, BROKEN)
     domain = [name for name in styles if name in (among or names)]
-    symbol = {"symbolSize": 90} if field == "group" else {"symbolSize": 400, "symbolType": "stroke"}
-    key = altair.Legend(title=title, **symbol) if legend else None
+    key = _legend(field, title) if legend else None
     colours, dashes = zip(*(styles[name] for name in domain), strict=True)
     return [
         altair.Color(f"{field}:N", scale=altair.Scale(domain=domain, range=list(colours)), legend=key),
         altair.StrokeDash(f"{field}:N", scale=altair.Scale(domain=domain, range=list(dashes)), legend=key),
     ]
+
+
+def shape(field: str, names: Sequence[str], *, among: Sequence[str]) -> "altair.Shape":
+    """The shape of a mark, by which two of `names` that share a colour past the palette's end differ."""
+    import altair
+
+    shapes = {name: SHAPES[i // len(COLOURS) % 3] for i, name in enumerate(names) if name in among}
+    kinds = altair.Scale(domain=list(shapes), range=list(shapes.values()))
+    return altair.Shape(f"{field}:N", scale=kinds, legend=_legend(field, None))
+
+
+def _legend(field: str, title: str | None) -> "altair.Legend":
+    import altair
+
+    if field == "group":
+        return altair.Legend(title=title, symbolSize=90)
+    return altair.Legend(title=title, symbolSize=400, symbolType="stroke")

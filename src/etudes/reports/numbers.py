@@ -1,9 +1,11 @@
 """How a report rounds and writes numbers: one rule for the tables, the page, the terminal and the JSON."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 NONE = "–"
+Value = TypeVar("Value")
 
 
 def tidy(value: float, digits: int = 6) -> float:
@@ -40,7 +42,7 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{sign}{size:.{min(digits, 3) - 1}e}"
 
 
-def given(value: float | None) -> str:
+def figure(value: float | None) -> str:
     """A number that somebody wrote, such as the paper's, with no more digits than it was written with."""
     return NONE if value is None or math.isnan(value) else f"{value:.12g}".replace("-", "−", 1)
 
@@ -54,3 +56,10 @@ def spread(mean: float | None, deviation: float | None) -> str:
 
 def span(low: float, high: float) -> str:
     return f"[{number(low)}, {number(high)}]"
+
+
+def thin(values: Sequence[Value], most: int) -> list[Value]:
+    """At most so many of the values, evenly spaced, with the first and the last."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]

@@ -8,74 +8,101 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import unknown
-from etudes.core.files import appearing, write_json, write_text
+from etudes.core.files import appearing
 from etudes.core.verdicts import ALPHA
-
-from . import facts, pictures
-from .build import Report
-from .numbers import NONE, number, spread
-from .pictures import Drawing
-from .sheets import Sheet
+from etudes.reports import drawings, facts
+from etudes.reports.drawings import Drawing
+from etudes.reports.left import FOLDERS, Exhibit, Exhibition
+from etudes.reports.numbers import NONE, number, spread
+from etudes.reports.report import Report
 
 if TYPE_CHECKING:
     import jinja2
     import nbformat
 
 FORMATS = ("md", "html", "ipynb")
+Files = dict[Path, bytes]  # by their paths within a report's folder
 
 
-def render(report: Report, format: str) -> str:
-    """The report as the text of one file: md, html or ipynb."""
-    if format == "md":
-        return markdown(report)
-    if format == "html":
-        return html(report)
+def render(report: Report, format: str, drawn: Sequence[Drawing] | None = None) -> str:
+    """The report as the text of one file: md, html or ipynb. `drawn` are its charts, where they are drawn already."""
     if format == "ipynb":
         import nbformat
 
         return nbformat.writes(notebook(report)) + "\n"
-    raise unknown("format", format, FORMATS)
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    drawn = drawings.draw(report) if drawn is None else drawn
+    return _markdown(report, drawn) if format == "md" else _page("report.html", report, drawn)
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write report.json, curves.json, report.md, report.html, report.ipynb, charts/, pictures/ and texts/; remove
-    charts, pictures and texts that are gone."""
-    drawings = pictures.drawings(report)
-    files = {picture.path: picture.content for picture in report.pictures if picture.content}
-    for drawing in drawings:
-        if drawing.svg:
-            files[Path("charts") / f"{drawing.name}.svg"] = drawing.svg.encode()
-            files[Path("charts") / f"{drawing.name}.png"] = pictures.png(drawing.svg)
-    for name, content in files.items():
+    """Write all of a report into a folder of runs: what `keep` writes, and each chart as PNG, report.html and
+    report.ipynb, which are made from that."""
+    drawn = drawings.draw(report)
+    files = _files(report, drawn)
+    files |= {Path("charts", f"{each.name}.png"): drawings.png(each.svg) for each in drawn if each.svg}
+    files |= {Path(f"report.{kind}"): render(report, kind, drawn).encode() for kind in ("html", "ipynb")}
+    _replace(folder, files)
+
+
+def keep(report: Report, folder: Path) -> None:
+    """Write what is committed of a report: report.json, curves.json, and report.md with the charts (SVG) and files of
+    runs that it shows.
+
+    What else `write` leaves can be made from these in a second, and is removed.
+    """
+    _replace(folder, _files(report, drawings.draw(report)))
+
+
+def _files(report: Report, drawn: Sequence[Drawing]) -> Files:
+    files = {exhibit.path: exhibit.content for exhibit in report.exhibits if exhibit.content}
+    files |= {Path("charts", f"{each.name}.svg"): each.svg.encode() for each in drawn if each.svg}
+    texts = {"curves.json": _json(report.curves_json()), "report.md": render(report, "md", drawn)}
+    texts["report.json"] = _json(report.json())
+    return files | {Path(name): text.encode() for name, text in texts.items()}
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """The JSON of a mapping, small, with a line for each entry of its lists, so that two of them can be compared."""
+    dump = functools.partial(json.dumps, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    lines = []
+    for name, held in value.items():
+        rows = held if isinstance(held, list) and held and not isinstance(held[0], str) else None
+        text = "[\n" + ",\n".join(map(dump, rows)) + "\n]" if rows else dump(held)
+        lines.append(f"{dump(name)}:{text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _replace(folder: Path, files: Files) -> None:
+    """Write the files; remove those that an earlier report left there and which are not among them."""
+    for name in sorted(files, key=lambda name: name == Path("report.json")):  # last: with it the folder holds a report
         with appearing(folder / name) as draft:
-            draft.write_bytes(content)
-    for kind, suffixes in {"charts": (".svg", ".png"), "pictures": (".png", ".gif"), "texts": (".txt",)}.items():
-        for path in (folder / kind).glob("*"):
+            draft.write_bytes(files[name])
+    own = {"charts": (".svg", ".png"), ".": (".html", ".ipynb")}
+    own |= {kind: tuple(s for s, folder in FOLDERS.items() if folder == kind) for kind in FOLDERS.values()}
+    for kind, suffixes in own.items():
+        for path in (folder / kind).glob("report.*" if kind == "." else "*"):
             if path.suffix in suffixes and path.relative_to(folder) not in files:
                 path.unlink()
-    write_text(folder / "curves.json", json.dumps(report.packed(), separators=(",", ":"), allow_nan=False) + "\n")
-    write_text(folder / "report.md", _markdown(report, drawings))
-    write_text(folder / "report.html", _page("report.html", report, drawings))
-    write_text(folder / "report.ipynb", render(report, "ipynb"))
-    write_json(folder / "report.json", report.json())  # last: with it the folder holds a report
 
 
 def html(report: Report) -> str:
     """One page that needs nothing but itself: no script, no request, light and dark."""
-    return _page("report.html", report, pictures.drawings(report))
+    return render(report, "html")
 
 
 def summary(report: Report) -> str:
     """The verdicts, the table and the charts, as Jupyter shows them."""
-    return _page("summary.html", report, pictures.drawings(report))
+    return _page("summary.html", report, drawings.draw(report))
 
 
-def sheet(sheet: Sheet) -> str:
-    """Pictures, or texts, under their title, as Jupyter shows them."""
-    return str(_templates().get_template("parts.html").module.sheet(sheet))
+def exhibition(shown: Exhibition) -> str:
+    """Pictures, texts or sounds under their title, as Jupyter shows them."""
+    return str(_templates().get_template("parts.html").module.exhibition(shown))
 
 
-def _page(template: str, report: Report, drawings: Sequence[Drawing]) -> str:
+def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
     import markupsafe
 
     head, body = report.table_rows()
@@ -85,13 +112,13 @@ def _page(template: str, report: Report, drawings: Sequence[Drawing]) -> str:
         .render(
             report=report,
             claims=[
-                {**row, "forest": markupsafe.Markup(pictures.forest(verdict))}
+                {**row, "forest": markupsafe.Markup(drawings.forest(verdict))}
                 for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
             ],
             confidence=confidence(),
             head=head,
             body=body,
-            charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawings],
+            charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawn],
             runs=_runs(report),
             changed=_changes(report.changed),
             facts=_facts(report),
@@ -116,34 +143,34 @@ def _templates() -> "jinja2.Environment":
 
 
 def markdown(report: Report) -> str:
-    """The report in the Markdown of GitHub; its charts are the files that `write` puts beside it."""
-    return _markdown(report, pictures.drawings(report))
+    """The report in the Markdown of GitHub; its charts are the files that `keep` puts beside it."""
+    return render(report, "md")
 
 
-def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
+def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     card, paper = report.study, report.study["paper"]
     source = f"{paper['title']}. {paper['authors']}, {paper['year']}."
     found = address(paper["url"])
-    link = f"[{_escaped(source)}]({found})" if found else _escaped(f"{source} {paper['url']}")
-    lines = [f"# {_escaped(report.title)}", _escaped(card["question"]), link]
-    lines += [f"Changed for these runs: {_escaped(_changes(report.changed))}."] if report.changed else []
-    lines += [f"> **Note.** {_escaped(warning)}" for warning in report.warnings]
+    link = f"[{_escape(source)}]({found})" if found else _escape(f"{source} {paper['url']}")
+    lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
+    lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
+    lines += [f"> **Note.** {_escape(warning)}" for warning in report.warnings]
     claims = [
-        [row["claim"], row["verdict"], row["mean"], row["interval"], row["expected"], row["agree"], row["paper"],
-         f"{row['says']} ({row['where']})"]
+        [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["mean"],
+         row["interval"], row["expected"], row["agree"], row["paper"]]
         for row in report.verdict_rows()
     ]  # fmt: skip
-    names = ["claim", "verdict", "mean", "interval", "expected", "seeds agree", "paper", "which says"]
+    names = ["claim", "verdict", "mean", "interval", "expected", "seeds agree", "paper"]
     lines += ["## Claims", _table(names, claims), confidence()]
     head, body = report.table_rows()
     lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
-    lines += ["## Charts"] if drawings else []
-    for drawing in drawings:
+    lines += ["## Charts"] if drawn else []
+    for drawing in drawn:
         lines += _figure(drawing)
     changes = [[v["name"], _changes(v["changes"]), v["says"]] for v in card["variants"]]
     lines += ["## Variants", _table(["variant", "changes", ""], changes)]
     if report.departures:
-        lines += ["## Departures from the paper", _escaped(report.departures)]
+        lines += ["## Departures from the paper", _escape(report.departures)]
     if report.data:
         rows = [[str(entry.get(name, "")) for name in _DATA] for entry in report.data]
         lines += ["## Data", _table(list(_DATA), rows)]
@@ -153,17 +180,23 @@ def _markdown(report: Report, drawings: Sequence[Drawing]) -> str:
 
 
 def _figure(drawing: Drawing) -> list[str]:
-    title = _escaped(drawing.title)
+    title = _escape(drawing.title)
     if drawing.problem:
-        return [f"{title} is not drawn: {_escaped(drawing.problem)}."]
+        return [f"{title} is not drawn: {_escape(drawing.problem)}."]
     if drawing.svg:
         shown = [f"![{title}](charts/{drawing.name}.svg)"]
     else:
         shown = [f"**{title}**"]
-        for p in drawing.pictures:
-            page = _verbatim(p.text) if p.text else f"![{title}: {p.variant}]({p.path})"
-            shown.append(f"{_escaped(p.caption)}\n\n{page}")
-    return shown + ([_escaped(drawing.says)] if drawing.says else [])
+        shown += [f"{_escape(exhibit.caption)}\n\n{_exhibit(exhibit, title)}" for exhibit in drawing.exhibits]
+    return shown + ([_escape(drawing.says)] if drawing.says else [])
+
+
+def _exhibit(exhibit: Exhibit, title: str) -> str:
+    if exhibit.kind == ".txt":
+        return _verbatim(exhibit.text)
+    if exhibit.kind == ".wav":  # which GitHub plays from a page of its own
+        return f"[{exhibit.path.name}]({exhibit.path.as_posix()})"
+    return f"![{title}: {exhibit.variant}]({exhibit.path.as_posix()})"
 
 
 def _verbatim(text: str) -> str:
@@ -178,10 +211,10 @@ _DATA = ("dataset", "kind", "says", "fingerprint")
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """The text as Markdown that shows it: no tag, no table cell, no second line begins inside it."""
     for sign, name in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
         text = text.replace(sign, name)
@@ -195,7 +228,7 @@ def notebook(report: Report) -> "nbformat.NotebookNode":
     call = "".join(f", {name}={value!r}" for name, value in report.choice.items())
     name, scale = facts.address(report.definition), report.scale
     cells: list[Any] = [
-        v4.new_markdown_cell(f"# {_escaped(report.title)}\n\n{_escaped(report.study['question'])}"),
+        v4.new_markdown_cell(f"# {_escape(report.title)}\n\n{_escape(report.study['question'])}"),
         v4.new_code_cell(f"import etudes\n\nstudy = etudes.study({name!r})\netudes.run(study, scale={scale!r}{call})"),
         v4.new_code_cell(f"report = etudes.report(study, {scale!r}{call})\nreport"),
         *(v4.new_code_cell(f"report.chart({chart.name!r})") for chart in report.definition.charts),
@@ -261,3 +294,8 @@ def address(url: str) -> str:
     if url.lower().startswith("arxiv:"):
         return f"https://arxiv.org/abs/{url[6:].strip()}"
     return url if url.startswith(("https://", "http://")) else ""
+
+
+# Set here and not in their classes, as they are what this module reads.
+Report._repr_html_ = summary  # type: ignore[attr-defined]
+Exhibition._repr_html_ = exhibition  # type: ignore[attr-defined]

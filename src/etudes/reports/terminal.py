@@ -1,31 +1,48 @@
 """A report's verdicts in the terminal."""
 
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .build import Report
+from etudes.reports.numbers import NONE
+from etudes.reports.report import Report
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-STYLES = {"supported": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}
-
-
-def verdict_table(report: Report) -> "Table":
-    """A row for each claim: our mean with its interval, and in a column of its own the paper's figure."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("claim", box=None, padding=(0, 1, 0, 0))
-    for name in ("verdict", "mean", "interval", "expected", "agree", "paper"):
-        table.add_column(name, no_wrap=name in ("verdict", "mean", "interval", "agree"))
+STYLES = {"supported": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}
+INDENT = "    "
+
+
+def verdict_list(report: Report, width: int) -> "Text":
+    """Each claim's sentence, and below it its verdict and numbers; no line is longer than `width`, no word is cut."""
+    from rich.text import Text
+
+    found = Text()
     for row in report.verdict_rows():
-        table.add_row(
-            Text(row["claim"]),
-            Text(row["verdict"], style=STYLES[row["verdict"]]),
-            row["mean"],
-            Text(row["interval"]),
-            row["expected"],
-            row["agree"].partition(" (")[0],
-            row["paper"],
-        )
-    return table
+        facts = {
+            "mean": row["mean"],
+            "interval": row["interval"],
+            "expected": row["expected"],
+            "seeds agree": row["agree"].partition(" (")[0],
+            "the paper's figure": row["paper"],
+        }
+        parts = [f"{name} {value}" for name, value in facts.items() if value != NONE]
+        where = f" ({row['where']})" if row["where"] else ""
+        found.append("\n".join(_wrap([f"{row['claim']}{where}"], width)) + "\n", "bold")
+        first, *others = _wrap([row["verdict"], *parts], width - len(INDENT), "; ")
+        found.append(INDENT).append(row["verdict"], STYLES[row["verdict"]])
+        found.append("".join(f"{line}\n" for line in [first[len(row["verdict"]) :], *(INDENT + o for o in others)]))
+    return found
+
+
+def _wrap(parts: Sequence[str], width: int, between: str = "") -> list[str]:
+    """The parts on lines of that width, broken between two parts where that is possible, else between two words."""
+    lines: list[str] = []
+    for i, part in enumerate(parts):
+        text = part + (between.rstrip() if i < len(parts) - 1 else "")
+        if lines and len(lines[-1]) + 1 + len(text) <= width:
+            lines[-1] += f" {text}"
+        else:
+            lines += textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    return lines

@@ -32,7 +32,7 @@ class Extract:
     score: float
 
 
-def harmless(text: str) -> str:
+def escape_marks(text: str) -> str:
     """The text of a document, in which nothing looks like a chat model's own marks, a tag, or a citation's number."""
     return _MARKS.sub(lambda found: found[0] + "\u200a", text)
 
@@ -43,10 +43,10 @@ def messages(question: str, contexts: Sequence[str]) -> list[Message]:
     What documents say stands in the user's message, between quotation marks of its own; the instructions are the system
     message's and are the same whatever they say.
     """
-    asked = {"role": "user", "content": " ".join(harmless(question).split())}
+    asked = {"role": "user", "content": " ".join(escape_marks(question).split())}
     if not contexts:
         return [{"role": "system", "content": "Answer in one short sentence."}, asked]
-    quoted = "\n\n".join(f'[{n}] """{harmless(text).strip()}"""' for n, text in enumerate(contexts, start=1))
+    quoted = "\n\n".join(f'[{n}] """{escape_marks(text).strip()}"""' for n, text in enumerate(contexts, start=1))
     content = (
         f"Here are the contexts:\n\n{quoted}\n\nWith the above contexts, answer the following question: "
         f"{asked['content']}"
@@ -54,7 +54,7 @@ def messages(question: str, contexts: Sequence[str]) -> list[Message]:
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
 
 
-def fitting(question: str, contexts: Sequence[str], count: Callable[[str], int], room: int) -> list[str]:
+def fit_contexts(question: str, contexts: Sequence[str], count: Callable[[str], int], room: int) -> list[str]:
     """As many of the contexts, best first, as fit into `room` tokens with all else; the last one is cut at a word.
 
     Raises Problem where the question alone does not fit.
@@ -84,13 +84,13 @@ def fitting(question: str, contexts: Sequence[str], count: Callable[[str], int],
     return kept
 
 
-def written(question: str, hits: Sequence[Hit], chat: Chat, tokens: int = 80) -> Iterator[str]:
+def write_answer(question: str, hits: Sequence[Hit], chat: Chat, tokens: int = 80) -> Iterator[str]:
     """The chat model's answer from the hits, in pieces as they come; without hits, from what it knows itself."""
-    contexts = fitting(question, [hit.chunk.text for hit in hits], chat.count, chat.context - tokens - 16)
+    contexts = fit_contexts(question, [hit.chunk.text for hit in hits], chat.count, chat.context - tokens - 16)
     return chat.stream(messages(question, contexts), tokens=tokens)
 
 
-def cited(answer: str, hits: Sequence[Hit]) -> list[int]:
+def citations(answer: str, hits: Sequence[Hit]) -> list[int]:
     """The numbers, from 1, of the hits that an answer names in brackets, in the order in which it does."""
     found = [int(n) for group in re.findall(r"\[([\d,\s]+)\]", answer) for n in re.findall(r"\d+", group)]
     return [n for n in dict.fromkeys(found) if 1 <= n <= len(hits)]
@@ -102,7 +102,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return [(a, b) for a, b in found if len(text[a:b].split()) > 2] or found
 
 
-def extracted(question: str, hits: Sequence[Hit], embedder: Embedder) -> Extract | None:
+def extract_answer(question: str, hits: Sequence[Hit], embedder: Embedder) -> Extract | None:
     """The sentence of the hits nearest to the question, None where there are no hits. No language model is asked.
 
     A sentence's score is the mean of two numbers: the late interaction of its tokens with the question's, and the share

@@ -10,7 +10,7 @@ from pathlib import Path
 from etudes.core.errors import Problem
 from etudes.data.sources import cache_folder
 from etudes.generate.chat import Chat, chat, check
-from etudes.retrieval.answer import ABSENT, answerable, cited, extracted, written
+from etudes.retrieval.answer import ABSENT, answerable, citations, extract_answer, write_answer
 from etudes.retrieval.documents import Document, read_documents
 from etudes.retrieval.embedders import embedder
 from etudes.retrieval.index import Index
@@ -22,7 +22,7 @@ EXCERPT = 300  # characters of a passage that are shown
 Say = Callable[[str], None]
 
 
-def kept(place: Path) -> Path:
+def index_folder(place: Path) -> Path:
     """The folder in the cache of the index of the documents at a path."""
     digest = hashlib.sha256(str(place.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     return cache_folder() / "indexes" / f"{place.resolve().name}-{digest[:12]}"
@@ -63,7 +63,7 @@ def ask(
         print(text, end="", file=sys.stderr, flush=True)
 
     documents = read_documents(place)
-    index = Index(where or kept(place), embedder(embed))
+    index = Index(where or index_folder(place), embedder(embed))
     try:
         synchronise(index, documents, tell)
         if shown:
@@ -103,17 +103,17 @@ def _show(question: str, hits: Sequence[Hit], index: Index, writer: _Loading) ->
     if not answerable(hits):
         print(f"{ABSENT}; the nearest passages are:\n")
     else:
-        quoted = extracted(question, hits, index.embedder)
+        quoted = extract_answer(question, hits, index.embedder)
         if quoted:
             print(f"Quoted, the sentence that fits best [{quoted.hit + 1}]:\n  {' '.join(quoted.text.split())}\n")
         model = writer.get()
         if model:
             print(f"In the words of {model.name}, which may be wrong:\n  ", end="", flush=True)
             said = ""
-            for piece in written(question, hits, model):
+            for piece in write_answer(question, hits, model):
                 said += piece
                 print(piece, end="", flush=True)
-            named = cited(said, hits)
+            named = citations(said, hits)
             rests = ", ".join(f"[{n}]" for n in named or range(1, len(hits) + 1))
             print(f"\n  ({'it names' if named else 'it was shown'} {rests})\n")
     for n, hit in enumerate(hits, start=1):

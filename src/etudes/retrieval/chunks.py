@@ -20,7 +20,7 @@ class Chunk:
     page: int = 0  # counted from 1; 0 where there are no pages
 
 
-def cut(document: Document, embedder: Embedder, size: int, overlap: int) -> list[Chunk]:
+def cut_chunks(document: Document, embedder: Embedder, size: int, overlap: int) -> list[Chunk]:
     """The document's chunks, in order, at most `size` tokens each, neighbours sharing about `overlap`.
 
     Raises Problem for sizes that the embedder does not take.
@@ -82,7 +82,7 @@ def _strength(text: str, edge: int) -> Literal[0, 1, 2, 3]:
     return 1 if gap else 0
 
 
-def joined(chunks: Iterable[Chunk]) -> str:
+def join_chunks(chunks: Iterable[Chunk]) -> str:
     """The document again, of all its chunks in order."""
     text, seen = "", 0
     for chunk in chunks:

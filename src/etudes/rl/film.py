@@ -1,15 +1,13 @@
-"""An episode to be looked at, as a GIF that moves."""
+"""An episode to be looked at."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from etudes.core.files import appearing
 from etudes.rl.games import Game, Policy
 
-GREYS = 16  # of a film's palette
 EVERY, TICS = 4, 35  # tics between two pictures of Doom, and in a second
+PACE = 1000 * EVERY // TICS  # milliseconds from one picture to the next
 MOST = 20  # pictures of a film
 LARGER = 16  # pixels for one of a frame of a small game
 
@@ -20,7 +18,7 @@ def record(game: Game, seeds: Sequence[int], policy: Policy) -> list[np.ndarray]
     Of Doom the screen at every fourth tic; of other games the frames that the policy sees, one for each action.
     """
     tics, seen = getattr(game, "repeat", 0), []
-    film = game.filmed(EVERY) if tics else None
+    film = game.screens(EVERY) if tics else None
     for seed in seeds:
         frame, _ = game.reset(seed=seed)
         over = cut = False
@@ -30,16 +28,5 @@ def record(game: Game, seeds: Sequence[int], policy: Policy) -> list[np.ndarray]
             (action,) = policy(frame[None])
             frame, _, over, cut, _ = game.step(int(action))
     if tics:
-        game.filmed(tics)
+        game.screens(tics)
     return (seen if film is None else list(film))[:MOST]
-
-
-def save_gif(path: Path, seen: Sequence[np.ndarray]) -> None:
-    """Write pictures uint8 [h, w] as a GIF, at the pace of a game of which every fourth tic is seen, without end."""
-    from PIL import Image
-
-    frames = [Image.fromarray(picture).quantize(GREYS, dither=Image.Dither.NONE) for picture in seen]
-    with appearing(path) as draft:
-        frames[0].save(
-            draft, "gif", save_all=True, append_images=frames[1:], duration=1000 * EVERY // TICS, loop=0, optimize=True
-        )

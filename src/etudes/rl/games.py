@@ -11,7 +11,7 @@ import numpy as np
 from etudes.core.errors import Problem, unknown
 
 Frame = np.ndarray  # uint8 [c, h, w]
-Moved = tuple[np.ndarray, list[float], list[bool], list[bool]]  # frames, rewards, which are over, which are cut
+Moves = tuple[np.ndarray, list[float], list[bool], list[bool]]  # frames, rewards, which are over, which are cut
 SCENARIOS = ("basic", "defend_the_center", "health_gathering")
 
 
@@ -46,7 +46,7 @@ def game(name: str, buttons: int = 1, repeat: int = 12) -> Game:
 
 
 @contextlib.contextmanager
-def opened(count: int, name: str, buttons: int = 1, repeat: int = 12) -> Iterator[list[Game]]:
+def open_games(count: int, name: str, buttons: int = 1, repeat: int = 12) -> Iterator[list[Game]]:
     """So many games of that name, as from `game`, closed at the end however it comes."""
     games: list[Game] = []
     try:
@@ -74,11 +74,11 @@ class Lockstep:
         self.frames = np.stack([g.reset(seed=seeds(e))[0] for g, e in zip(games, self.episodes, strict=True)])
         self.aside = ThreadPoolExecutor(1)
 
-    def begin(self, actions: Sequence[int]) -> "Future[Moved]":
+    def begin(self, actions: Sequence[int]) -> "Future[Moves]":
         """`step` beside whatever its caller does in the meantime, such as learning: games are other processes."""
         return self.aside.submit(self.step, actions)
 
-    def step(self, actions: Sequence[int]) -> Moved:
+    def step(self, actions: Sequence[int]) -> Moves:
         """Frames [games, c, h, w] after the actions, rewards, and which episodes are over or cut.
 
         Those begin again, and `frames` then holds their first frames.
@@ -126,8 +126,17 @@ class Episode:
     first: Frame = field(default_factory=lambda: np.empty(0), repr=False)
     last: Frame = field(default_factory=lambda: np.empty(0), repr=False)  # after the last action
 
-    def discounted(self, gamma: float) -> float:
+    def discounted_return(self, gamma: float) -> float:
         return float(sum(gamma**t * reward for t, reward in enumerate(self.rewards)))
+
+
+def episode_metrics(split: str, episodes: Sequence[Episode]) -> dict[str, float]:
+    """The mean sum of rewards, undiscounted, the share of episodes that ended before their time was up, and actions."""
+    return {
+        f"{split}/return": float(np.mean([sum(e.rewards) for e in episodes])),
+        f"{split}/ended": float(np.mean([e.over for e in episodes])),
+        f"{split}/actions": float(np.mean([len(e.rewards) for e in episodes])),
+    }
 
 
 Policy = Callable[[np.ndarray], Sequence[int]]  # frames uint8 [n, c, h, w] -> n actions

@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 from etudes.rl import dqn
 from etudes.rl.games import Lockstep
-from etudes.rl.replay import Replay, Returns
+from etudes.rl.replay import Replay, Returns, Transitions
 
 Found = TypeVar("Found")
+Targets = Callable[[Transitions], Tensor]  # b transitions -> what the values of their actions should be [b]
 
 
 class Learner:
     """Deep Q-learning from a memory (Mnih et al. 2015, algorithm 1), with all that changes in `state_dict`.
 
-    renew: updates between two copies of the network to the target network; 0: there is none, and the targets come from
-    the network that learns. double: as in `dqn.best`.
+    renew: updates between two copies of the network to the target network; 0: there is none, and `target` is the
+    network that learns.
     """
 
-    def __init__(self, network: nn.Module, memory: Replay, lr: float, *, renew: int, double: bool = False) -> None:
-        self.network, self.memory, self.renew, self.double = network, memory, renew, double
+    def __init__(self, network: nn.Module, memory: Replay, lr: float, *, renew: int) -> None:
+        self.network, self.memory, self.renew = network, memory, renew
         self.target = copy.deepcopy(network).requires_grad_(False) if renew else network
         fused = next(network.parameters()).device.type in ("cpu", "cuda")
         self.opt = torch.optim.Adam(network.parameters(), lr, fused=fused)
@@ -38,14 +39,13 @@ class Learner:
         """Action values [n, actions] in frames uint8 [n, c, h, w], with the network in the mode that it is in."""
         return self.network(torch.from_numpy(frames).to(self.device))
 
-    def update(self, batch: int, rng: np.random.Generator, beta: float = 1.0) -> Tensor:
-        """One step of Adam on transitions drawn from the memory; their loss."""
+    def update(self, batch: int, rng: np.random.Generator, targets: Targets, beta: float = 1.0) -> Tensor:
+        """The loss of transitions drawn from the memory, before one step of Adam on it."""
         places, drawn, weights = self.memory.draw(batch, rng, beta)
         drawn, weights = drawn.to(self.device), weights.to(self.device)
         with torch.no_grad():
-            ahead = dqn.best(self.target(drawn.nexts), self.network(drawn.nexts) if self.double else None)
-            targets = dqn.bellman(drawn.returns, drawn.discounts, ahead)
-        loss, errors = dqn.loss(self.network(drawn.frames), drawn.actions, targets, weights)
+            wanted = targets(drawn)
+        loss, errors = dqn.loss(self.network(drawn.frames), drawn.actions, wanted, weights)
         self.opt.zero_grad(set_to_none=True)
         loss.backward()
         self.opt.step()

@@ -10,16 +10,16 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.environment import sources
-from etudes.core.errors import Diverged, Problem
-from etudes.core.run import Watch, execute
+from etudes.core.errors import Broken, Problem
+from etudes.core.run import Watch
 from etudes.core.spec import Spec, Study
-from etudes.sweep.local import Finished
+from etudes.sweep.plan import Outcome, attempt
 from etudes.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a plan's runs are performed, and what each takes of a node."""
+    """Where a plan's runs are performed. Each takes as many cores of a node as it has threads, and so many GPUs."""
 
     address: str = ""  # of Ray: "auto", "HOST:PORT" or "ray://HOST:10001"; "": this machine alone
-    cpus: float = 1  # cores, and threads
     gpus: float = 0  # 0.25: four runs share one
 
 
@@ -46,43 +45,41 @@ def perform(
     cluster: Cluster,
     *,
     watch: Watch | None = None,
-    finish: Finished | None = None,
-) -> list[Problem]:
-    """Execute the plan, below a folder that all nodes see or a URL; the runs that diverged or were lost.
+    finish: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """What came of the plan's runs, below a folder that all nodes see or a URL; `finish` is called with each.
 
     Raises Problem where there is no Ray, no such cluster, no node that is large enough, another version of the project
-    on a node, or as soon as a run cannot go on for a reason that is not its own.
+    on a node, or as soon as a run cannot go on for a reason that is not its own; Broken where the program raised.
     """
+    threads = plan[0].threads
     ray = _connected(cluster.address)
     try:
-        _check_room(ray, cluster)
+        _check_room(ray, threads, cluster.gpus)
         _portable(ray, study)
         board = ray.remote(num_cpus=0)(_Board).remote()
-        task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=LIVES - 1)(_execute)
+        task = ray.remote(num_cpus=threads, num_gpus=cluster.gpus, max_retries=LIVES - 1)(_execute)
         shared = ray.put(study)
         store = Store(root)
-        fixed = (store.root, sources(), cluster.cpus, board)
+        fixed = (store.root, sources(), board)
         running = {task.remote(shared, spec, *fixed): spec for spec in plan}
-        problems: list[Problem] = []
+        outcomes: list[Outcome] = []
         while running:
             ready, _ = ray.wait(list(running), timeout=PAUSE)
-            for key, (done, steps) in ray.get(board.taken.remote()).items():
+            for key, (done, steps) in ray.get(board.news.remote()).items():
                 if watch:
                     watch(key, done, steps)
             for ref in ready:
                 spec = running.pop(ref)
-                status, problem = _outcome(ray, ref, spec)
-                if problem and status == "failed":
-                    raise problem
-                if status == "busy":  # some other command performs it: its task waits, so that the others go first
+                outcome = _outcome(ray, ref, spec)
+                if outcome.status == "busy":  # some other command performs it: its task waits, that the others go first
                     running[task.remote(shared, spec, *fixed, PAUSE)] = spec
                     continue
                 store.bring([spec])
-                if problem:
-                    problems.append(problem)
+                outcomes.append(outcome)
                 if finish:
-                    finish(spec, status)
-        return problems
+                    finish(outcome)
+        return outcomes
     finally:
         ray.shutdown()  # and with it this command's tasks, wherever they run
 
@@ -130,14 +127,14 @@ def _own_modules() -> list[str]:
     return [path for path in sys.path if Path(path).is_dir() and not path.startswith((sys.prefix, sys.base_prefix))]
 
 
-def _check_room(ray: Any, wanted: Cluster) -> None:
+def _check_room(ray: Any, cpus: int, gpus: float) -> None:
     """Raises Problem where no node could ever perform a run: Ray itself would wait for ever."""
-    if wanted.cpus <= 0 or wanted.gpus < 0:
-        raise Problem(f"a run cannot take {wanted.cpus:g} cores and {wanted.gpus:g} GPUs; give it some cores")
+    if gpus < 0:
+        raise Problem(f"a run cannot take {gpus:g} GPUs; --gpus-per-run is 0 or more")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes):
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         most = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes)
-        raise Problem(f"no node has {wanted.cpus:g} cores and {wanted.gpus:g} GPUs for a run; the nodes have {most}")
+        raise Problem(f"no node has {cpus} cores and {gpus:g} GPUs for a run; the nodes have {most}")
 
 
 def _portable(ray: Any, study: Study) -> None:
@@ -148,28 +145,25 @@ def _portable(ray: Any, study: Study) -> None:
 
 
 class _Board:
-    """Where tasks write how far they are: {key: (steps done, steps)} since it was last taken."""
+    """Where tasks write how far they are. `news` is {key: (steps done, steps)} since it was last read."""
 
     def __init__(self) -> None:
-        self.told: dict[str, tuple[int, int]] = {}
+        self.written: dict[str, tuple[int, int]] = {}
 
-    def tell(self, key: str, done: int, steps: int) -> None:
-        self.told[key] = (done, steps)
+    def write(self, key: str, done: int, steps: int) -> None:
+        self.written[key] = (done, steps)
 
-    def taken(self) -> dict[str, tuple[int, int]]:
-        told, self.told = self.told, {}
-        return told
+    def news(self) -> dict[str, tuple[int, int]]:
+        news, self.written = self.written, {}
+        return news
 
 
 def _execute(
-    study: Study, spec: Spec, root: str, code: str, cpus: float, board: Any, pause: float = 0.0
-) -> tuple[str, str]:
-    """The task: what `record.execute` says, or "diverged" or "failed" with the reason."""
-    import torch
-
+    study: Study, spec: Spec, root: str, code: str, board: Any, pause: float = 0.0
+) -> Outcome | Problem | Broken | OSError:
+    """The task: what came of the run, or what it raised, which Ray would wrap."""
     if sources() != code:
-        return "failed", "a node has another version of the project; install the same on all of them"
-    torch.set_num_threads(max(1, int(cpus)))
+        return Problem("a node has another version of the project; install the same on all of them")
     time.sleep(pause)
     last = 0.0
 
@@ -177,27 +171,29 @@ def _execute(
         nonlocal last
         if time.monotonic() - last >= PAUSE:
             last = time.monotonic()
-            board.tell.remote(key, done, steps)
+            board.write.remote(key, done, steps)
 
     try:
         store = Store(root)
         store.bring([spec])
-        status = execute(study, spec, store.folder, watch)
-        if status != "busy":
+        outcome = attempt(study, spec, store.folder, watch)
+        if outcome.status in ("done", "kept"):
             store.send(spec)
-        return status, ""
-    except Diverged as problem:
-        return "diverged", str(problem)
-    except Problem as problem:
-        return "failed", str(problem)
+        return outcome
+    except (Problem, Broken, OSError) as error:
+        return error
 
 
-def _outcome(ray: Any, ref: "ObjectRef", spec: Spec) -> tuple[str, Problem | None]:
+def _outcome(ray: Any, ref: "ObjectRef", spec: Spec) -> Outcome:
     try:
-        status, words = ray.get(ref)
-        return status, Problem(words) if words else None
+        found: Outcome | Exception = ray.get(ref)
     except ray.exceptions.RayTaskError:
-        raise  # a mistake in the study's own code: its author wants the traceback
+        raise  # a mistake of the project's own
     except ray.exceptions.RayError as error:
         words = type(error).__name__
-        return "lost", Problem(f"{spec.key} was lost {LIVES} times with its worker ({words}); run the command again")
+        return Outcome(
+            spec, "lost", f"{spec.key} was lost {LIVES} times with its worker ({words}); run the command again"
+        )
+    if isinstance(found, Exception):
+        raise found
+    return found

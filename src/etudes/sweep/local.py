@@ -1,142 +1,87 @@
 """A plan performed on this machine, beside any other commands that work on the same plan."""
 
-import contextlib
-import functools
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from etudes.core.errors import Diverged, Problem
-from etudes.core.run import Watch, execute
+from etudes.core.errors import Problem
+from etudes.core.run import Watch, device
 from etudes.core.spec import Spec, Study
-from etudes.sweep.plan import pending
+from etudes.sweep import team
+from etudes.sweep.plan import Outcome, attempt, pending
 
-Finished = Callable[[Spec, str], None]  # (run, "done" | "kept" | "diverged")
+Start = Literal["fork", "spawn", "none"]
 
 
 def perform(
-    study: Study, plan: Sequence[Spec], root: Path, *, watch: Watch | None = None, finish: Finished | None = None
-) -> list[Diverged]:
-    """Execute what is left of the plan, one run after the other; the runs that diverged, as Problems.
-
-    A run that another process holds is come back to until it is finished or free, so that every process ends with the
-    whole plan done. Raises Problem as soon as a run cannot go on for another reason than divergence.
-    """
-    diverged = []
-    left = pending(plan, root)
-    while left:
-        busy = []
-        for spec in left:
-            try:
-                status: str = execute(study, spec, root, watch)
-            except Diverged as problem:
-                diverged.append(problem)
-                status = "diverged"
-            if status == "busy":
-                busy.append(spec)
-            elif finish:
-                finish(spec, status)
-        if busy and "WORLD_SIZE" in os.environ:
-            raise Problem(f"{busy[0].key} is held by another process; a plan is shared by single processes alone")
-        if len(busy) == len(left):
-            time.sleep(1.0)
-        left = busy
-    return diverged
-
-
-MOST = 4  # processes of one command: each holds the data
-
-
-def workers(study: Study, plan: Sequence[Spec]) -> int:
-    """How many processes should perform the plan at once.
-
-    One, unless the study says that its runs cannot use more than a few threads: then as many as cores have room for, up
-    to 4. $OMP_NUM_THREADS, where it is set, is the room. A GPU is not shared.
-    """
-    if not plan or sys.platform != "linux" or "WORLD_SIZE" in os.environ:
-        return 1
-    import torch
-
-    if torch.cuda.is_available():
-        return 1
-    room = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(room) if room.isdigit() else len(os.sched_getaffinity(0))
-    return max(1, min(cores // plan[0].threads, len(plan), MOST))
-
-
-def together(
     study: Study,
     plan: Sequence[Spec],
     root: Path,
-    count: int,
     *,
+    count: int = 1,
+    start: Start | None = None,
     watch: Watch | None = None,
-    finish: Finished | None = None,
-) -> list[Diverged]:
-    """As `perform`, by `count` processes of `study.threads` threads each.
+    finish: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """What came of what was left of the plan; `finish` is called with each outcome as soon as it is there.
 
-    They are forks of this one, so that a study of a notebook needs no file. Raises Problem where one of them cannot go
-    on, or ends before its work: what it did since its last checkpoint is lost, and the same command goes on.
+    `count` runs go side by side, each in a process of its own (0: as many as there is room for). `start` says how these
+    begin: by what is safe unless named, and "none" performs all in this process. A run that another command holds is
+    come back to until it is finished or free, so that every command ends with the whole plan done. Raises Problem,
+    OSError or Broken as soon as a run cannot go on for another reason than divergence.
     """
-    context = multiprocessing.get_context("fork")
-    told, tell = context.Pipe(duplex=False)
-    todo, turn = context.SimpleQueue(), context.Lock()
-    sys.stdout.flush()  # else each fork would write what waits there again
-    sys.stderr.flush()
-    team = [context.Process(target=_work, args=(study, root, todo, tell, turn), daemon=True) for _ in range(count)]
-    for member in team:
-        member.start()
-    tell.close()
-    for item in [*plan, *[None] * count]:
-        todo.put(item)
-    diverged: list[Diverged] = []
-    try:
-        with contextlib.suppress(EOFError):  # all have ended
-            while True:
-                kind, *rest = told.recv()
-                if kind == "watch" and watch:
-                    watch(*rest)
-                if kind == "problem":
-                    raise Problem(rest[0])
-                if kind == "finish":
-                    spec, status, words = rest
-                    diverged += [Diverged(words)] if words else []
-                    if finish:
-                        finish(spec, status)
-        for member in team:
-            member.join()
-        if any(member.exitcode for member in team):
-            codes = ", ".join(str(member.exitcode) for member in team if member.exitcode)
-            raise Problem(f"a process ended before its work (exit status {codes}); the same command goes on")
-        return diverged
-    finally:
-        for member in team:
-            member.terminate()
-            member.join()
+    left = pending(plan, root)
+    count = min(len(left), count or room(left))
+    start = "none" if count < 2 else start or safe_start(study, left)
+    if start == "none":
+        each = _one_by_one(study, left, root, watch)
+    else:
+        each = team.perform(study, left, root, count, start, watch)
+    outcomes = []
+    for outcome in each:
+        outcomes.append(outcome)
+        if finish:
+            finish(outcome)
+    return outcomes
 
 
-def _keep(statuses: list[str], spec: Spec, status: str) -> None:
-    statuses.append(status)
+def room(plan: Sequence[Spec]) -> int:
+    """How many runs of the plan this machine's cores perform at once. A GPU is not shared."""
+    if not plan or "WORLD_SIZE" in os.environ or device().type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // plan[0].threads)
 
 
-def _work(study: Study, root: Path, todo: Any, pipe: Any, turn: Any) -> None:
-    """What each of the processes does: performs runs until there are none."""
+def safe_start(study: Study, plan: Sequence[Spec]) -> Start:
+    """How worker processes are begun.
 
-    def tell(*message: Any) -> None:
-        with turn:
-            pipe.send(message)
+    A fork has all that this process has, so that a study of a notebook needs no file. But it does not have its threads:
+    a run that computes with several would wait for them for ever. Elsewhere than on Linux the system's own libraries
+    have such threads. What cannot be forked is begun anew and finds the study by its name or file, where it has one.
+    """
+    if multiprocessing.current_process().daemon:  # which may have no processes of its own
+        return "none"
+    if sys.platform == "linux" and all(spec.threads == 1 for spec in plan):
+        return "fork"
+    return "spawn" if team.source(study) else "none"
 
-    try:
-        while (spec := todo.get()) is not None:
-            statuses = ["kept"]  # where another command has finished it meanwhile
-            watch, finish = functools.partial(tell, "watch"), functools.partial(_keep, statuses)
-            problems = perform(study, [spec], root, watch=watch, finish=finish)
-            tell("finish", spec, statuses[-1], str(problems[0]) if problems else "")
-    except Problem as problem:
-        tell("problem", str(problem))
-    except (KeyboardInterrupt, BrokenPipeError):  # the command was interrupted, or is gone
-        pass
+
+def _one_by_one(study: Study, plan: Sequence[Spec], root: Path, watch: Watch | None) -> Iterator[Outcome]:
+    while plan:
+        busy = []
+        for spec in plan:
+            outcome = attempt(study, spec, root, watch)
+            if outcome.status == "busy":
+                busy.append(spec)
+            else:
+                yield outcome
+        if busy and "WORLD_SIZE" in os.environ:
+            raise Problem(f"{busy[0].key} is held by another process; a plan is shared by single processes alone")
+        if len(busy) == len(plan):
+            time.sleep(team.PAUSE)
+        plan = busy

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from etudes.core.spec import Spec
+from etudes.sweep.plan import Outcome
+
+MOST = 8  # bars of runs at work
 
 
 class TimeLeft(ProgressColumn):
@@ -18,7 +21,7 @@ class TimeLeft(ProgressColumn):
 
 
 class PlanProgress:
-    """Shows a plan: a bar for all runs and one for the present run; plain lines where nobody watches.
+    """Shows a plan: a bar for all runs and one for each run at work; plain lines where nobody watches.
 
     Used as a context; `watch` and `finish` are what `local.perform` calls. Work is counted in steps where the runs'
     configs have them, else in runs, and the time left is what the work done so far took, extended.
@@ -40,9 +43,8 @@ class PlanProgress:
             console=console,
         )
         self._plan = self._bars.add_task("all runs", total=1.0, count=f"0/{len(specs)}", left=None)
-        self._run = self._bars.add_task("", total=1.0, count="", left=None)
-        self._started = self._run_started = time.monotonic()
-        self._key, self._run_began_at = "", 0
+        self._present: dict[str, tuple[TaskID, float, int]] = {}  # bar, when it was first seen, and at which step
+        self._started = time.monotonic()
 
     def __enter__(self) -> "PlanProgress":
         if self._live:
@@ -56,28 +58,28 @@ class PlanProgress:
             self._bars.stop()
 
     def watch(self, key: str, done: int, steps: int) -> None:
-        if key != self._key:
-            self._key, self._run_started, self._run_began_at = key, time.monotonic(), done
-        passed, here = time.monotonic() - self._run_started, done - self._run_began_at
+        if key not in self._present:
+            shown = len(self._present) < MOST
+            bar = self._bars.add_task(key.partition("/")[2], total=1.0, count="", left=None, visible=shown)
+            self._present[key] = bar, time.monotonic(), done
+        bar, started, began_at = self._present[key]
+        passed, here = time.monotonic() - started, done - began_at
         left = passed / here * (steps - done) if here else None
-        self._bars.update(
-            self._run,
-            description=key.partition("/")[2],
-            completed=done / steps,
-            count=f"step {done}/{steps}",
-            left=left,
-        )
+        self._bars.update(bar, completed=done / steps, count=f"step {done}/{steps}", left=left)
         self._begun[key] = self._work.get(key, 0.0) * done / steps
         self._show()
 
-    def finish(self, spec: Spec, status: str) -> None:
-        self._finished += self._work[spec.key]
-        self._begun.pop(spec.key, None)
+    def finish(self, outcome: Outcome) -> None:
+        key = outcome.spec.key
+        self._finished += self._work[key]
+        self._begun.pop(key, None)
         self._runs += 1
+        if key in self._present:
+            self._bars.remove_task(self._present.pop(key)[0])
         left = self._show()
         if not self._live:
             rest = f", {_duration(left)} left" if left else ""
-            self._console.print(f"{self._runs}/{len(self._work)} {spec.key} {status}{rest}", highlight=False)
+            self._console.print(f"{self._runs}/{len(self._work)} {key} {outcome.status}{rest}", highlight=False)
 
     def _show(self) -> float | None:
         work = self._finished + sum(self._begun.values())

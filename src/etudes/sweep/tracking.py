@@ -33,6 +33,8 @@ def show(kind: str, record: Record, root: Path) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # trackio greets on it
             _fill(_tracker(kind, record, root), record)
+            if kind == "wandb":  # whose own process writes on after the run's end
+                importlib.import_module(kind).teardown()
     except Exception as error:  # each tracker has errors of its own
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Problem(

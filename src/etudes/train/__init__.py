@@ -2,7 +2,8 @@
 
 | I need ... | it is |
 |---|---|
-| the fields of a recipe | `Steps`, `Sgd`, `Adam`, `PictureRecipe` |
+| the fields of a recipe | `Steps`, `Sgd`, `Adam` |
+| the fields of a picture set, alone or with `Sgd` | `PictureSet`, `PictureRecipe` |
 | a picture set, its subset drawn and noted | `opened` |
 | the pictures of step i | `shown` |
 | a network whose first weights follow from the run's seed | `seeded` |
@@ -19,11 +20,11 @@ from etudes.train import weights
 from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit, fitted
-from etudes.train.pictures import PictureRecipe, opened, shown
+from etudes.train.pictures import PictureRecipe, PictureSet, opened, shown
 from etudes.train.recipe import Adam, Sgd, Steps, adam, descend, scheduled, seeded, sgd
 from etudes.train.rows import Rows
 
 __all__ = [
-    "EMA", "Adam", "PictureRecipe", "Rows", "Sgd", "Steps", "adam", "descend", "fit", "fitted", "opened", "part",
-    "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "descend", "fit", "fitted", "opened",
+    "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
 ]  # fmt: skip

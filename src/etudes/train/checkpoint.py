@@ -54,13 +54,13 @@ def collect(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _generators() -> dict[str, Any]:
     """The state of Python's and NumPy's own generators, from which a step may draw."""
     kind, keys, *rest = numpy.random.get_state()
-    return {"python": random.getstate(), "numpy": (kind, torch.from_numpy(keys.astype("int64")), *rest)}
+    return {"python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
 
 
 def _restore_generators(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), *rest))
+    numpy.random.set_state((kind, numpy.array(keys, "uint32"), *rest))
 
 
 def load(path: Path, parts: Parts, device: torch.device) -> None:

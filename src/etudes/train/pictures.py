@@ -17,19 +17,23 @@ from etudes.train.recipe import Sgd
 
 
 @dataclass(frozen=True)
-class PictureRecipe(Sgd):
-    """A recipe on a picture set. Studies add their own fields, and set other defaults."""
+class PictureSet:
+    """Which pictures: for a recipe of one's own, as in `class Config(PictureSet, Adam)`."""
 
     dataset: str = "cifar10"  # a picture set, as listed by `etudes data`
     examples: Annotated[int, at_least(0)] = 0  # training pictures a class; 0: all
-    side: Annotated[int, at_least(0)] = (
-        0  # height and width in pixels to which the pictures are brought; 0: as they are
-    )
+    side: Annotated[int, at_least(0)] = 0  # height and width to which pictures are brought; 0: as they are
+
+
+@dataclass(frozen=True)
+class PictureRecipe(PictureSet, Sgd):
+    """A recipe on a picture set. Studies add their own fields, and set other defaults."""
+
     augment: bool = False  # random flips, and shifts by up to an eighth of the side
 
 
-def opened(cfg: PictureRecipe, run: Run) -> tuple[Images, Tensor]:
-    """The recipe's pictures on the run's device, and which rows [n] of the whole training set they are.
+def opened(cfg: PictureSet, run: Run) -> tuple[Images, Tensor]:
+    """The pictures of a set on the run's device, and which rows [n] of the whole training set they are.
 
     Notes the set in env.json, and puts what always guessing the largest class errs into the result.
     """

@@ -22,9 +22,9 @@ class Rows:
         self.values = torch.zeros(n, len(columns), dtype=torch.float64)
 
     def put(self, row: int, **numbers: float | Tensor) -> None:
-        """Set numbers of a row, each by its column's name. Raises Problem on unknown names."""
+        """Set numbers of a row, of Python, NumPy or PyTorch, by their columns' names. Raises Problem on others."""
         for name, number in numbers.items():
-            self.values[row, self._at(name)] = number
+            self.values[row, self._at(name)] = float(number)
 
     def __getitem__(self, column: str) -> np.ndarray:
         """The column's numbers, float64 [n]. Raises Problem on an unknown name."""

@@ -27,7 +27,7 @@ def label_features(x: sparse.csr_matrix, y: sparse.csr_matrix) -> sparse.csr_mat
     return (sparse.diags(1 / np.maximum(length, 1e-12)) @ summed).tocsr().astype(np.float32)
 
 
-def halved(n: int, depth: int, halve: Halve) -> np.ndarray:
+def halving_order(n: int, depth: int, halve: Halve) -> np.ndarray:
     """0 .. n-1 so ordered that every halving, `depth` times, puts those together that `halve` scores alike."""
     parts = [np.arange(n)]
     for _ in range(depth):
@@ -66,7 +66,7 @@ def kmeans(features: sparse.csr_matrix, depth: int, rng: np.random.Generator) ->
             scores = own @ (_centre(own, first) - _centre(own, ~first))
         return scores
 
-    return halved(features.shape[0], depth, halve)
+    return halving_order(features.shape[0], depth, halve)
 
 
 def _centre(rows: sparse.csr_matrix, chosen: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def cooccurrence(y: sparse.csr_matrix) -> sparse.csr_matrix:
     return together
 
 
-def isolated(graph: sparse.csr_matrix) -> np.ndarray:
+def isolated_nodes(graph: sparse.csr_matrix) -> np.ndarray:
     """The nodes that have no edge."""
     return np.flatnonzero(np.diff(graph.indptr) == 0)
 
@@ -119,14 +119,14 @@ def metis(graph: sparse.csr_matrix, depth: int, rng: np.random.Generator) -> np.
         scores[joined] = sign * rank
         return scores
 
-    return halved(graph.shape[0], depth, halve)
+    return halving_order(graph.shape[0], depth, halve)
 
 
-def by_name(names: list[str]) -> np.ndarray:
+def name_order(names: list[str]) -> np.ndarray:
     """The order of the names: labels of one facet (facet::tag), or of one prefix, stand together."""
     return np.array(sorted(range(len(names)), key=names.__getitem__))
 
 
-def by_frequency(y: sparse.csr_matrix) -> np.ndarray:
+def frequency_order(y: sparse.csr_matrix) -> np.ndarray:
     """The most frequent label first."""
     return np.argsort(-np.asarray((y != 0).sum(0)).ravel(), kind="stable")

@@ -12,7 +12,7 @@ ROOM = 20_000_000  # candidates held at once
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Ranking:
     """The best nodes of a level for each document, from the best on: `nodes` int [n, width], -1 where there are fewer;
     their scores [n, width]; and the inner products that it took, mean over documents."""
 
@@ -21,7 +21,7 @@ class Found:
     products: float
 
 
-def search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int = 0, depth: int = 0) -> Found:
+def search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int = 0, depth: int = 0) -> Ranking:
     """The best `width` nodes (0: `beam`) of level `depth` (0: the last) for documents x [n, d].
 
     At every level the `beam` best nodes are kept and their children scored. With a beam as wide as the widest level it
@@ -38,15 +38,15 @@ def search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int = 0, de
     most = max(part.nodes.shape[1] for part in parts)
     nodes = np.concatenate([_filled(part.nodes, most, -1) for part in parts])
     scores = np.concatenate([_filled(part.scores, most, -np.inf) for part in parts])
-    return Found(nodes, scores, total / max(1, x.shape[0]))
+    return Ranking(nodes, scores, total / max(1, x.shape[0]))
 
 
-def labels(matcher: Matcher, found: Found) -> np.ndarray:
+def labels(matcher: Matcher, found: Ranking) -> np.ndarray:
     """The labels [n, width] of the nodes of the last level, -1 where there is none."""
     return np.where(found.nodes >= 0, matcher.tree.order[found.nodes], -1)
 
 
-def reached(matcher: Matcher, x: sparse.csr_matrix, beam: int) -> sparse.csr_matrix:
+def reachable_nodes(matcher: Matcher, x: sparse.csr_matrix, beam: int) -> sparse.csr_matrix:
     """Which nodes of the last trained level a search leads the documents to: bool [n, nodes]."""
     depth = len(matcher.levels)
     found = search(matcher, x, beam, depth=depth)
@@ -60,7 +60,7 @@ def _candidates(matcher: Matcher, beam: int, level: int) -> int:
     return min(beam, len(begin) - 1) * int(np.diff(begin).max())
 
 
-def _search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int, depth: int) -> Found:
+def _search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int, depth: int) -> Ranking:
     n = x.shape[0]
     nodes, scores, products = np.zeros((n, 1), np.int64), np.zeros((n, 1), np.float32), 0
     for level in range(depth):
@@ -79,12 +79,12 @@ def _search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int, depth
             if len(pick):
                 who, where = docs[pick], slots[pick]
                 margins = ((x if len(who) == n else x[who]) @ matcher.levels[level][:, first:last].tocsr()).toarray()
-                next_scores[who, where, : last - first] = scores[who, where, None] + matcher.told(margins)
+                next_scores[who, where, : last - first] = scores[who, where, None] + matcher.log_scores(margins)
                 next_nodes[who, where, : last - first] = np.arange(first, last)
         last_level = level + 1 == depth
         flat_nodes, flat_scores = next_nodes.reshape(n, -1), next_scores.reshape(n, -1)
         nodes, scores = _best(flat_nodes, flat_scores, width if last_level else beam, last_level)
-    return Found(nodes, scores, products / max(1, n))
+    return Ranking(nodes, scores, products / max(1, n))
 
 
 def _best(nodes: np.ndarray, scores: np.ndarray, count: int, ordered: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ def halvings(labels: int, leaf: int) -> int:
     return depth
 
 
-def grown(order: np.ndarray, leaf: int, branching: int) -> Tree:
+def grow(order: np.ndarray, leaf: int, branching: int) -> Tree:
     """The tree of an order: halved until no part has more than `leaf` labels, every log2(branching) halvings a level.
 
     The last of these levels may have fewer branches. Raises Problem where `branching` is no power of two.
@@ -97,7 +97,7 @@ class Matcher:
     def nonzeros(self) -> int:
         return sum(level.nnz for level in self.levels)
 
-    def told(self, margins: np.ndarray) -> np.ndarray:
+    def log_scores(self, margins: np.ndarray) -> np.ndarray:
         if self.combine == "log-sigmoid":
             return -np.logaddexp(0, -margins)
         return -(np.maximum(0, 1 - margins) ** 3) + 1e-6 * np.minimum(margins, 10)
@@ -174,7 +174,7 @@ def train_level(
     columns, pairs = [], 0
     for node, first, last in matcher.blocks(level):
         rows = np.sort(member.indices[member.indptr[node] : member.indptr[node + 1]])
-        part, used = narrowed(x[rows])
+        part, used = drop_empty_columns(x[rows])
         pairs += len(rows) * (last - first)
         for begin in range(first, last, BLOCK):
             end = min(begin + BLOCK, last)
@@ -186,7 +186,7 @@ def train_level(
     return pairs
 
 
-def narrowed(x: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray]:
+def drop_empty_columns(x: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray]:
     """x without the columns that are empty in it, and the numbers of those that are left."""
     used, indices = np.unique(x.indices, return_inverse=True)
     return sparse.csr_matrix((x.data, indices, x.indptr), shape=(x.shape[0], len(used))), used

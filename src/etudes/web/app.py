@@ -34,7 +34,7 @@ UPLOAD = 64 * 1024 * 1024  # and one to a demo, which has limits of its own belo
 CACHED = {"cache-control": "max-age=60"}  # seconds for which a browser need not ask again
 STATIC = Path(__file__).parent / "static"
 STRICT = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 # Gradio writes scripts and styles into its pages; they still may call nobody but this server.
@@ -43,7 +43,10 @@ DEMO = (
     "form-action 'self'; base-uri 'self'; frame-ancestors 'self'"
 )
 # A report as one page has its style within, and needs nothing else.
-REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'self'"
+REPORT = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; "
+    "frame-ancestors 'self'"
+)
 TITLES = {400: "Not understood", 403: "Not allowed", 404: "Not here", 405: "Not possible", 413: "Too large",
           421: "Another address", 422: "Not understood", 500: "Something broke", 503: "Not ready"}  # fmt: skip
 log = logging.getLogger("etudes.web")
@@ -70,47 +73,46 @@ def application(root: Path = Path("runs")) -> FastAPI:
 def _studies(app: FastAPI, pages: Pages) -> None:
     library = pages.shelf
 
-    def kept(*key: Any, make: Callable[[], str]) -> Response:
+    def once(*key: Any, make: Callable[[], str]) -> Response:
         return HTMLResponse(library.once(("page", *key), lambda: make().encode()))
 
     @app.get("/")
     def home(q: str = "", family: str = "", origin: str = "", verdict: str = "") -> Response:
         asked = (q[:QUERY], family, origin, verdict)
-        return kept("home", *asked, make=lambda: pages.home(*asked))
+        return once("home", *asked, make=lambda: pages.home(*asked))
 
     @app.get("/study/{name}")
     @app.get("/study/{name}/{source}")
     def study(name: str, source: str = "") -> Response:
-        return kept("study", name, source, make=lambda: pages.study(name, source))
+        return once("study", name, source, make=lambda: pages.study(name, source))
 
     @app.get("/files/{name}/{source}/{file:path}")
     def file(name: str, source: str, file: str) -> Response:
-        found = library.files(library.source(name, source))
+        chosen = library.source(name, source)
+        found = library.files(chosen)
         if file == "thumbnail.svg":
             card = next(card for card in library.cards() if card["name"] == name)
             file = card["picture"]
             if file.endswith(".svg") and file in found:
                 svg = library.once(found[file], lambda: shelf.thumbnail(found[file].read_text(encoding="utf-8")))
                 return Response(svg, media_type="image/svg+xml", headers=CACHED)
-        if file not in found:
-            raise HTTPException(404, f"the report of {name} has no such file")
         kind = mimetypes.guess_type(file)[0] or "application/octet-stream"  # notebooks are to be kept, not shown
-        return Response(found[file].read_bytes(), media_type=kind, headers=CACHED)
+        return Response(library.content(chosen, file), media_type=kind, headers=CACHED)
 
     @app.get("/compare")
     def compare(study: str = "", a: str = "", b: str = "") -> Response:
         if study:
             first, second = library.source(study, a), library.source(study, b)
             return RedirectResponse(f"/compare/{study}/{first.name}/{second.name}", 303)
-        return kept("compare", make=pages.compare)
+        return once("compare", make=pages.compare)
 
     @app.get("/compare/{name}/{first}/{second}")
     def comparison(name: str, first: str, second: str) -> Response:
-        return kept("comparison", name, first, second, make=lambda: pages.comparison(name, first, second))
+        return once("comparison", name, first, second, make=lambda: pages.comparison(name, first, second))
 
     @app.get("/data")
     def data() -> Response:
-        return kept("data", make=pages.data)
+        return once("data", make=pages.data)
 
 
 def _runs(app: FastAPI, pages: Pages, watch: Watch) -> None:
@@ -138,7 +140,7 @@ def _runs(app: FastAPI, pages: Pages, watch: Watch) -> None:
 
 def _demos(app: FastAPI) -> None:
     @app.get("/demos")
-    def listed() -> Response:
+    def demo_list() -> Response:
         return HTMLResponse(app.state.pages.demos())
 
     @app.get("/demo/{slug}")
@@ -161,7 +163,7 @@ async def _mount(app: FastAPI, demo: Any) -> None:
         if demo.slug in app.state.mounted:
             return
         here = len(app.router.routes)
-        blocks = await run_in_threadpool(_mounted, app, demo)
+        blocks = await run_in_threadpool(_mount_blocks, app, demo)
         mounted = app.router.routes[here:]
         del app.router.routes[here:]
         app.router.routes[:0] = mounted  # before the route that brought us here
@@ -173,7 +175,7 @@ async def _mount(app: FastAPI, demo: Any) -> None:
         app.state.mounted[demo.slug] = inner
 
 
-def _mounted(app: FastAPI, demo: Any) -> Any:
+def _mount_blocks(app: FastAPI, demo: Any) -> Any:
     """The demo's interface, after its route was added to the app's last."""
     from etudes.web.demos import options
 
@@ -196,21 +198,21 @@ def _errors(app: FastAPI, pages: Pages) -> None:
         return HTMLResponse(pages.error(status, title, f"{says[:1].upper()}{says[1:].rstrip('.')}."), status)
 
     @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    async def refuse(request: Request, error: Refused) -> Response:
         says = "there is no such page" if error.detail == "Not Found" else str(error.detail)
         return page(error.status_code, says)
 
     @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> Response:
+    async def explain(request: Request, error: Problem) -> Response:
         return page(404, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def correct(request: Request, error: RequestValidationError) -> Response:
         names = ", ".join(str(each["loc"][-1]) for each in error.errors())
         return page(422, f"the address needs, or has a wrong value for: {names}")
 
     @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:
+    async def fail(request: Request, error: Exception) -> Response:
         return page(500, "the page could not be made; the terminal of etudes serve has the reason")
 
 
@@ -237,7 +239,7 @@ class Guard:
         answer = functools.partial(self._send, send, _policy(scope["path"]), demo)
         if not refusal:
             with contextlib.suppress(ClientDisconnect):  # whoever asked has left
-                await self.app(scope, _counted(receive, most), answer)
+                await self.app(scope, _limit(receive, most), answer)
             return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -260,11 +262,11 @@ class Guard:
         await send(message)
 
 
-def _counted(receive: Receive, most: int) -> Receive:
+def _limit(receive: Receive, most: int) -> Receive:
     """As `receive`, but a body that states no length is refused when it goes past the limit."""
     got = 0
 
-    async def counted() -> dict[str, Any]:
+    async def take() -> dict[str, Any]:
         nonlocal got
         message = await receive()
         got += len(message.get("body", b""))
@@ -272,7 +274,7 @@ def _counted(receive: Receive, most: int) -> Receive:
             raise HTTPException(413, _large(most))
         return message
 
-    return counted
+    return take
 
 
 def _large(most: int) -> str:

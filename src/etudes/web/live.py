@@ -58,7 +58,7 @@ class Watch:
         """{key: state}, the latest first."""
         with self._lock:
             if time.monotonic() - self._seen >= PAUSE:
-                held = _held()
+                held = _locks()
                 paths = [*self.root.glob("*/*/*/*/spec.json"), *self.root.glob("*/*/once/*/*/spec.json")]
                 found = [run for path in paths if (run := _look(path.parent, self.root, held))]
                 self._runs = {run.key: run for run in sorted(found, key=lambda run: -run.updated)}
@@ -190,7 +190,7 @@ def _last_step(path: Path) -> int:
         return 0
 
 
-def _held() -> set[tuple[int, int]] | None:
+def _locks() -> set[tuple[int, int]] | None:
     """(device, inode) of every locked file of this machine; None where the system does not tell.
 
     Trying the lock instead would hold it for a moment, and keep a run from starting.

@@ -13,13 +13,13 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.reports import look, pictures, render
-from etudes.reports.build import Report
+from etudes.reports import drawings, look, render
+from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number, spread
-from etudes.reports.sheets import Picture
+from etudes.reports.report import Report
 from etudes.web import shelf
 from etudes.web.live import State, Watch, curve
-from etudes.web.shelf import DOWNLOADS, Shelf
+from etudes.web.shelf import DOWNLOADS, MADE, Shelf, Source
 
 # The lists of course projects that studies come from, by the letter their `origin` begins with.
 COURSES = {
@@ -95,14 +95,16 @@ class Pages:
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]
             if report and chosen
             else [],
-            downloads={name: says for name, says in DOWNLOADS.items() if name in self.shelf.files(chosen)}
-            if chosen
-            else {},
+            downloads=self._downloads(chosen, report) if chosen else {},
             fields=shelf.fields(definition),
             scales=list(definition.scales),
             method=markupsafe.Markup(shelf.method(name, link)),
             demos=[demo for demo in demos() if demo.study == name] if self.served else [],
         )
+
+    def _downloads(self, source: Source, report: Report | None) -> dict[str, str]:
+        there = {*self.shelf.files(source), *(MADE if report else ())}
+        return {name: says for name, says in DOWNLOADS.items() if name in there}
 
     def compare(self) -> str:
         """What can be compared: the reports of each study that has several."""
@@ -125,7 +127,7 @@ class Pages:
             reports=reports,
             claims=list(zip(*rows, strict=True)),
             confidence=render.confidence(),
-            numbers=_beside(*reports),
+            numbers=_differences(*reports),
             settings=_settings(*reports),
         )
 
@@ -260,7 +262,7 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
-def _size(picture: Picture, among: int) -> tuple[int, int]:
+def _size(picture: Exhibit, among: int) -> tuple[int, int]:
     """The width and height to show a picture in: a whole multiple of its own, which two of fit beside each other."""
     own, height = picture.size
     times = max(1, (look.WIDTH if among == 1 else COLUMN) // own)
@@ -301,12 +303,12 @@ def _tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _claims(report: Report) -> list[dict[str, Any]]:
     """The report's own words for each claim, with the drawing of its interval."""
     return [
-        {**row, "forest": markupsafe.Markup(pictures.forest(verdict))}
+        {**row, "forest": markupsafe.Markup(drawings.forest(verdict))}
         for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
     ]
 
 
-def _beside(first: Report, second: Report) -> list[list[str]]:
+def _differences(first: Report, second: Report) -> list[list[str]]:
     """A row for each variant and metric that both reports have: either's mean and deviation, and the difference."""
     rows = []
     others = {row["variant"]: row for row in second.table}

@@ -15,9 +15,11 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
 from etudes.core.spec import Study
-from etudes.reports.build import Report, read
-from etudes.reports.pictures import Drawing
-from etudes.reports.sheets import Sheet
+from etudes.reports import render
+from etudes.reports.build import read
+from etudes.reports.drawings import Drawing
+from etudes.reports.left import FOLDERS, Exhibition
+from etudes.reports.report import Report
 
 PAUSE = 1.0  # seconds for which a look at the files' times is taken as the present
 KEPT = 512  # things kept in memory, such as pages
@@ -29,6 +31,7 @@ DOWNLOADS = {
     "report.json": "all its numbers",
     "curves.json": "what the runs logged",
 }
+MADE = {"report.html": "html", "report.ipynb": "ipynb"}  # from the others, where they are not written beside them
 log = logging.getLogger("etudes.web")
 Made = TypeVar("Made")
 
@@ -145,6 +148,19 @@ class Shelf:
         """{name: path} of the files of a report that may be read: what is asked for is looked up here."""
         return self.once(("files", source), lambda: _files(source.folder))
 
+    def content(self, source: Source, name: str) -> bytes:
+        """A file of a report, as it stands there or made from it. Raises Problem where there is none such."""
+        files = self.files(source)
+        if name in files:
+            return files[name].read_bytes()
+        if name not in MADE:
+            raise Problem(f"the report of {source.study} has no file {name}")
+        return self.once(("made", source, name), lambda: self._make(source, MADE[name]))
+
+    def _make(self, source: Source, kind: str) -> bytes:
+        report = self.report(source)
+        return render.render(report, kind, self.drawings(report, source)).encode()
+
     def drawings(self, report: Report, source: Source) -> list[Drawing]:
         """The report's charts as they were written beside it: what is committed is what is shown."""
         files, found = self.files(source), []
@@ -152,9 +168,9 @@ class Shelf:
             plain = functools.partial(Drawing, chart.name, chart.title, chart.says)
             try:
                 if chart.file:
-                    sheet = report.chart(chart.name)
-                    assert isinstance(sheet, Sheet)
-                    found.append(plain(pictures=sheet.pictures))
+                    shown = report.chart(chart.name)
+                    assert isinstance(shown, Exhibition)
+                    found.append(plain(exhibits=shown.exhibits))
                 elif path := files.get(f"charts/{chart.name}.svg"):
                     found.append(plain(svg=path.read_text(encoding="utf-8")))
                 else:
@@ -177,18 +193,18 @@ def manual() -> Path:
 
 def _files(folder: Path) -> dict[str, Path]:
     found = [folder / name for name in DOWNLOADS if (folder / name).is_file()]
-    for pattern in ("charts/*.svg", "charts/*.png", "pictures/*.png", "pictures/*.gif", "texts/*.txt"):
+    for pattern in ("charts/*.svg", "charts/*.png", *(f"{kind}/*{suffix}" for suffix, kind in FOLDERS.items())):
         found += sorted(folder.glob(pattern))
     return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def _picture(saved: Mapping[str, Any], files: Mapping[str, Path]) -> str:
     """The file that stands for a study in the gallery: what its network made, else the chart that has most shape."""
-    for picture in saved.get("pictures", []):
-        if (name := f"pictures/{picture['variant']}.{picture['file']}") in files:
+    for exhibit in saved.get("exhibits", []):
+        if (name := f"pictures/{exhibit['variant']}.{exhibit['file']}") in files:
             return name
     own = r"charts/(?!(train|validation|test|seconds)-).*\.svg"  # a chart that the study draws itself
-    wanted = (own, r"charts/(?!train-loss).*-curves.*-by-variant\.svg", r"charts/.*-against-.*\.svg",
+    wanted = (own, r"charts/(?!train-loss).*-curves.*-by-variant\.svg", r"charts/.*-(against|over)-.*\.svg",
               r"charts/.*-curves.*\.svg", r"charts/.*\.svg")  # fmt: skip
     for pattern in wanted:
         found = [name for name in files if re.fullmatch(pattern, name)]
@@ -238,11 +254,11 @@ def method(study: str, link: Callable[[str], str]) -> str:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
         if token.type == "inline":
-            token.children = _led(token.children or [], link)
+            token.children = _point(token.children or [], link)
     return parser.renderer.render(tokens, parser.options, {})
 
 
-def _led(tokens: list[Any], link: Callable[[str], str]) -> list[Any]:
+def _point(tokens: list[Any], link: Callable[[str], str]) -> list[Any]:
     kept, opened = [], True
     for token in tokens:
         if token.type == "link_open":

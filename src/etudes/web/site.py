@@ -1,5 +1,6 @@
 """The pages as a folder of files with relative links, for GitHub Pages or any server of files."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,11 @@ def export(folder: Path) -> Path:
     for card in library.cards():
         for source in library.sources(card["name"]).values():
             below = folder / "files" / source.study / source.name
-            for name, path in library.files(source).items():
-                (below / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, below / name)
+            for name in dict.fromkeys([*library.files(source), *shelf.MADE]):
+                with contextlib.suppress(Problem):  # from a report that cannot be read nothing is made
+                    content = library.content(source, name)
+                    (below / name).parent.mkdir(parents=True, exist_ok=True)
+                    (below / name).write_bytes(content)
             if card["picture"].endswith(".svg") and source.name == card["source"]:
                 svg = (source.folder / card["picture"]).read_text(encoding="utf-8")
                 write_text(below / "thumbnail.svg", shelf.thumbnail(svg))

@@ -195,7 +195,7 @@ def test_the_word_is_nowhere_until_it_is_guessed(watched, sent, monkeypatch):
     page.get_by_text("The clues:").wait_for()
     page.wait_for_timeout(500)
     how = {"source": "glove", "guesses_by": "wordnet", "style": "seats", "bots": 4, "seed": 11}
-    table = just_one.dealt(just_one.GUESSER, "made-up", **how)
+    table = just_one.deal(just_one.GUESSER, "made-up", **how)
     said = b"".join(sent).decode(errors="replace")
     assert all(clue in said for clue in table.turn.left)
     shown = said + page.content()  # by whole words: four letters may stand in an address by chance

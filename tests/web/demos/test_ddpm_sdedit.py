@@ -11,12 +11,14 @@ from etudes.web.demos import networks, pictures
 
 @pytest.fixture(scope="module", params=["ddpm", "blend"])
 def pad(request, root):
-    return demo.editor(networks.kept(catalogue.find("ddpm-sdedit"), root)[f"ddpm-sdedit · {request.param} · smoke"])
+    return demo.editor(
+        networks.find_records(catalogue.find("ddpm-sdedit"), root)[f"ddpm-sdedit · {request.param} · smoke"]
+    )
 
 
 def test_the_redrawing_is_that_of_the_library(pad):
     guide = pad.test_picture(3)
-    made, way = demo.redrawn(pad, guide, 0.5, None, count=2, seed=4)
+    made, way = demo.redraw(pad, guide, 0.5, None, count=2, seed=4)
     if pad.process.steps > 16:
         signed = (2 * guide - 1).expand(2, -1, -1, -1)
         expected = sdedit(pad.model, pad.process, signed, 0.5, torch.Generator().manual_seed(4))
@@ -28,14 +30,14 @@ def test_the_redrawing_is_that_of_the_library(pad):
 
 def test_t0_of_zero_gives_the_picture_back(pad):
     guide = pad.test_picture(0)
-    made, _ = demo.redrawn(pad, guide, 0.0, None, count=1, seed=0)
+    made, _ = demo.redraw(pad, guide, 0.0, None, count=1, seed=0)
     assert torch.allclose(made, guide, atol=1e-6)
 
 
 def test_what_is_not_painted_over_stays(pad):
     guide, mask = pad.test_picture(1), torch.zeros(1, 1, pad.side, pad.side, dtype=torch.bool)
     mask[..., 2:5, 2:5] = True
-    made, _ = demo.redrawn(pad, guide, 1.0, mask, count=2, seed=0)
+    made, _ = demo.redraw(pad, guide, 1.0, mask, count=2, seed=0)
     kept = ~mask.expand_as(made)
     assert torch.allclose(made[kept], guide.expand_as(made)[kept], atol=1e-6)
     assert not torch.allclose(made[~kept], guide.expand_as(made)[~kept], atol=1e-3)
@@ -61,13 +63,13 @@ def test_problems_are_told(pad):
     with pytest.raises(Problem, match="the pad is empty"):
         demo.read_pad(None, pad)
     with pytest.raises(Problem, match="1 to 6 pictures"):
-        demo.redrawn(pad, pad.test_picture(0), 0.5, None, count=99, seed=0)
+        demo.redraw(pad, pad.test_picture(0), 0.5, None, count=99, seed=0)
     with pytest.raises(Problem, match="share of the steps"):
-        demo.redrawn(pad, pad.test_picture(0), 7.0, None, count=1, seed=0)
+        demo.redraw(pad, pad.test_picture(0), 7.0, None, count=1, seed=0)
     shown = np.array(demo.canvas(pad).convert("RGBA"))
     how = {"count": 1, "seed": 0}
     with pytest.raises(Problem, match="nothing is painted over"):
-        demo.answered(pad, {"composite": shown, "layers": []}, demo.PAINTED, 0.5, how, lambda done: None)
+        demo.answer(pad, {"composite": shown, "layers": []}, demo.PAINTED, 0.5, how, lambda done: None)
 
 
 def test_pictures_have_the_pixels_of_their_tensor():

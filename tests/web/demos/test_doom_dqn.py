@@ -6,20 +6,20 @@ import pytest
 from PIL import Image
 
 from etudes.core import catalogue
-from etudes.rl.games import opened
+from etudes.rl.games import open_games
 from etudes.web.demos import doom_dqn as demo
 from etudes.web.demos import networks
 
 
 @pytest.fixture(scope="module")
 def episode(root):
-    (record,) = networks.kept(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
-    return demo.played(record, 3), record
+    (record,) = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
+    return demo.play_episode(record, 3), record
 
 
 def test_the_episode_is_the_one_of_the_highest_values(episode):
     watched, record = episode
-    with opened(1, record.spec.config["game"]) as (game,):
+    with open_games(1, record.spec.config["game"]) as (game,):
         frame, _ = game.reset(seed=3)
         for seen, values, reward in zip(watched.seen, watched.values, watched.rewards, strict=True):
             assert (frame[0] == seen).all()

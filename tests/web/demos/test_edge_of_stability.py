@@ -7,15 +7,15 @@ from etudes.web.demos import edge_of_stability as demo
 
 
 def test_the_live_run_is_a_run_of_the_study(tmp_path):
-    spec = demo.planned(4.0, 200)
-    *_, (log, problem) = demo.trained(spec, tmp_path / "live")
+    spec = demo.plan_run(4.0, 200)
+    *_, (log, problem) = demo.train(spec, tmp_path / "live")
     execute(catalogue.find("edge-of-stability"), spec, tmp_path / "plain")
     assert problem == ""
-    assert log == demo.logged(tmp_path / "plain" / spec.key / "log.jsonl")
-    steps, values = demo.measured(log, spec)["train/sharpness"]
+    assert log == demo.read_log(tmp_path / "plain" / spec.key / "log.jsonl")
+    steps, values = demo.series(log, spec)["train/sharpness"]
     assert steps == list(range(0, 200, 25))
     assert "times 2 / step size" in demo.finding(log, spec, "")
-    sharp, loss = demo.drawn(log, spec, ["gd-x2"])
+    sharp, loss = demo.draw(log, spec, ["gd-x2"])
     assert f"2 / step size = {2 / 0.4:.3g}" in sharp
     assert "committed gd-x2" in loss
     assert max(values) > values[0]
@@ -26,22 +26,22 @@ def test_the_committed_curves_are_there():
 
 
 def test_a_reader_who_leaves_stops_the_training(tmp_path):
-    spec = demo.planned(1.0, 4000)
-    running = demo.trained(spec, tmp_path)
+    spec = demo.plan_run(1.0, 4000)
+    running = demo.train(spec, tmp_path)
     next(running)
     running.close()
-    lines = len(demo.logged(tmp_path / spec.key / "log.jsonl"))
+    lines = len(demo.read_log(tmp_path / spec.key / "log.jsonl"))
     assert lines < 4000 / 25
 
 
 def test_half_a_line_is_not_read(tmp_path):
     path = tmp_path / "log.jsonl"
-    assert demo.logged(path) == []
+    assert demo.read_log(path) == []
     path.write_text('{"step": 0}\n{"st')
-    assert demo.logged(path) == [{"step": 0}]
+    assert demo.read_log(path) == [{"step": 0}]
 
 
 @pytest.mark.parametrize(("multiple", "steps"), [(0.1, 1000), (60, 1000), (1, 10), (1, 10**9)])
 def test_limits_hold_whatever_the_page_sends(multiple, steps):
     with pytest.raises(Problem, match="take a step size"):
-        demo.planned(multiple, steps)
+        demo.plan_run(multiple, steps)

@@ -6,12 +6,12 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.generate import sampling
 from etudes.web.demos import generation, networks
-from etudes.web.demos.generation import Piece, Setting, pieces, side_by_side, written
+from etudes.web.demos.generation import Piece, Setting, pieces, side_by_side, write_html
 
 
 @pytest.fixture(scope="module")
 def record(root):
-    return next(iter(networks.kept(catalogue.find("char-lstm"), root).values()))
+    return next(iter(networks.find_records(catalogue.find("char-lstm"), root).values()))
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def record(root):
     ids=lambda value: value.way if isinstance(value, Setting) else "",
 )
 def test_the_text_is_that_of_the_command(record, setting, how):
-    found = list(pieces(*generation.restored(record), "def ", 25, setting, seed=5))
+    found = list(pieces(*generation.restore(record), "def ", 25, setting, seed=5))
     text = "".join(api.write("char-lstm", "def ", 25, seed=5, record=record, **how))
     assert "".join(piece.text for piece in found) == text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
 def test_the_odds_are_those_of_one_pass_over_the_whole_text(record):
-    model, tokenizer = generation.restored(record)
+    model, tokenizer = generation.restore(record)
     found = list(pieces(model, tokenizer, "def ", 12, Setting("greedy"), 0))
     start = torch.tensor([[tokenizer.start, *tokenizer.encode("def ")]])
     after = sampling.generate(model, start, 12, sampling.choice(0))[0]
@@ -57,7 +57,7 @@ def test_two_settings_are_written_side_by_side(record):
 
 
 def test_texts_stay_texts():
-    html = written("<script>", [Piece('<b>"', 0.5, 2, (("<i>'", 0.25),))])
+    html = write_html("<script>", [Piece('<b>"', 0.5, 2, (("<i>'", 0.25),))])
     assert "<script>" not in html
     assert "<b>" not in html
     assert "<i>" not in html

@@ -23,7 +23,7 @@ def test_every_demo_has_its_own_address():
 @pytest.mark.parametrize(
     "html",
     [
-        look.loaded(SCRIPT),
+        look.loading_note(SCRIPT),
         look.bars({SCRIPT: 0.5}, SCRIPT),
         look.strip([("data:,", SCRIPT)]),
         look.lines([(SCRIPT, "red", [0, 1], [0, 1], False)], says=SCRIPT, x_axis=SCRIPT, y_axis=SCRIPT),
@@ -50,11 +50,11 @@ def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
 
 
 def test_a_problem_becomes_one_sentence_as_text():
-    @look.told
+    @look.explain
     def work():
         raise Problem(f"no {SCRIPT}; do this")
 
-    @look.told
+    @look.explain
     def stream():
         yield 1
         raise Problem(f"no {SCRIPT}; do this")
@@ -86,6 +86,6 @@ def test_axes_have_round_numbers(ys, log, shown):
 
 
 def test_texts_are_limited_whatever_the_page_allowed():
-    assert look.limited("abc", 3) == "abc"
+    assert look.limit("abc", 3) == "abc"
     with pytest.raises(Problem, match="4 characters; give at most 3"):
-        look.limited("abcd", 3)
+        look.limit("abcd", 3)

@@ -17,13 +17,13 @@ from etudes.web.demos import UPLOAD, cifar, mixup, networks, pictures
 
 
 def test_the_classifier_is_the_one_that_was_measured(root):
-    (record,) = networks.kept(catalogue.find("cifar-speed"), root).values()
+    (record,) = networks.find_records(catalogue.find("cifar-speed"), root).values()
     model, side, d = cifar.network(record)
     x = unit(resized(d.test_x, side))
     with torch.inference_mode():
         missed = (from_six_views(model, x).argmax(1) != d.test_y).double().mean().item()
     assert missed == pytest.approx(record.metrics["test/error"], abs=0.01)  # trained and measured in bf16
-    found = cifar.classified(record, x[:1])
+    found = cifar.classify(record, x[:1])
     assert len(found) == cifar.TOP
     assert list(found.values()) == sorted(found.values(), reverse=True)
     with torch.inference_mode():
@@ -51,8 +51,8 @@ def test_the_mixture_is_that_of_the_study():
 def test_at_the_ends_the_networks_see_the_pictures_themselves(root):
     both = mixup.pairs(root)["smoke"]
     model, d = mixup.network(both["mixup"])
-    alone = mixup.asked(model, unit(d.test_x[7:8]))[0]
-    _, answers, _ = mixup.compared(both, 7, 8, 1.0)
+    alone = mixup.probabilities(model, unit(d.test_x[7:8]))[0]
+    _, answers, _ = mixup.compare(both, 7, 8, 1.0)
     assert f"{100 * alone.max().item():.1f} %" in answers
 
 
@@ -67,20 +67,20 @@ def test_half_a_pair_is_no_pair(root, tmp_path):
 def test_what_is_no_picture_is_told(tmp_path):
     path = tmp_path / "cat.png"
     with pytest.raises(Problem, match="there is no picture yet"):
-        pictures.opened(None)
+        pictures.open_picture(None)
     path.write_bytes(b"")
     with pytest.raises(Problem, match="empty"):
-        pictures.opened(path)
+        pictures.open_picture(path)
     path.write_bytes(b"<svg onload='alert(1)'></svg>")
     with pytest.raises(Problem, match="no whole picture"):
-        pictures.opened(path)
+        pictures.open_picture(path)
     path.write_bytes(b"\x89PNG" + b"\0" * UPLOAD)
     with pytest.raises(Problem, match="a picture may have 10"):
-        pictures.opened(path)
+        pictures.open_picture(path)
     Image.new("RGB", (20, 20), "red").save(path)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(Problem, match="no whole picture"):
-        pictures.opened(path)
+        pictures.open_picture(path)
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
@@ -90,13 +90,13 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     with pytest.raises(Problem):
-        pictures.opened(path)
+        pictures.open_picture(path)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp"])
 def test_pictures_are_known_by_their_content(kind, tmp_path):
     path = tmp_path / "picture.txt"
     Image.new("RGB", (40, 20), "red").save(path, kind)
-    x = pictures.square(pictures.opened(path), 8)
+    x = pictures.square(pictures.open_picture(path), 8)
     assert x.shape == (1, 3, 8, 8)
     assert torch.allclose(x[0, :, 4, 4], torch.tensor([1.0, 0, 0]), atol=0.02)

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("qdrant_client", reason="the demo of documents needs etudes[retrieval]")
 
 from etudes.core.errors import Problem
-from etudes.retrieval.embedders import Hashing
+from etudes.retrieval.embedders import HashingEmbedder
 from etudes.web.demos import rag
 
 STORY = (
@@ -16,7 +16,7 @@ STORY = (
 
 @pytest.fixture
 def shelf(tmp_path):
-    found = rag.Library(tmp_path / "documents", Hashing())
+    found = rag.Library(tmp_path / "documents", HashingEmbedder())
     path = tmp_path / "light.md"
     path.write_text(STORY)
     assert found.add(path, lambda done: None) == "light.md"
@@ -43,7 +43,7 @@ class Parrot:
 
 
 def last(shelf, question, model=None, k=2, mode="hybrid"):
-    *_, answer = rag.answered(shelf, question, k, mode, model)
+    *_, answer = rag.answer_parts(shelf, question, k, mode, model)
     return answer
 
 
@@ -53,7 +53,7 @@ def test_a_passage_is_shown_exactly_and_as_text(shelf):
     assert STORY[chunk.start : chunk.end] == chunk.text
     assert "1874" in answer.quoted.text
     assert STORY[answer.quoted.start : answer.quoted.end] == answer.quoted.text
-    html = rag.told([answer])
+    html = rag.conversation([answer])
     assert "<script" not in html
     assert "&lt;script&gt;window.injected" in html
     assert f"characters {chunk.start:,} to {chunk.end:,}" in html
@@ -65,7 +65,7 @@ def test_citations_open_passages_that_exist_and_no_others(shelf):
     answer = last(
         shelf, "Who built the lighthouse?", lambda: Parrot("Marta Holm [1], they say [9]. <b>!</b>"), mode="bm25"
     )
-    html = rag.told([answer, answer])
+    html = rag.conversation([answer, answer])
     named = set(re.findall(r'data-passage="([^"]+)"', html))
     there = set(re.findall(r'<details class="plain passage" id="([^"]+)"', html))
     assert named
@@ -76,7 +76,7 @@ def test_citations_open_passages_that_exist_and_no_others(shelf):
 
 
 def test_the_answer_is_streamed(shelf):
-    states = [a.state for a in rag.answered(shelf, "Who built it?", 1, "bm25", lambda: Parrot("Marta"))]
+    states = [a.state for a in rag.answer_parts(shelf, "Who built it?", 1, "bm25", lambda: Parrot("Marta"))]
     assert states[0].startswith("the language model is being loaded")
     assert states[-1] == ""
 
@@ -85,13 +85,13 @@ def test_what_is_not_in_the_documents_is_said(shelf):
     answer = last(shelf, "quantum chromodynamics", lambda: Parrot("of course"), mode="dense")
     assert not answer.found
     assert answer.said == ""
-    assert "Not in the documents" in rag.told([answer])
+    assert "Not in the documents" in rag.conversation([answer])
 
 
 def test_documents_outlive_the_server_and_can_be_deleted(tmp_path, shelf):
     listed = shelf.index.documents()
     shelf.index.close()
-    again = rag.Library(tmp_path / "documents", Hashing())
+    again = rag.Library(tmp_path / "documents", HashingEmbedder())
     assert again.index.documents() == listed
     assert "light.md" in rag.shelf_list(listed)
     with pytest.raises(Problem, match="no document"):

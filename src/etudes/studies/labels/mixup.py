@@ -4,8 +4,9 @@ x~ = l*x_i + (1-l)*x_j and the same for the labels, l ~ Beta(alpha, alpha), j a 
 (sec. 1 and fig. 1a). alpha = 0 is plain training, empirical risk minimisation (ERM).
 
     etudes run mixup                  8 minutes on two cores, 10 variants, 5 seeds
-    etudes run mixup --scale paper    the paper's network and 200 epochs on all of CIFAR-10
+    etudes run mixup --scale paper    the paper's network and 200 epochs of CIFAR-10, 3 seeds: 15 hours on a GPU
 
+To expect: strong mixing fits worse, and errs less with 80 % random labels; on right labels five seeds do not tell.
 Departures from the paper at laptop scale: 500 training pictures, a narrow network, and steps instead of epochs; the
 test error is the last step's. So the claims kept are comparisons at equal steps, not the paper's error rates.
 """
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, higher, lower, within
 from etudes.data.images import Images, unit
-from etudes.data.labels import spoil
+from etudes.data.labels import symmetric_noise
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate, predictions
 from etudes.nn.norm import Standardise, recalibrate
@@ -73,7 +74,7 @@ def network(cfg: Config, d: Images) -> nn.Sequential:
 
 def train(cfg: Config, run: Run) -> None:
     d, _ = opened(cfg, run)
-    labels = spoil(d.y, cfg.noise, d.classes, run.rng("label noise"))
+    labels = symmetric_noise(d.y, cfg.noise, d.classes, run.rng("label noise"))
     wrong = labels != d.y
     model = seeded(run, "init", lambda: network(cfg, d))
     opt, schedule = sgd(model, cfg)
@@ -101,7 +102,9 @@ def train(cfg: Config, run: Run) -> None:
             run.result(**{"test/error-recalibrated": error_rate(model, d.test_x, d.test_y)})
 
 
-SMALL = {"width": 16, "first": 0, "depth": 1, "stages": 3, "batch": 50, "examples": 50}
+LAPTOP = {"width": 16, "first": 0, "depth": 1, "stages": 3, "batch": 50, "examples": 50, "steps": 360}
+TINY = {"dataset": "digits", "width": 4, "examples": 20, "steps": 20, "eval_every": 10}
+PAPER = {"steps": 78_125, "schedule": "decay", "augment": True, "eval_every": 3_906, "log_every": 100}
 
 STUDY = Study(
     name="mixup",
@@ -127,18 +130,9 @@ STUDY = Study(
         Variant("mixup-noisy-80", {"noise": 0.8, "alpha": 8.0}),
     ),
     scales={
-        "smoke": Scale(
-            SMALL | {"dataset": "digits", "width": 4, "examples": 20, "steps": 20, "eval_every": 10},
-            seeds=2,
-            minutes=0.3,
-            judges=False,
-        ),
-        "laptop": Scale(SMALL | {"steps": 360}, seeds=5, minutes=8, offline={"dataset": "digits"}),
-        "paper": Scale(
-            {"steps": 78_125, "schedule": "decay", "augment": True, "eval_every": 3_906, "log_every": 100},
-            seeds=3,
-            minutes=900,
-        ),
+        "smoke": Scale(LAPTOP | TINY, seeds=2, minutes=0.3, judges=False),
+        "laptop": Scale(LAPTOP, seeds=5, minutes=8, offline={"dataset": "digits"}),
+        "paper": Scale(PAPER, seeds=3, minutes=900),
     },
     claims={
         "mixup has a lower test error than plain training": lower(

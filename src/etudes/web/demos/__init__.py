@@ -40,7 +40,7 @@ def mount(app: "fastapi.FastAPI", demo: Demo, root: Path) -> "fastapi.FastAPI":
     return gradio.mount_gradio_app(app, blocks, f"/demo/{demo.slug}", **options())
 
 
-def _built(module: str) -> Callable[[Path], "gradio.Blocks"]:
+def _builder(module: str) -> Callable[[Path], "gradio.Blocks"]:
     def build(root: Path) -> "gradio.Blocks":
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is told to anybody
         blocks = importlib.import_module(f"{__name__}.{module}").build(root.absolute())
@@ -56,55 +56,55 @@ DEMOS: tuple[Demo, ...] = (
         "Language networks write",
         "Continue a text under two settings side by side, and see how probable each piece was.",
         "char-lstm",
-        _built("generation"),
+        _builder("generation"),
     ),
     Demo(
         "edge-of-stability",
         "The edge of stability",
         "Choose a step size and watch sharpness climb to 2 / step size while a small network trains.",
         "edge-of-stability",
-        _built("edge_of_stability"),
+        _builder("edge_of_stability"),
     ),
     Demo(
         "ddpm-sdedit",
         "Redraw a sketch",
         "Paint over a picture; a diffusion network redraws all of it, or only what you painted over.",
         "ddpm-sdedit",
-        _built("ddpm_sdedit"),
+        _builder("ddpm_sdedit"),
     ),
     Demo(
         "cifar",
         "What is in this picture?",
         "A small classifier of ten kinds of things looks at a picture of yours.",
         "cifar-speed",
-        _built("cifar"),
+        _builder("cifar"),
     ),
     Demo(
         "mixup",
         "Between two pictures",
         "Mix two pictures and compare a network trained on mixtures with one that never saw any.",
         "mixup",
-        _built("mixup"),
+        _builder("mixup"),
     ),
     Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",
         "just-one",
-        _built("just_one"),
+        _builder("just_one"),
     ),
     Demo(
         "doom-dqn",
         "Doom, played by a network",
         "Watch an agent that learnt from pixels, action by action.",
         "doom-dqn",
-        _built("doom_dqn"),
+        _builder("doom_dqn"),
     ),
     Demo(
         "rag",
         "Ask your documents",
         "Upload documents, ask, and open the very passages that the answer rests on.",
         "rag",
-        _built("rag"),
+        _builder("rag"),
     ),
 )

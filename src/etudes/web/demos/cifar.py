@@ -43,7 +43,7 @@ def network(record: Record) -> tuple[Airbench, int, Images]:
     return _network(record.folder, tuple(record.spec.config.items()))
 
 
-def classified(record: Record, x: Tensor) -> dict[str, float]:
+def classify(record: Record, x: Tensor) -> dict[str, float]:
     """The TOP most probable classes of what the network sees, [1, c, h, w] in [0, 1], best first."""
     model, _, d = network(record)
     with torch.inference_mode():
@@ -52,9 +52,9 @@ def classified(record: Record, x: Tensor) -> dict[str, float]:
     return {d.labels[i]: odds for i, odds in zip(which.tolist(), best.tolist(), strict=True)}
 
 
-def answered(record: Record, picture: Image.Image, x: Tensor, truth: str) -> tuple[Image.Image, str, str]:
+def answer(record: Record, picture: Image.Image, x: Tensor, truth: str) -> tuple[Image.Image, str, str]:
     """What the page shows of a picture and of what the network sees of it, x [1, c, h, w]."""
-    found = classified(record, x)
+    found = classify(record, x)
     small = look.strip([(pictures.address(x[0], max(1, 160 // x.shape[-1])), f"what it sees{truth}")])
     return picture, look.bars(found, f"The {len(found)} most probable; a picture of anything else gets one too."), small
 
@@ -62,34 +62,34 @@ def answered(record: Record, picture: Image.Image, x: Tensor, truth: str) -> tup
 def build(root: Path) -> gr.Blocks:
     study = catalogue.find(STUDY)
 
-    def known() -> dict[str, Record]:
-        records = networks.kept(study, root)
+    def list_records() -> dict[str, Record]:
+        records = networks.find_records(study, root)
         return dict(sorted(records.items(), key=lambda named: named[1].metrics["test/error"]))
 
     def about(name: str | None) -> str:
-        record = known().get(name or "")
+        record = list_records().get(name or "")
         if not record:
-            return look.loaded("No network is trained yet: train one below; it takes a minute.")
-        words = networks.described(record, "test/error", "Test error, as a share")
-        return look.loaded(f"{words} It knows nothing but: {', '.join(network(record)[2].labels)}.")
+            return look.loading_note("No network is trained yet: train one below; it takes a minute.")
+        words = networks.describe(record, "test/error", "Test error, as a share")
+        return look.loading_note(f"{words} It knows nothing but: {', '.join(network(record)[2].labels)}.")
 
-    @look.told
+    @look.explain
     def upload(name: str, path: str | None) -> tuple[Image.Image, str, str]:
-        record = networks.chosen(known(), name)
+        record = networks.choose(list_records(), name)
         _, side, d = network(record)
-        picture = pictures.opened(path)
+        picture = pictures.open_picture(path)
         picture.thumbnail((1024, 1024))
-        return answered(record, picture, pictures.square(picture, side, d.shape[0]), "")
+        return answer(record, picture, pictures.square(picture, side, d.shape[0]), "")
 
-    @look.told
+    @look.explain
     def example(name: str, index: float) -> tuple[Image.Image, str, str]:
-        record = networks.chosen(known(), name)
+        record = networks.choose(list_records(), name)
         _, side, d = network(record)
         row = int(index) % len(d.test_x)
         whole = d.test_x[row][None]
         large = pictures.image(unit(whole)[0], max(1, 256 // d.shape[-1]))
         truth = f"; in truth: {d.labels[int(d.test_y[row])]}"
-        return answered(record, large, unit(resized(whole, side)), truth)
+        return answer(record, large, unit(resized(whole, side)), truth)
 
     with gr.Blocks(title="What is in this picture?", delete_cache=KEEP) as page:
         look.title(
@@ -97,11 +97,11 @@ def build(root: Path) -> gr.Blocks:
             "A network of six layers, trained on this machine, sorts small pictures into ten kinds of things. Give it "
             "one of yours, or one that it was tested on.",
         )
-        model, line = networks.chooser(known, about)
+        model, line = networks.chooser(list_records, about)
         file, index, show, *shown = _parts()
         file.upload(upload, [model, file], shown, concurrency_limit=2)
         show.click(example, [model, index], shown, concurrency_limit=2)
-        networks.renewed(page, known, about, model, line, OFFERS, root)
+        networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
 

@@ -71,7 +71,7 @@ def editor(record: Record) -> Editor:
     return _editor(record.folder, tuple(record.spec.config.items()))
 
 
-def redrawn(
+def redraw(
     editor: Editor,
     guide: Tensor,
     t0: float,
@@ -95,7 +95,7 @@ def redrawn(
     def sampler(model: UNet, process: Any, x: Tensor, chance: torch.Generator, *, start: int, keep: Any) -> Tensor:
         way.append((start, x[0]))
 
-        def remembered(x: Tensor, level: int) -> Tensor:
+        def remember(x: Tensor, level: int) -> Tensor:
             if time.monotonic() - begun > SECONDS:
                 raise Problem(f"redrawing took more than {SECONDS:.0f} seconds; take a smaller t0 or fewer pictures")
             x = keep(x, level) if keep else x
@@ -104,9 +104,9 @@ def redrawn(
             return x
 
         if isinstance(process, Blend):
-            return unblend(model, process, x, chance, start=start, keep=remembered)
+            return unblend(model, process, x, chance, start=start, keep=remember)
         walk = partial(ddim, steps=min(steps, process.steps)) if steps else ddpm
-        return walk(model, process, x, chance, start=start, keep=remembered)
+        return walk(model, process, x, chance, start=start, keep=remember)
 
     signed = (2 * guide - 1).expand(count, -1, -1, -1)
     chance = torch.Generator().manual_seed(seed)
@@ -151,14 +151,14 @@ def sheet(row: Sequence[tuple[str, Tensor]]) -> str:
     return look.strip([(pictures.address(x, max(1, 128 // x.shape[-1])), words) for words, x in row])
 
 
-def answered(
+def answer(
     editor: Editor, value: Any, what: str, t0: float, how: dict[str, int], told: Callable[[float], None]
 ) -> tuple[str, str]:
     """The redrawings of the pad's value and the way of the first, as HTML; `how` as in `redrawn`."""
     guide, mask = read_pad(value, editor)
     if what == PAINTED and not mask.any():
         raise Problem("nothing is painted over; paint where the network shall redraw")
-    made, way = redrawn(editor, guide, t0, mask if what == PAINTED else None, **how, told=told)
+    made, way = redraw(editor, guide, t0, mask if what == PAINTED else None, **how, told=told)
     results = [("what it was given", guide[0]), *((f"redrawing {i + 1}", x) for i, x in enumerate(made))]
     return sheet(results), sheet(way)
 
@@ -166,26 +166,26 @@ def answered(
 def build(root: Path) -> gr.Blocks:
     study = catalogue.find(STUDY)
 
-    def known() -> dict[str, Record]:
-        return networks.kept(study, root)
+    def list_records() -> dict[str, Record]:
+        return networks.find_records(study, root)
 
     def about(name: str | None) -> str:
-        record = known().get(name or "")
+        record = list_records().get(name or "")
         if not record:
-            return look.loaded("No network is trained yet: train one below; the small one takes seconds.")
+            return look.loading_note("No network is trained yet: train one below; the small one takes seconds.")
         side = record.spec.config["side"]
-        words = networks.described(record, "test/frechet", "Fréchet distance of its samples")
-        return look.loaded(f"{words} Its pictures have {side} by {side} pixels.")
+        words = networks.describe(record, "test/frechet", "Fréchet distance of its samples")
+        return look.loading_note(f"{words} Its pictures have {side} by {side} pixels.")
 
-    @look.told
+    @look.explain
     def load(name: str, index: float, rough: bool) -> Image.Image:
-        return canvas(editor(networks.chosen(known(), name)), int(index), rough)
+        return canvas(editor(networks.choose(list_records(), name)), int(index), rough)
 
-    @look.told
+    @look.explain
     def blank(name: str) -> Image.Image:
-        return canvas(editor(networks.chosen(known(), name)))
+        return canvas(editor(networks.choose(list_records(), name)))
 
-    @look.told
+    @look.explain
     def redraw(
         name: str,
         value: Any,
@@ -196,9 +196,9 @@ def build(root: Path) -> gr.Blocks:
         seed: float,
         progress: Any = PROGRESS,
     ) -> tuple[str, str]:
-        pad = editor(networks.chosen(known(), name))
+        pad = editor(networks.choose(list_records(), name))
         how = {"count": int(count), "seed": int(seed), "steps": 20 if fast else 0}
-        return answered(pad, value, what, float(t0), how, lambda done: progress(done, desc="walking back"))
+        return answer(pad, value, what, float(t0), how, lambda done: progress(done, desc="walking back"))
 
     with gr.Blocks(title="Redraw a sketch") as page:
         look.title(
@@ -206,7 +206,7 @@ def build(root: Path) -> gr.Blocks:
             "Paint on the pad. What you painted is drowned in noise to the share t0 of the way, and a small diffusion "
             "network, which never saw a sketch, walks back to something it finds probable.",
         )
-        model, line = networks.chooser(known, about)
+        model, line = networks.chooser(list_records, about)
         pad, index, rough, loads, blanks, values = _pad()
         start = gr.Button("Redraw", variant="primary")
         gr.HTML('<p class="soft">Redrawings</p>')
@@ -216,7 +216,7 @@ def build(root: Path) -> gr.Blocks:
         start.click(redraw, [model, pad, *values], [made, way], show_progress_on=[made])
         loads.click(load, [model, index, rough], pad)
         blanks.click(blank, model, pad)
-        networks.renewed(page, known, about, model, line, OFFERS, root)
+        networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
 

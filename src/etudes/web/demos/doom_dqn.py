@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.record import Record
-from etudes.rl.games import opened
+from etudes.rl.games import open_games
 from etudes.train import weights
 from etudes.web.demos import look, networks
 from etudes.web.demos.networks import Offer
@@ -27,7 +26,6 @@ SECONDS, ACTIONS = 30.0, 600  # after which an episode is given up
 EVERY = 4  # tics between two pictures of a film of Doom
 HEIGHT = 240  # pixels at least of a picture that is shown
 OFFERS = (Offer(STUDY, "laptop", ("dqn",)), Offer(STUDY, "smoke", ("dqn",)))
-LOCK = threading.Lock()  # a game starts in a folder of its own, which is the whole process's
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,16 @@ class Watched:
     film: tuple[np.ndarray, ...]
 
 
-def played(record: Record, seed: int) -> Watched:
+def play_episode(record: Record, seed: int) -> Watched:
     """A fresh episode of the run's agent, always taking the action of highest value. Raises Problem where it cannot
     be played here."""
     cfg = catalogue.find(STUDY).config(**record.spec.config)
     from etudes.studies.rl.doom_dqn import network
 
     begun = time.monotonic()
-    with LOCK, opened(1, cfg.game, cfg.buttons) as (game,):
+    with open_games(1, cfg.game, cfg.buttons) as (game,):
         model = weights.load(record.folder / WEIGHTS, network(cfg, game))
-        screens = game.filmed(EVERY) if hasattr(game, "filmed") else None  # of Doom, finer than what the network sees
+        screens = game.screens(EVERY) if hasattr(game, "screens") else None  # of Doom, finer than what the network sees
         frame, _ = game.reset(seed=seed)
         seen, values, rewards = [], [], []
         over = cut = False
@@ -108,7 +106,7 @@ def _large(picture: np.ndarray) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=8)
-def kept_film(path: Path) -> str:
+def film_address(path: Path) -> str:
     """The address of the episode that the run kept; "" without."""
     if not path.exists():
         return ""
@@ -118,30 +116,30 @@ def kept_film(path: Path) -> str:
 def build(root: Path) -> gr.Blocks:
     study = catalogue.find(STUDY)
 
-    def known() -> dict[str, Record]:
-        records = networks.kept(study, root, WEIGHTS)
+    def list_records() -> dict[str, Record]:
+        records = networks.find_records(study, root, WEIGHTS)
         return dict(sorted(records.items(), key=lambda named: -named[1].metrics.get("test/return", 0.0)))
 
     def about(name: str | None) -> str:
-        record = known().get(name or "")
+        record = list_records().get(name or "")
         if not record:
-            return look.loaded("No agent is trained yet: train one below; the small one plays a made-up game.")
-        words = networks.described(record, "test/return", "Mean sum of rewards over its test episodes")
-        kept = kept_film(record.folder / "episode.gif")
+            return look.loading_note("No agent is trained yet: train one below; the small one plays a made-up game.")
+        words = networks.describe(record, "test/return", "Mean sum of rewards over its test episodes")
+        kept = film_address(record.folder / "episode.gif")
         picture = look.strip([(kept, "the episode that the run kept")]) if kept else ""
-        return look.loaded(words) + f'<div class="film">{picture}</div>'
+        return look.loading_note(words) + f'<div class="film">{picture}</div>'
 
-    @look.told
+    @look.explain
     def play(name: str, seed: float) -> tuple[Any, ...]:
-        record = networks.chosen(known(), name)
-        episode = played(record, int(seed))
+        record = networks.choose(list_records(), name)
+        episode = play_episode(record, int(seed))
         if not episode.seen:
             raise Problem("the game ended before the first action; take another seed")
         total = f"{len(episode.seen)} actions, rewards of {sum(episode.rewards):g} in all"
         moving = f'<div class="film">{look.strip([(film(episode), total)])}</div>'
         return episode, moving, reach(episode), *moment(episode, 0)
 
-    @look.told
+    @look.explain
     def turn(episode: Watched | None, at: float) -> tuple[Any, ...]:
         if episode is None:
             raise Problem("play an episode first")
@@ -153,7 +151,7 @@ def build(root: Path) -> gr.Blocks:
             "The network sees one small grey picture and gives every action a value; the highest is taken. Watch an "
             "episode, then go through it action by action.",
         )
-        model, line = networks.chooser(known, about)
+        model, line = networks.chooser(list_records, about)
         with gr.Row():
             seed = gr.Number(1, precision=0, minimum=0, maximum=2**31 - 1, label="Seed of the episode")
             start = gr.Button("Play a fresh episode", variant="primary")
@@ -165,5 +163,5 @@ def build(root: Path) -> gr.Blocks:
             values = gr.HTML()
         start.click(play, [model, seed], [episode, moving, at, picture, values])
         at.input(turn, [episode, at], [picture, values], show_progress="hidden", trigger_mode="always_last")
-        networks.renewed(page, known, about, model, line, OFFERS, root)
+        networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page

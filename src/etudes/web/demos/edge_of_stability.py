@@ -28,7 +28,7 @@ class Stopped(Exception):
     """The page went away or the time is up."""
 
 
-def planned(multiple: float, steps: int) -> Spec:
+def plan_run(multiple: float, steps: int) -> Spec:
     """The study's own run gd-x1 at laptop scale, at `multiple` times its step size. Raises Problem."""
     if not (SLOW <= multiple <= FAST and 100 <= steps <= MOST):
         raise Problem(f"take a step size of {SLOW} to {FAST} times the first, and 100 to {MOST} steps")
@@ -36,14 +36,14 @@ def planned(multiple: float, steps: int) -> Spec:
     return study.plan("laptop", variants=("gd-x1",), seeds=1, multiple=round(multiple, 2), steps=steps)[0]
 
 
-def measured(log: Sequence[Mapping[str, float]], spec: Spec) -> dict[str, Series]:
+def series(log: Sequence[Mapping[str, float]], spec: Spec) -> dict[str, Series]:
     """{metric: (steps, values)} of a log's lines."""
     names = ("train/sharpness", "train/loss")
     lines = {name: [(line["step"], line[name]) for line in log if name in line] for name in names}
     return {name: ([x for x, _ in found], [y for _, y in found]) for name, found in lines.items()}
 
 
-def trained(spec: Spec, root: Path) -> Iterator[tuple[list[dict[str, float]], str]]:
+def train(spec: Spec, root: Path) -> Iterator[tuple[list[dict[str, float]], str]]:
     """(the log so far, what to tell) again and again while the run is performed in a thread of its own."""
     stop, problem = threading.Event(), ""
 
@@ -70,13 +70,13 @@ def trained(spec: Spec, root: Path) -> Iterator[tuple[list[dict[str, float]], st
             thread.join(0.3)
             if time.monotonic() - begun > SECONDS:
                 stop.set()
-            yield logged(root / spec.key / "log.jsonl"), ""
+            yield read_log(root / spec.key / "log.jsonl"), ""
     finally:
         stop.set()  # also where the reader has gone
-    yield logged(root / spec.key / "log.jsonl"), problem
+    yield read_log(root / spec.key / "log.jsonl"), problem
 
 
-def logged(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, float]]:
     """The whole lines of a log that may still be written to."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith(b"\n")]
@@ -95,9 +95,9 @@ def committed() -> dict[str, dict[str, Series]]:
     return found
 
 
-def drawn(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) -> tuple[str, str]:
+def draw(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) -> tuple[str, str]:
     """Two charts as HTML: sharpness with its threshold, and the loss."""
-    found, eta = measured(log, spec), spec.config["gd_step"] * spec.config["multiple"]
+    found, eta = series(log, spec), spec.config["gd_step"] * spec.config["multiple"]
     limit, far = 2 / eta, spec.config["steps"]
     others = {name: curve for name, curve in committed().items() if name in beside}
     colours = dict(zip(FAMILY, ("#808080", "#56B4E9", look.GREEN, "#CC79A7", "#E69F00"), strict=True))
@@ -126,7 +126,7 @@ def finding(log: Sequence[Mapping[str, float]], spec: Spec, problem: str) -> str
     """What the curve shows, in words, from its last third."""
     if problem:
         return problem
-    _, values = measured(log, spec)["train/sharpness"]
+    _, values = series(log, spec)["train/sharpness"]
     if not values:
         return "training …"
     limit = 2 / (spec.config["gd_step"] * spec.config["multiple"])
@@ -141,17 +141,17 @@ def build(root: Path) -> gr.Blocks:
     folder = tempfile.TemporaryDirectory(prefix="etudes-edge-")  # a repeated setting is there at once
     kept = Path(folder.name)
 
-    @look.told
+    @look.explain
     def run(multiple: float, steps: float, beside: list[str]) -> Iterator[tuple[str, str, str]]:
         _ = folder  # lives as long as the page can be asked
-        spec = planned(float(multiple), int(steps))
-        for log, problem in trained(spec, kept):
-            yield (*drawn(log, spec, beside), look.loaded(finding(log, spec, problem)))
+        spec = plan_run(float(multiple), int(steps))
+        for log, problem in train(spec, kept):
+            yield (*draw(log, spec, beside), look.loading_note(finding(log, spec, problem)))
 
     def words(multiple: float) -> str:
         config = catalogue.find(STUDY).config()
         eta = config.gd_step * multiple
-        return look.loaded(
+        return look.loading_note(
             f"Nothing is loaded: a network of two hidden layers of {config.width} units is trained now on "
             f"{config.examples} {config.dataset}, all in every step; 2 / step size is 2 / {eta:.3g} = {2 / eta:.3g}."
         )

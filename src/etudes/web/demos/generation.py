@@ -112,7 +112,7 @@ def _name(tokenizer: Any, before: Sequence[int], token: int) -> str:
     return tokenizer.decode([*known, token])[len(tokenizer.decode(known)) :].replace(UNREADABLE, "part of a character")
 
 
-def written(prompt: str, found: Sequence[Piece]) -> str:
+def write_html(prompt: str, found: Sequence[Piece]) -> str:
     """The prompt and the pieces as HTML: the odds of each on hover, the improbable ones shaded, and a table of all."""
     marks, rows = [], []
     for piece in found:
@@ -145,7 +145,7 @@ def network(folder: Path, study: str, config: tuple[tuple[str, Any], ...]) -> tu
     return found.generator(found.config(**dict(config)), folder)
 
 
-def restored(record: Record) -> tuple[nn.Module, Any]:
+def restore(record: Record) -> tuple[nn.Module, Any]:
     return network(record.folder, record.spec.study, tuple(record.spec.config.items()))
 
 
@@ -153,7 +153,7 @@ def side_by_side(
     record: Record, prompt: str, length: int, settings: Sequence[Setting], seed: int
 ) -> Iterator[list[str]]:
     """The HTML of each setting's text, again and again while they are written, at most SECONDS long."""
-    model, tokenizer = restored(record)
+    model, tokenizer = restore(record)
     if not 1 <= length <= LENGTH:
         raise Problem(f"the demo writes 1 to {LENGTH} pieces, not {length}")
     streams = [pieces(model, tokenizer, prompt, length, setting, seed) for setting in settings]
@@ -165,10 +165,10 @@ def side_by_side(
         now = time.monotonic()
         if now - last > 0.15:
             last = now
-            yield [written(prompt, some) for some in found]
+            yield [write_html(prompt, some) for some in found]
         if now - begun > SECONDS:
             break
-    yield [written(prompt, some) for some in found]
+    yield [write_html(prompt, some) for some in found]
 
 
 def best_first(records: dict[str, Record]) -> list[tuple[str, Record]]:
@@ -176,19 +176,23 @@ def best_first(records: dict[str, Record]) -> list[tuple[str, Record]]:
 
 
 def build(root: Path) -> gr.Blocks:
-    def known() -> dict[str, Record]:
-        return {name: run for study in STUDIES for name, run in best_first(networks.kept(catalogue.find(study), root))}
+    def list_records() -> dict[str, Record]:
+        return {
+            name: run
+            for study in STUDIES
+            for name, run in best_first(networks.find_records(catalogue.find(study), root))
+        }
 
     def about(name: str | None) -> str:
-        record = known().get(name or "")
-        words = networks.described(record, "test/bits-per-byte", "Test bits per byte") if record else NONE
-        return look.loaded(words)
+        record = list_records().get(name or "")
+        words = networks.describe(record, "test/bits-per-byte", "Test bits per byte") if record else NONE
+        return look.loading_note(words)
 
-    @look.told
+    @look.explain
     def write(name: str, prompt: str, length: float, seed: float, *values: Any) -> Iterator[list[str]]:
-        record = networks.chosen(known(), name)
+        record = networks.choose(list_records(), name)
         settings = [Setting(way, t, int(k), p, int(width)) for way, t, k, p, width in (values[:5], values[5:])]
-        yield from side_by_side(record, look.limited(prompt or "", PROMPT), int(length), settings, int(seed))
+        yield from side_by_side(record, look.limit(prompt or "", PROMPT), int(length), settings, int(seed))
 
     with gr.Blocks(title="Language networks write") as page:
         look.title(
@@ -196,7 +200,7 @@ def build(root: Path) -> gr.Blocks:
             "One network, one beginning, two ways of choosing what comes next. Blue marks what surprised the network; "
             "hover over a piece for its probability.",
         )
-        model, line = networks.chooser(known, about)
+        model, line = networks.chooser(list_records, about)
         prompt = gr.Textbox("ROMEO:\n", label="Beginning", lines=2, max_length=PROMPT)
         with gr.Row():
             length = gr.Slider(20, LENGTH, 160, step=10, label="Pieces to write")
@@ -211,7 +215,7 @@ def build(root: Path) -> gr.Blocks:
         values = [model, prompt, length, seed, *left, *right]
         running = start.click(write, values, shown, show_progress="minimal", concurrency_limit=2)
         stop.click(None, cancels=[running])
-        networks.renewed(page, known, about, model, line, OFFERS, root)
+        networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
 
@@ -221,7 +225,7 @@ NONE = "No network is trained yet: train one below; the small ones take seconds.
 def _column(name: str) -> gr.HTML:
     with gr.Column(min_width=300):
         gr.HTML(f'<p class="soft">{name}</p>')
-        return gr.HTML(written("", []))
+        return gr.HTML(write_html("", []))
 
 
 def _setting(name: str, way: str) -> list[gr.components.Component]:

@@ -14,8 +14,9 @@ import numpy as np
 from etudes.core.errors import Problem, unknown
 from etudes.games.agents import Guesser, RankedGiver, Style, TableThinker
 from etudes.games.associations import associations
-from etudes.games.just_one import CARDS, Game, Outcome, Turn, after, judged, plain
-from etudes.games.words import Words, english_words, made_up_words
+from etudes.games.just_one import CARDS, Game, Outcome, Turn, advance, cancellations
+from etudes.games.spelling import normal_form
+from etudes.games.words import WordList, english_words, made_up_words
 from etudes.web.demos import look
 
 GUESSER, GIVER = "I guess", "I give a clue"
@@ -56,13 +57,13 @@ class Table:
 
 
 @functools.cache
-def words_of(language: str) -> Words:
+def words_of(language: str) -> WordList:
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
     return english_words() if language == "english" else made_up_words()
 
 
-def dealt(role: str, language: str, source: str, guesses_by: str, style: str, bots: int, seed: int) -> Table:
+def deal(role: str, language: str, source: str, guesses_by: str, style: str, bots: int, seed: int) -> Table:
     """A new game with its first card. Raises Problem on what there is not, and where the words cannot be had."""
     known = (("role", role, (GUESSER, GIVER)), ("source", source, SOURCES), ("source", guesses_by, SOURCES))
     for kind, name, names in (*known, ("way of giving", style, get_args(Style))):
@@ -88,49 +89,49 @@ def next_card(table: Table) -> Table:
         return table
     turn = with_clues(table, bot_clues(table))
     table = dataclasses.replace(table, turn=turn)
-    return table if turn.left else settled(table, turn)
+    return table if turn.left else settle(table, turn)
 
 
 def bot_clues(table: Table) -> tuple[str, ...]:
     language, word = words_of(table.language).language, table.deck[table.game.gone]
     known = associations(table.source, table.language)
-    giver = RankedGiver(lambda noun: known.suggested(noun, language), table.style, HEAT)  # type: ignore[arg-type]
+    giver = RankedGiver(lambda noun: known.suggestions(noun, language), table.style, HEAT)  # type: ignore[arg-type]
     return tuple(giver.clue(word, seat, _draw(table, seat)) for seat in range(table.bots))
 
 
 def with_clues(table: Table, clues: tuple[str, ...]) -> Turn:
     word = table.deck[table.game.gone]
-    return Turn(word, clues, judged(word, clues, words_of(table.language).language), None, "empty")
+    return Turn(word, clues, cancellations(word, clues, words_of(table.language).language), None, "empty")
 
 
-def guessed(table: Table, guess: str | None) -> Table:
+def guess_word(table: Table, guess: str | None) -> Table:
     """The table after the guesser's word, or None to skip."""
     turn = _open(table, GUESSER)
-    if guess is not None and not plain(look.limited(guess, LONGEST)):
+    if guess is not None and not any(map(str.isalnum, look.limit(guess, LONGEST))):
         raise Problem("write a word to guess, or skip")
-    right = guess is not None and plain(guess) == plain(turn.word)
+    right = guess is not None and normal_form(guess) == normal_form(turn.word)
     outcome: Outcome = "skipped" if guess is None else "right" if right else "wrong"
-    return settled(table, dataclasses.replace(turn, guess=guess, outcome=outcome))
+    return settle(table, dataclasses.replace(turn, guess=guess, outcome=outcome))
 
 
-def given(table: Table, clue: str) -> Table:
+def give_clue(table: Table, clue: str) -> Table:
     """The table after the person's clue, the bots' clues and the bot's guess."""
     _open(table, GIVER)
-    if not look.limited(clue, LONGEST).strip():
+    if not look.limit(clue, LONGEST).strip():
         raise Problem("write a clue of one word")
     turn = with_clues(table, (clue.strip(), *bot_clues(table)))
     if turn.left:
         thinker = TableThinker(associations(table.guesses_by, table.language), words_of(table.language).language)
         guess = Guesser(thinker).guess(turn.left, _draw(table, -1))
-        right = guess is not None and plain(guess) == plain(turn.word)
+        right = guess is not None and normal_form(guess) == normal_form(turn.word)
         outcome: Outcome = "skipped" if guess is None else "right" if right else "wrong"
         turn = dataclasses.replace(turn, guess=guess, outcome=outcome)
-    return settled(table, turn)
+    return settle(table, turn)
 
 
-def settled(table: Table, turn: Turn) -> Table:
+def settle(table: Table, turn: Turn) -> Table:
     return dataclasses.replace(
-        table, turn=turn, played=True, game=after(table.game, turn.outcome), history=(*table.history, turn)
+        table, turn=turn, played=True, game=advance(table.game, turn.outcome), history=(*table.history, turn)
     )
 
 
@@ -148,10 +149,10 @@ def _draw(table: Table, seat: int) -> np.random.Generator:
     return np.random.default_rng((table.seed, table.game.gone, seat + 1))
 
 
-def shown(table: Table | None) -> str:
+def show_table(table: Table | None) -> str:
     """What the person may see, as HTML: never the word of a card that is still to be guessed."""
     if table is None or table.turn is None:
-        return look.loaded("Nothing is trained or loaded here: the bots know words by tables. Begin a game.")
+        return look.loading_note("Nothing is trained or loaded here: the bots know words by tables. Begin a game.")
     game, turn = table.game, table.turn
     head = f"<p><b>Card {min(game.cards, len(table.history) + (not table.played))}</b> · {game.won} won, "
     head += f"{game.cards - game.gone} of {game.cards} left</p>"
@@ -177,23 +178,23 @@ def shown(table: Table | None) -> str:
 def build(root: Path) -> gr.Blocks:
     """The page; `root` is not needed, as nothing here is trained."""
 
-    @look.told
+    @look.explain
     def begin(role: str, language: str, source: str, by: str, style: str, bots: float) -> tuple[Any, ...]:
-        return _view(dealt(role, language, source, by, style, int(bots), secrets.randbelow(2**31)))
+        return _view(deal(role, language, source, by, style, int(bots), secrets.randbelow(2**31)))
 
-    @look.told
+    @look.explain
     def answer(table: Table | None, text: str) -> tuple[Any, ...]:
         if table is None:
             raise Problem("no game is on; begin one")
-        return _view(given(table, text or "") if table.role == GIVER else guessed(table, text or ""))
+        return _view(give_clue(table, text or "") if table.role == GIVER else guess_word(table, text or ""))
 
-    @look.told
+    @look.explain
     def skip(table: Table | None) -> tuple[Any, ...]:
         if table is None:
             raise Problem("no game is on; begin one")
-        return _view(guessed(table, None))
+        return _view(guess_word(table, None))
 
-    @look.told
+    @look.explain
     def following(table: Table | None) -> tuple[Any, ...]:
         if table is None:
             raise Problem("no game is on; begin one")
@@ -207,7 +208,7 @@ def build(root: Path) -> gr.Blocks:
         )
         table = gr.State(None, time_to_live=7200)
         settings, start = _settings()
-        card = gr.HTML(shown(None))
+        card = gr.HTML(show_table(None))
         with gr.Row():
             text = gr.Textbox(label="Your word", max_length=LONGEST, interactive=False, scale=3)
             with gr.Column(scale=2, min_width=260), gr.Row():
@@ -251,4 +252,4 @@ def _view(table: Table) -> tuple[Any, ...]:
     text = gr.update(value="", label=word, interactive=not table.played)
     skips = gr.update(interactive=not table.played and table.role == GUESSER)
     more = gr.update(interactive=table.played and not table.game.over)
-    return table, shown(table), text, gr.update(interactive=not table.played), skips, more
+    return table, show_table(table), text, gr.update(interactive=not table.played), skips, more

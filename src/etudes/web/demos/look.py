@@ -103,7 +103,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def told(work: Callable[..., Any]) -> Callable[..., Any]:
+def explain(work: Callable[..., Any]) -> Callable[..., Any]:
     """`work`, whose Problems are shown as a message on the page: one sentence, as text. What is shown stays."""
 
     def message(problem: Problem) -> Any:
@@ -113,22 +113,22 @@ def told(work: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isgeneratorfunction(work):
 
         @functools.wraps(work)
-        def streamed(*values: Any, **named: Any) -> Any:
+        def stream(*values: Any, **named: Any) -> Any:
             try:
                 yield from work(*values, **named)
             except Problem as problem:
                 yield message(problem)
 
-        return streamed
+        return stream
 
     @functools.wraps(work)
-    def called(*values: Any, **named: Any) -> Any:
+    def call(*values: Any, **named: Any) -> Any:
         try:
             return work(*values, **named)
         except Problem as problem:
             return message(problem)
 
-    return called
+    return call
 
 
 def title(words: str, lead: str) -> gr.HTML:
@@ -136,12 +136,12 @@ def title(words: str, lead: str) -> gr.HTML:
     return gr.HTML(f'<style>{CSS}</style><h1>{escape(words)}</h1><p class="lead">{escape(lead)}</p>')
 
 
-def loaded(words: str) -> str:
+def loading_note(words: str) -> str:
     """The line that says which network is at work."""
     return f'<div class="loaded"><p>{escape(words)}</p></div>'
 
 
-def limited(text: str, characters: int) -> str:
+def limit(text: str, characters: int) -> str:
     """The text. Raises Problem where it is longer than `characters`, whatever the page allowed."""
     if len(text) > characters:
         raise Problem(f"the text has {len(text):,} characters; give at most {characters:,}")

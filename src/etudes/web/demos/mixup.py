@@ -38,7 +38,7 @@ def network(record: Record) -> tuple[nn.Module, Images]:
 def pairs(root: Path) -> dict[str, dict[str, Record]]:
     """{scale: {"erm": a run, "mixup": a run}} of the scales of which both have kept their network."""
     found: dict[str, dict[str, Record]] = {}
-    for record in networks.kept(catalogue.find(STUDY), root).values():
+    for record in networks.find_records(catalogue.find(STUDY), root).values():
         if record.spec.variant in (PLAIN, MIXED):
             found.setdefault(record.spec.scale, {})[record.spec.variant] = record
     return {scale: both for scale, both in found.items() if len(both) == 2}
@@ -52,13 +52,13 @@ def mixture(d: Images, first: int, second: int, share: float) -> Tensor:
     return share * one + (1 - share) * other
 
 
-def asked(model: nn.Module, x: Tensor) -> Tensor:
+def probabilities(model: nn.Module, x: Tensor) -> Tensor:
     """Probabilities [n, classes] of pictures [n, c, h, w]."""
     with torch.inference_mode():
         return model(x).float().softmax(-1)
 
 
-def compared(both: dict[str, Record], first: int, second: int, share: float) -> tuple[str, str, str]:
+def compare(both: dict[str, Record], first: int, second: int, share: float) -> tuple[str, str, str]:
     """As HTML: the pictures and their mixture, each network's most probable classes, and both over all shares."""
     d = network(both[PLAIN])[1]
     names = [d.labels[int(d.test_y[i % len(d.test_y)])] for i in (first, second)]
@@ -74,10 +74,10 @@ def compared(both: dict[str, Record], first: int, second: int, share: float) -> 
     kinds = [int(d.test_y[i % len(d.test_y)]) for i in (first, second)]
     for variant, words, colour in ((PLAIN, "plain training", look.ORANGE), (MIXED, "mixup", look.BLUE)):
         model = network(both[variant])[0]
-        best, which = asked(model, mixture(d, first, second, share))[0].topk(3)
+        best, which = probabilities(model, mixture(d, first, second, share))[0].topk(3)
         found = {d.labels[i]: odds for i, odds in zip(which.tolist(), best.tolist(), strict=True)}
         answers.append(look.bars(found, f"The network of {words}"))
-        odds = asked(model, line)
+        odds = probabilities(model, line)
         curves.append((f"{words}: {names[0]}", colour, shares, odds[:, kinds[0]].tolist(), False))
         if kinds[0] != kinds[1]:
             curves.append((f"{words}: {names[1]}", colour, shares, odds[:, kinds[1]].tolist(), True))
@@ -90,20 +90,20 @@ def build(root: Path) -> gr.Blocks:
     def about(scale: str | None) -> str:
         both = pairs(root).get(scale or "")
         if not both:
-            return look.loaded("No pair of networks is trained yet: train it below; it takes a few seconds.")
-        lines = (networks.described(both[v], "test/error", "Test error, as a share") for v in (PLAIN, MIXED))
-        return "".join(look.loaded(line) for line in lines)
+            return look.loading_note("No pair of networks is trained yet: train it below; it takes a few seconds.")
+        lines = (networks.describe(both[v], "test/error", "Test error, as a share") for v in (PLAIN, MIXED))
+        return "".join(look.loading_note(line) for line in lines)
 
-    @look.told
+    @look.explain
     def show(scale: str | None, first: float, second: float, share: float) -> tuple[str, str, str]:
         if not scale:  # nothing is trained yet, as the line above says
             return "", "", ""
         known = pairs(root)
         if scale not in known:
             raise unknown("pair of networks of scale", scale, known)
-        return compared(known[scale], int(first), int(second), float(share))
+        return compare(known[scale], int(first), int(second), float(share))
 
-    def refreshed(first: float, second: float, share: float) -> tuple[Any, ...]:
+    def refresh(first: float, second: float, share: float) -> tuple[Any, ...]:
         scales = list(pairs(root))
         scale = scales[0] if scales else None
         return gr.update(choices=scales, value=scale), about(scale), *show(scale, first, second, share)
@@ -134,6 +134,6 @@ def build(root: Path) -> gr.Blocks:
                 show, [scale, *values], drawn, show_progress="hidden", trigger_mode="always_last", concurrency_limit=2
             )
         scale.change(about, scale, line, show_progress="hidden").then(show, [scale, *values], drawn)
-        event.then(refreshed, values, [scale, line, *drawn])
-        page.load(refreshed, values, [scale, line, *drawn], show_progress="hidden")
+        event.then(refresh, values, [scale, line, *drawn])
+        page.load(refresh, values, [scale, line, *drawn], show_progress="hidden")
     return page

@@ -20,7 +20,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.record import Record, finished, read
 from etudes.core.spec import Spec, Study
-from etudes.web.demos.look import told
+from etudes.web.demos.look import explain
 
 WEIGHTS = "model.safetensors"
 LONGEST = 1800.0  # seconds after which a training is stopped
@@ -44,7 +44,7 @@ class Offer:
         return f"{self.study}, {' and '.join(self.variants)}, {self.scale}: about {lasts} on two quiet cores"
 
 
-def kept(study: Study, root: Path, file: str = WEIGHTS) -> dict[str, Record]:
+def find_records(study: Study, root: Path, file: str = WEIGHTS) -> dict[str, Record]:
     """{its name: the latest run} of every scale and variant whose runs below `root` kept a network in `file`."""
     fields = {f.name for f in dataclasses.fields(study.config)}
     names = {variant.name for variant in study.variants}
@@ -62,7 +62,7 @@ def kept(study: Study, root: Path, file: str = WEIGHTS) -> dict[str, Record]:
     return found
 
 
-def chosen(records: dict[str, Record], name: str | None) -> Record:
+def choose(records: dict[str, Record], name: str | None) -> Record:
     """The run of that name. Raises Problem where there is none."""
     if not records:
         raise Problem("no network is trained yet; train one below, it is quick")
@@ -71,7 +71,7 @@ def chosen(records: dict[str, Record], name: str | None) -> Record:
     return records[name]
 
 
-def described(record: Record, metric: str, words: str) -> str:
+def describe(record: Record, metric: str, words: str) -> str:
     """Which network a run's is, how small, on what it was trained, and its `metric`, called `words`."""
     spec, data = record.spec, record.env.get("data", {})
     about = f"Loaded: {spec.study}, variant {spec.variant}, scale {spec.scale}, seed {spec.seed}."
@@ -97,7 +97,7 @@ class Training:
         with self._lock:
             if self.running:
                 raise Problem("another network is being trained; wait for it, or stop it")
-            plan, seeds = _unfinished(study, offer, root)
+            plan, seeds = _rest(study, offer, root)
             command = [sys.executable, "-m", "etudes", "run", study.name, "--scale", offer.scale]
             command += ["--variants", ",".join(offer.variants), "--seeds", str(seeds), "--root", str(root.absolute())]
             self._output = tempfile.TemporaryFile()  # noqa: SIM115, closed with the next training
@@ -116,7 +116,7 @@ class Training:
             self._stopped = True
             self._process.send_signal(signal.SIGTERM)
 
-    def told(self) -> str:
+    def failure(self) -> str:
         """What went wrong, in the process's last words; "" where nothing did."""
         if self._process is None or self._process.poll() in (None, 0):
             return ""
@@ -131,7 +131,7 @@ class Training:
 TRAINING = Training()
 
 
-def _unfinished(study: Study, offer: Offer, root: Path) -> tuple[list[Spec], int]:
+def _rest(study: Study, offer: Offer, root: Path) -> tuple[list[Spec], int]:
     """The runs to make and the number of seeds that brings them about: the first seed that is not finished."""
     from etudes.train.precision import resolve
 
@@ -168,27 +168,27 @@ def chooser(known: Known, about: About) -> tuple[gr.Dropdown, gr.HTML]:
     return gr.Dropdown(names, value=first, label="Network"), gr.HTML(about(first))
 
 
-def renewed(
+def renew(
     page: gr.Blocks, known: Known, about: About, model: gr.Dropdown, line: gr.HTML, offers: Sequence[Offer], root: Path
 ) -> None:
     """A panel that trains, and a chooser that is up to date when the page is opened and after each training."""
 
-    def refreshed() -> tuple[Any, str]:
+    def refresh() -> tuple[Any, str]:
         names = list(known())
         first = names[0] if names else None
         return gr.update(choices=names, value=first), about(first)
 
     event = panel(offers, root, not known())
-    model.change(told(about), model, line, show_progress="hidden")
-    event.then(refreshed, None, [model, line], show_progress="hidden")
-    page.load(refreshed, None, [model, line], show_progress="hidden")
+    model.change(explain(about), model, line, show_progress="hidden")
+    event.then(refresh, None, [model, line], show_progress="hidden")
+    page.load(refresh, None, [model, line], show_progress="hidden")
 
 
 def panel(offers: Sequence[Offer], root: Path, open: bool) -> gr.events.Dependency:
     """A part of the page that trains one of the offers; the event after which it is there."""
     by_words = {offer.words: offer for offer in offers}
 
-    @told
+    @explain
     def train(words: str) -> Iterator[str]:
         if words not in by_words:
             raise unknown("training", words, by_words)
@@ -200,7 +200,7 @@ def panel(offers: Sequence[Offer], root: Path, open: bool) -> gr.events.Dependen
             done = share(plan, root, len(offer.variants))
             yield _progress(f"training {offer.study}, {100 * done:.0f} %, {time.monotonic() - begun:.0f} s", done)
             time.sleep(0.4)
-        if problem := TRAINING.told():
+        if problem := TRAINING.failure():
             yield _progress(problem, 0.0)
             raise Problem(problem)
         yield _progress(f"trained in {time.monotonic() - begun:.0f} s", 1.0)

@@ -17,7 +17,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 PIXELS = 40_000_000  # most of an upload
 
 
-def opened(path: str | Path | None) -> Image.Image:
+def open_picture(path: str | Path | None) -> Image.Image:
     """The picture of an uploaded file, in RGB and upright. Its content decides what it is, not its name.
 
     Raises Problem where there is none, it is too large, or it is no picture.

@@ -16,10 +16,10 @@ import gradio as gr
 
 from etudes.core.errors import Problem, unknown
 from etudes.generate.chat import Chat, chat
-from etudes.retrieval.answer import ABSENT, Extract, answerable, extracted, written
+from etudes.retrieval.answer import ABSENT, Extract, answerable, extract_answer, write_answer
 from etudes.retrieval.documents import READERS, read_document
 from etudes.retrieval.embedders import Embedder, embedder
-from etudes.retrieval.index import Index, Listed
+from etudes.retrieval.index import Entry, Index
 from etudes.retrieval.search import Hit, Mode, in_index
 from etudes.web.demos import KEEP, look
 
@@ -106,9 +106,11 @@ def library(folder: Path, name: str) -> Library:
     return found
 
 
-def answered(shelf: Library, question: str, k: int, mode: str, model: Callable[[], Chat] | None) -> Iterator[Answer]:
+def answer_parts(
+    shelf: Library, question: str, k: int, mode: str, model: Callable[[], Chat] | None
+) -> Iterator[Answer]:
     """The answer, again and again while it grows. Raises Problem on what cannot be asked."""
-    question = look.limited(question, QUESTION).strip()
+    question = look.limit(question, QUESTION).strip()
     if not question:
         raise Problem("write a question first")
     if mode not in get_args(Mode):
@@ -122,7 +124,7 @@ def answered(shelf: Library, question: str, k: int, mode: str, model: Callable[[
     if not answer.found:
         yield answer
         return
-    answer = dataclasses.replace(answer, quoted=extracted(question, hits, shelf.index.embedder))
+    answer = dataclasses.replace(answer, quoted=extract_answer(question, hits, shelf.index.embedder))
     if model is None:
         yield answer
         return
@@ -131,7 +133,7 @@ def answered(shelf: Library, question: str, k: int, mode: str, model: Callable[[
     answer = dataclasses.replace(answer, model=writer.name, state="it reads the passages …")
     yield answer
     begun = last = time.monotonic()
-    for piece in written(question, hits, writer, TOKENS):
+    for piece in write_answer(question, hits, writer, TOKENS):
         answer = dataclasses.replace(answer, said=answer.said + piece, state="it writes …")
         now = time.monotonic()
         if now - last > 0.2:
@@ -147,10 +149,12 @@ def _around(shelf: Library, hit: Hit) -> tuple[str, str]:
     return text[max(0, chunk.start - AROUND) : chunk.start], text[chunk.end : chunk.end + AROUND]
 
 
-def told(answers: Sequence[Answer]) -> str:
+def conversation(answers: Sequence[Answer]) -> str:
     """The talk as HTML, the last turn first. All that documents and people wrote is text in it, never markup."""
     if not answers:
-        return look.loaded("Nothing was asked yet. Every question stands for itself: earlier ones are not remembered.")
+        return look.loading_note(
+            "Nothing was asked yet. Every question stands for itself: earlier ones are not remembered."
+        )
     turns = [_turn(answer, f"turn-{i}") for i, answer in enumerate(answers)]
     return f'<div class="talk" aria-live="polite">{"".join(reversed(turns))}</div>'
 
@@ -165,7 +169,7 @@ def _turn(answer: Answer, name: str) -> str:
             f'<p class="kind">Quoted from the documents</p><p class="answer">“{escape(answer.quoted.text)}” {link}</p>'
         )
     if answer.model:
-        words = re.sub(r"\[(\d+)\]", lambda n: _cited(int(n[1]), len(answer.hits), name), escape(answer.said))
+        words = re.sub(r"\[(\d+)\]", lambda n: _citation(int(n[1]), len(answer.hits), name), escape(answer.said))
         state = f' <span class="soft">{escape(answer.state)}</span>' * bool(answer.state)
         kind = f"In the words of {answer.model}, a small model that often errs"
         said.append(f'<p class="kind">{escape(kind)}</p><p class="answer">{words}{state}</p>')
@@ -176,7 +180,7 @@ def _turn(answer: Answer, name: str) -> str:
     return f'<section class="turn"><p class="asked">{escape(answer.question)}</p>{"".join(said)}{passages}</section>'
 
 
-def _cited(number: int, most: int, name: str) -> str:
+def _citation(number: int, most: int, name: str) -> str:
     return _link(number, name) if 1 <= number <= most else f"[{number}]"
 
 
@@ -197,7 +201,7 @@ def _passage(number: int, hit: Hit, before: str, behind: str, name: str) -> str:
     )
 
 
-def shelf_list(documents: Sequence[Listed]) -> str:
+def shelf_list(documents: Sequence[Entry]) -> str:
     if not documents:
         return '<p class="soft">No documents yet.</p>'
     rows = "".join(
@@ -232,40 +236,40 @@ def build(root: Path, embedder: str = "minilm") -> gr.Blocks:
         documents = shelf().index.documents()
         return shelf_list(documents), gr.update(choices=[d.name for d in documents], value=[])
 
-    @look.told
-    def opened() -> tuple[Any, ...]:
+    @look.explain
+    def open_shelf() -> tuple[Any, ...]:
         found = listing()
         held = shelf().index
-        return (*found, look.loaded(f"Vectors: {held.embedder.name}, passages of {held.size} of its tokens."))
+        return (*found, look.loading_note(f"Vectors: {held.embedder.name}, passages of {held.size} of its tokens."))
 
-    @look.told
+    @look.explain
     def add(paths: list[str] | None, progress: Any = PROGRESS) -> tuple[Any, ...]:
         for problem in put(shelf(), paths or [], lambda done, name: progress(done, desc=f"indexing {name}")):
             gr.Warning(escape(problem), title="Not added", duration=15)
         return (*listing(), None)
 
-    @look.told
+    @look.explain
     def delete(names: list[str]) -> tuple[str, Any]:
         shelf().remove(names)
         return listing()
 
-    @look.told
+    @look.explain
     def ask(question: str, k: float, mode: str, model: str, talk: tuple[Answer, ...]) -> Iterator[tuple[Any, ...]]:
-        make = None if model == NONE else functools.partial(chat, look.limited(model or "", 100).strip())
-        for answer in answered(shelf(), question or "", int(k), mode, make):
+        make = None if model == NONE else functools.partial(chat, look.limit(model or "", 100).strip())
+        for answer in answer_parts(shelf(), question or "", int(k), mode, make):
             turns = (*talk, answer)[-TURNS:]
-            yield turns, told(turns), ""
+            yield turns, conversation(turns), ""
 
     with gr.Blocks(title="Ask your documents", delete_cache=KEEP) as page:
         look.title("Ask your documents", LEAD)
-        line = gr.HTML(look.loaded("Opening the index …"))
+        line = gr.HTML(look.loading_note("Opening the index …"))
         talk = gr.State(())
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 table, files, names, remove = _shelf()
             with gr.Column(scale=3, min_width=300):
-                question, k, mode, model, start, stop = _asking()
-                shown = gr.HTML(told(()), js_on_load=OPEN)
+                question, k, mode, model, start, stop = _question_form()
+                shown = gr.HTML(conversation(()), js_on_load=OPEN)
         running = gr.on(
             [start.click, question.submit],
             ask,
@@ -278,7 +282,7 @@ def build(root: Path, embedder: str = "minilm") -> gr.Blocks:
         stop.click(None, cancels=[running])
         files.upload(add, files, [table, names, files], concurrency_id="rag", show_progress_on=[table])
         remove.click(delete, names, [table, names], concurrency_id="rag")
-        page.load(opened, None, [table, names, line], show_progress="hidden")
+        page.load(open_shelf, None, [table, names, line], show_progress="hidden")
     return page
 
 
@@ -290,7 +294,7 @@ def _shelf() -> tuple[Any, ...]:
     return table, files, names, gr.Button("Delete what is ticked")
 
 
-def _asking() -> tuple[Any, ...]:
+def _question_form() -> tuple[Any, ...]:
     question = gr.Textbox(label="Your question", max_length=QUESTION, lines=1, max_lines=3, submit_btn=False)
     with gr.Row():
         start = gr.Button("Ask", variant="primary")

@@ -1,4 +1,4 @@
-"""Which pictures to keep: the scores, the highest of them, and what a network costs.
+"""Which pictures to keep: the scores, and the highest of them.
 
 Papers: Selection via Proxy, Coleman et al. 2020, arXiv:1906.11829, sec. 2.2; An Empirical Study of Example Forgetting
 during Deep Neural Network Learning, Toneva et al. 2019, arXiv:1812.05159, sec. 3.
@@ -6,8 +6,6 @@ during Deep Neural Network Learning, Toneva et al. 2019, arXiv:1812.05159, sec. 
 
 import torch
 from torch import Tensor, nn
-
-from etudes.measure.error import evaluating
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -47,13 +45,3 @@ def highest(score: Tensor, share: float, ties: Tensor) -> Tensor:
     order of the rows [n] (counts of forgetting are mostly equal)."""
     order = ties[score[ties].argsort(descending=True, stable=True)]
     return order[: max(1, round(share * len(score)))].sort().values
-
-
-def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of the convolutions and linear layers for one picture of `shape` (c, h, w)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    device = next(model.parameters()).device
-    with evaluating(model), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *shape, device=device))
-    return counter.get_total_flops() // 2

@@ -34,8 +34,8 @@ from etudes.measure.ranking import ndcg_at, precision_at, propensities, propensi
 from etudes.reports.charts import bars
 from etudes.train.loop import fit
 from etudes.trees import orders
-from etudes.trees.search import labels, reached, search
-from etudes.trees.tree import Matcher, grown, halvings, train_level
+from etudes.trees.search import labels, reachable_nodes, search
+from etudes.trees.tree import Matcher, grow, halvings, train_level
 
 from .front import front
 
@@ -65,12 +65,12 @@ def ordered(cfg: Config, run: Run, x: sparse.csr_matrix, y: sparse.csr_matrix, n
     rng, depth = run.rng("order"), halvings(len(names), cfg.leaf)
     if cfg.build == "metis":
         graph = orders.cooccurrence(y)
-        run.note(isolated_labels=len(orders.isolated(graph)))
+        run.note(isolated_labels=len(orders.isolated_nodes(graph)))
         return orders.metis(graph, depth, rng)
     makers: dict[str, Callable[[], np.ndarray]] = {
         "kmeans": lambda: orders.kmeans(orders.label_features(x, y), depth, rng),
-        "names": lambda: orders.by_name(names),
-        "frequency": lambda: orders.by_frequency(y),
+        "names": lambda: orders.name_order(names),
+        "frequency": lambda: orders.frequency_order(y),
         "random": lambda: rng.permutation(len(names)),
         "flat": lambda: np.arange(len(names)),
     }
@@ -103,11 +103,11 @@ def train(cfg: Config, run: Run) -> None:
         raise Problem(f"{cfg.dataset}: {len(known)} labels in {len(d.train)} training documents; take more of them")
     y = d.train.y[:, known]
     order = ordered(cfg, run, x, y, [d.labels[i] for i in known])
-    tree = grown(order, len(known) if cfg.build == "flat" else cfg.leaf, cfg.branching)
+    tree = grow(order, len(known) if cfg.build == "flat" else cfg.leaf, cfg.branching)
     matcher = Matcher(tree, cfg.combine)
 
     def step(i: int) -> dict[str, float]:
-        led = reached(matcher, x, cfg.beam) if i and cfg.negatives == "matcher" else None
+        led = reachable_nodes(matcher, x, cfg.beam) if i and cfg.negatives == "matcher" else None
         pairs = train_level(matcher, x, y, cfg.cost, cfg.prune, led)
         return {"train/pairs": pairs, "train/nonzeros": matcher.levels[i].nnz}
 
@@ -129,7 +129,7 @@ def train(cfg: Config, run: Run) -> None:
         told |= {"recall10": recall_at(best, d.test.y, 10), "products": products}
         run.result(**{f"test/{name}-beam-{beam}": value for name, value in told.items()})
     best, _ = ranked(test, len(known))
-    usual = np.tile(known[orders.by_frequency(y)[:10]], (len(d.test), 1))
+    usual = np.tile(known[orders.frequency_order(y)[:10]], (len(d.test), 1))
     run.result(
         parameters=matcher.nonzeros,
         **{

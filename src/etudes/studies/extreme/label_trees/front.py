@@ -9,7 +9,7 @@ from etudes.reports.look import WIDTH, channels, data, scale
 if TYPE_CHECKING:
     import altair
 
-    from etudes.reports.build import Report
+    from etudes.reports.report import Report
 
 
 def front(metric: str, beams: Sequence[int], says: str) -> Chart:

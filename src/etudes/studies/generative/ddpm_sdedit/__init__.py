@@ -81,7 +81,7 @@ def train(cfg: Config, run: Run) -> None:
     if not -1 <= cfg.only < d.classes:
         raise Problem(f"ddpm-sdedit: only is {cfg.only}; the classes of {cfg.dataset} are 0 to {d.classes - 1}")
     run.note(data=d.source)
-    d = d.resized(cfg.side)
+    d = d.resize(cfg.side)
     net, missed = classifier(run, d, cfg.classifier_width, cfg.classifier_steps)
     chosen = [x if cfg.only < 0 else x[labels == cfg.only] for x, labels in ((d.x, d.y), (d.test_x, d.test_y))]
     y = Yardstick(net, *(unit(x).contiguous().to(run.device) for x in chosen), cfg.only)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from etudes.core import Run
-from etudes.data.sheets import save_sheet
+from etudes.exhibits.sheets import save_sheet
 from etudes.generate.diffusion import Blend, Diffusion, ddim, ddpm, sdedit, unblend
 from etudes.generate.guides import hole, strokes
 from etudes.measure.chain import chain_error

@@ -29,10 +29,10 @@ from torch.nn import functional
 from etudes.core import Claim, Paper, Run, Scale, Study, Variant, at_least, below, difference, lower, positive, within
 from etudes.core.claims import Measure
 from etudes.core.files import write_text
-from etudes.data.synonyms import replaced, thesaurus, wordnet
+from etudes.data.synonyms import thesaurus, with_synonyms, wordnet
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows, characters, ids
-from etudes.data.words import Words, bare, glove, table, word2vec, words
+from etudes.data.words import WordTokenizer, bare, glove, table, word2vec, word_tokenizer
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte
 from etudes.nn.recurrent import Recurrent
@@ -91,7 +91,7 @@ def equal_cost_steps(cfg: Config, vocabulary: int, known: int) -> int:
     return max(1, round(cfg.effort * cfg.steps * cfg.share * cheaper))
 
 
-def word_vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> Tensor:
+def word_vectors(cfg: Config, run: Run, known: WordTokenizer, works: Sequence[str]) -> Tensor:
     """The words' vectors [n, cfg.vector] before training; those without one are drawn."""
     seed = run.seed("word2vec")
     learnt = glove(map(bare, known.known)) if cfg.vectors == "glove" else word2vec(works, cfg.vector, seed)
@@ -100,14 +100,14 @@ def word_vectors(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> T
     return vectors
 
 
-def augmentation(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> tuple[str, ...]:
+def augmentation(cfg: Config, run: Run, known: WordTokenizer, works: Sequence[str]) -> tuple[str, ...]:
     """The copy of the works that is trained on beside them, changed line by line; () without one."""
     if cfg.augment == "none":
         return ()
     lines = [line for work in works for line in work.split("\n")]
     if cfg.augment == "synonyms":
         synonyms = thesaurus(wordnet(), map(bare, known.known))
-        changed = [replaced(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
+        changed = [with_synonyms(line, cfg.alpha, synonyms, run.rng("synonyms", i)) for i, line in enumerate(lines)]
     else:
         changed, quality = back_translation(run, lines, cfg.translator_width, cfg.translator_steps)
         run.result(**quality)
@@ -116,9 +116,9 @@ def augmentation(cfg: Config, run: Run, known: Words, works: Sequence[str]) -> t
     return tuple("\n".join(next(rest) for _ in work.split("\n")) for work in works)
 
 
-def load_network(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | Words]:
+def load_network(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer | WordTokenizer]:
     """The network of a finished run, and what cuts its text into tokens."""
-    tokenizer = (Words if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
+    tokenizer = (WordTokenizer if cfg.entries == "words" else Tokenizer).load(folder / "tokenizer.json")
     return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size)), tokenizer
 
 
@@ -127,7 +127,7 @@ def train(cfg: Config, run: Run) -> None:
     run.note(data=d.source)
     if cfg.share < 1:
         d = d.take(max(1, round(cfg.share * sum(map(len, d.train)))))
-    known = words(d.train, cfg.often)
+    known = word_tokenizer(d.train, cfg.often)
     tokenizer = known if cfg.entries == "words" else characters(d.train)
     scored = {split: beginnings(getattr(d, split), cfg.tested) for split in ("validation", "test")}
     scored["train"] = [work for work in beginnings(d.train, sum(map(len, scored["test"]))) if work]

@@ -30,10 +30,10 @@ from etudes.core.spec import Paper, Scale, Study, Variant
 from etudes.data.questions import Question, Questions, questions
 from etudes.generate.chat import chat
 from etudes.reports.charts import against, bars
-from etudes.retrieval.answer import extracted, written
-from etudes.retrieval.chunks import cut
+from etudes.retrieval.answer import extract_answer, write_answer
+from etudes.retrieval.chunks import cut_chunks
 from etudes.retrieval.documents import Document
-from etudes.retrieval.embedders import Remembering, embedder
+from etudes.retrieval.embedders import CachedEmbedder, embedder
 from etudes.retrieval.scores import best_threshold
 from etudes.retrieval.search import Hit, Searcher, in_memory
 from etudes.studies.retrieval.rag.findings import DEEP, Sheet, answers, judged, over_both, rank, refusals, tracks
@@ -63,14 +63,16 @@ def library(texts: str, name: str, size: int) -> tuple[tuple[Questions, ...], Se
     model = remembered(name)
     sets = tuple(questions(one) for one in texts.split(" and "))
     passages = [passage for one in sets for passage in one.passages]
-    chunks = [chunk for p in passages for chunk in cut(Document(p.name, p.title, p.text), model, size, size // 4)]
+    chunks = [
+        chunk for p in passages for chunk in cut_chunks(Document(p.name, p.title, p.text), model, size, size // 4)
+    ]
     vectors = np.concatenate([model.encode([c.text for c in chunks[i : i + 64]]) for i in range(0, len(chunks), 64)])
     return sets, in_memory(chunks, vectors, model), vectors
 
 
 @functools.cache
-def remembered(name: str) -> Remembering:
-    return Remembering(embedder(name))
+def remembered(name: str) -> CachedEmbedder:
+    return CachedEmbedder(embedder(name))
 
 
 def near(cfg: Config, searcher: Searcher, vectors: np.ndarray, asked: Question) -> tuple[float, float]:
@@ -131,11 +133,13 @@ def program(cfg: Config, run: Run) -> None:
         row = [0.0] * len(Sheet.COLUMNS)
         row[0] = rank(q, [hit.chunk for hit in hits])
         row[1:3] = near(cfg, searcher, vectors, q)
-        quoted = extracted(q.text, hits[:most], model)
+        quoted = extract_answer(q.text, hits[:most], model)
         if q.answer:
             row[3:6] = judged(quoted.text if quoted else "", q.answer)
             if cfg.writes and i < cfg.written:
-                said = "".join(written(q.text, hits[:most], writer, cfg.tokens)) if writer else quoted and quoted.text
+                said = (
+                    "".join(write_answer(q.text, hits[:most], writer, cfg.tokens)) if writer else quoted and quoted.text
+                )
                 row[6:9] = judged(said or "", q.answer)
         sheet.rows[i] = torch.tensor(row, dtype=torch.float64)
         return {"test/found": float(0 < row[0] <= most)}

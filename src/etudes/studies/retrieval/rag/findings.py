@@ -9,7 +9,7 @@ from torch import Tensor
 from etudes.core.claims import Trial
 from etudes.data.questions import Question
 from etudes.retrieval.chunks import Chunk
-from etudes.retrieval.scores import auroc, balanced, exact, holds, overlap
+from etudes.retrieval.scores import auroc, balanced_accuracy, contains_answer, exact_match, word_f1
 
 DEEP = 10  # the last rank at which a chunk is looked for
 
@@ -41,7 +41,7 @@ def rank(asked: Question, chunks: Sequence[Chunk]) -> int:
 
 
 def judged(answer: str, gold: str) -> tuple[float, float, float]:
-    return holds(answer, gold), overlap(answer, gold), exact(answer, gold)
+    return contains_answer(answer, gold), word_f1(answer, gold), exact_match(answer, gold)
 
 
 def answers(sheet: Sheet, parts: Sequence[Sequence[Question]], most: int, written: int) -> dict[str, float]:
@@ -75,9 +75,9 @@ def refusals(sheet: Sheet, parts: Sequence[Sequence[Question]], limits: Sequence
     with_, none = whole[last & has], whole[last & ~has]
     return {
         "test/auroc": auroc(whole[:n], without[:n]),
-        "test/refusal-accuracy": balanced(whole[:n], without[:n], limits[0]),
+        "test/refusal-accuracy": balanced_accuracy(whole[:n], without[:n], limits[0]),
         "test/hand-auroc": auroc(with_, none) if len(none) else 0.5,
-        "test/hand-refusal-accuracy": balanced(with_, none, limits[-1]) if len(none) else 0.5,
+        "test/hand-refusal-accuracy": balanced_accuracy(with_, none, limits[-1]) if len(none) else 0.5,
     }
 
 

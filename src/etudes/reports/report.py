@@ -1,0 +1,139 @@
+"""What a report is: the numbers, verdicts and words of a study's runs at one scale."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etudes.core.errors import unknown
+from etudes.core.spec import Study
+from etudes.core.verdicts import Verdict
+from etudes.reports import facts
+from etudes.reports.left import Exhibit, Exhibition
+from etudes.reports.look import frame
+from etudes.reports.numbers import NONE, figure, number, plain, span, spread
+
+if TYPE_CHECKING:
+    import altair
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the runs of one study at one scale say.
+
+    `study` is the study's card with a verdict for each claim; `table` has a row for each variant, `trials` an entry for
+    each run, `curves` one for each logged metric of each run, `exhibits` one for each file of the runs that a chart
+    shows. `choice` are the keyword arguments of `Study.plan` that lead here, of which `changed` are the Config fields.
+    `committed` is the folder of a report that came with the project, in place of one of the user's own runs.
+    """
+
+    definition: Study = field(repr=False)
+    study: Mapping[str, Any]
+    scale: str
+    code: str
+    title: str
+    data: Sequence[Mapping[str, Any]]
+    changed: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    table: Sequence[Mapping[str, Any]]
+    trials: Sequence[Mapping[str, Any]]
+    curves: Sequence[Mapping[str, Any]] = field(repr=False)
+    exhibits: Sequence[Exhibit]
+    warnings: Sequence[str]
+    environment: Mapping[str, Any]
+    commands: Sequence[str]
+    departures: str = ""
+    committed: Path | None = None
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the measured numbers, without the count of parameters."""
+        return sorted({name for trial in self.trials for name in trial["metrics"]} - {"parameters"})
+
+    def folder(self, root: Path) -> Path:
+        """Where the report belongs below the root of the runs: each choice of fields and variants has its own."""
+        name = f"report-{facts.digest(self.choice)}" if self.choice else "report"
+        return root / self.definition.name / self.scale / name
+
+    def chart(self, name: str) -> "altair.Chart | Exhibition":
+        """The study's chart of that name, titled. Raises Problem where there is none, or nothing to draw."""
+        charts = {chart.name: chart for chart in self.definition.charts}
+        if name not in charts:
+            raise unknown(f"chart of {self.definition.name}", name, charts)
+        drawn = charts[name].draw(self)
+        return drawn if isinstance(drawn, Exhibition) else frame(drawn, charts[name].title, self.title)
+
+    def verdict_rows(self) -> list[dict[str, str]]:
+        """A row of words for each claim: its sentence, what our runs say of it, and `paper`, the paper's figure."""
+        rows = []
+        for verdict in self.verdicts:
+            claim, n = verdict.claim, len(verdict.values)
+            rows.append(
+                {
+                    "claim": verdict.sentence,
+                    "number": claim.number,
+                    "where": claim.where,
+                    "verdict": verdict.verdict,
+                    "mean": number(verdict.mean),
+                    "interval": span(verdict.low, verdict.high) if n > 1 else NONE,
+                    "expected": str(claim.expect),
+                    "agree": f"{verdict.agree} of {n} (p = {verdict.sign_p:.2g})" if n else NONE,
+                    "paper": figure(claim.paper),
+                }
+            )
+        return rows
+
+    def table_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The headings, and the cells of a row for each variant: means over seeds and their standard deviations."""
+        counted = any(row["parameters"] is not None for row in self.table)
+        head = ["variant", "seeds", *self.metrics, *(["parameters"] if counted else []), "seconds"]
+        body = []
+        for row in self.table:
+            found = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in self.metrics]
+            cells = [spread(metric["mean"], metric["deviation"]) for metric in found]
+            size = [number(row["parameters"])] if counted else []
+            body.append([row["variant"], str(row["seeds"]), *cells, *size, number(row["seconds"], 3)])
+        return head, body
+
+    def json(self) -> dict[str, Any]:
+        """The content of report.json: all but the curves, with floats of six significant digits and null for nan."""
+        verdicts = [
+            {
+                "claim": v.sentence,
+                "verdict": v.verdict,
+                "reason": v.reason,
+                "mean": v.mean,
+                "low": v.low,
+                "high": v.high,
+                "expect": [v.claim.expect.low, v.claim.expect.high],
+                "agree": v.agree,
+                "seeds": len(v.values),
+                "sign_p": v.sign_p,
+                "values": list(v.values),
+                "paper": v.claim.paper,
+            }
+            for v in self.verdicts
+        ]
+        exact = {"study": self.study, "changed": self.changed, "choice": self.choice, "data": self.data}
+        return {
+            **exact,
+            "scale": self.scale,
+            "code": self.code,
+            "title": self.title,
+            "verdicts": plain(verdicts),
+            "table": [plain({**row, "config": None}) | {"config": row["config"]} for row in self.table],
+            "trials": plain(list(self.trials)),
+            "exhibits": [exhibit.json() for exhibit in self.exhibits],
+            "warnings": list(self.warnings),
+            "environment": plain(self.environment),
+            "commands": list(self.commands),
+        }
+
+    def curves_json(self) -> dict[str, Any]:
+        """The content of curves.json: as `curves`, but what most of them share, the steps, stands there once."""
+        steps: list[Sequence[float]] = []
+        for series in self.curves:
+            if series["steps"] not in steps:
+                steps.append(series["steps"])
+        return {"steps": steps, "curves": [{**c, "steps": steps.index(c["steps"])} for c in self.curves]}

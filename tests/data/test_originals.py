@@ -1,0 +1,113 @@
+"""CIFAR's own pickles: read in their true layout, and never more than read."""
+
+import io
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from etudes.core.errors import Problem
+from etudes.data.images import images
+from etudes.data.sources import reachable
+
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+class Python2(pickle._Pickler):
+    """Writes texts and bytes alike as Python 2's strings, as the published files have them."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def save_string(self, text):
+        data = text.encode() if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)
+        self.memoize(text)
+
+    dispatch[bytes] = dispatch[str] = save_string
+
+
+def write(path, **entries):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    Python2(file, protocol=2).dump(entries)
+    path.write_bytes(file.getvalue())
+
+
+@pytest.fixture
+def ten(tmp_path, monkeypatch):
+    """A mirror with the layout of cifar-10-batches-py, four pictures a file, and what is in it."""
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
+    rng, folder, kept = np.random.default_rng(0), tmp_path / "cifar-10-batches-py", {}
+    for file in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        data = rng.integers(256, size=(4, 3072), dtype=np.uint8)
+        kept[file] = (data, rng.integers(10, size=4).tolist())
+        write(folder / file, data=data, labels=kept[file][1], batch_label=file, filenames=["a.png"] * 4)
+    write(folder / "batches.meta", label_names=NAMES, num_cases_per_batch=4, num_vis=3072)
+    return folder, kept
+
+
+def test_the_original_pictures_come_first(ten):
+    _, kept = ten
+    assert reachable("cifar10") == "originals"
+    d = images("cifar10")
+    assert d.source["kind"] == "originals"
+    assert d.source["says"].startswith("the pickles of cifar-10-batches-py, 20 + 4 pictures")
+    assert d.labels == tuple(NAMES)
+    assert d.y.tolist() == [label for file in sorted(kept)[:5] for label in kept[file][1]]
+    assert d.test_y.tolist() == kept["test_batch"][1]
+    for place, (file, row) in enumerate((file, row) for file in sorted(kept)[:5] for row in range(4)):
+        data = kept[file][0][row]
+        for c, i, j in ((0, 0, 0), (1, 3, 31), (2, 31, 5)):  # planes of red, green and blue, row by row
+            assert d.x[place, c, i, j] == data[1024 * c + 32 * i + j]
+
+
+def test_of_the_hundred_the_fine_classes_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
+    monkeypatch.delenv("ETUDES_MIRROR", raising=False)
+    rng, folder = np.random.default_rng(1), tmp_path / "cifar-100-python"
+    for file, labels in (("train", [99, 0, 7]), ("test", [3, 98])):
+        data = rng.integers(256, size=(len(labels), 3072), dtype=np.uint8)
+        write(folder / file, data=data, fine_labels=labels, coarse_labels=[1] * len(labels), filenames=["a"])
+    write(folder / "meta", fine_label_names=[f"f{i}" for i in range(100)], coarse_label_names=["c"] * 20)
+    d = images("cifar100")
+    assert (d.y.tolist(), d.test_y.tolist(), d.classes, d.labels[99]) == ([99, 0, 7], [3, 98], 100, "f99")
+
+
+class Harm:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+def test_a_file_written_by_python_3_is_read_too(ten):
+    folder, kept = ten
+    data, labels = kept["data_batch_1"]
+    (folder / "data_batch_1").write_bytes(pickle.dumps({"data": data, "labels": labels}, protocol=2))
+    assert images("cifar10").y[:4].tolist() == labels
+
+
+def test_a_pickle_that_would_run_code_is_refused(ten, tmp_path, monkeypatch):
+    folder, _ = ten
+    monkeypatch.chdir(tmp_path)
+    write(folder / "data_batch_3", data=Harm(), labels=[0])
+    with pytest.raises(Problem, match=r"data_batch_3: the pickle asks for .*system, but only numpy arrays are read"):
+        images("cifar10")
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda path: path.unlink(), "data_batch_2 is absent; unpack cifar-10-batches-py again"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "data_batch_2: the pickle is damaged"),
+        (lambda path: write(path, labels=[1]), "data_batch_2 has no entry 'data'"),
+        (lambda path: write(path, data=np.zeros((2, 12), np.uint8), labels=[1, 2]), "no pictures of 32 x 32 pixels"),
+    ],
+)
+def test_what_is_amiss_is_told_by_file(ten, harm, says):
+    folder, _ = ten
+    harm(folder / "data_batch_2")
+    with pytest.raises(Problem, match=says):
+        images("cifar10")
