@@ -156,12 +156,12 @@ def test_without_any_source_it_says_so_and_runs_on_digits(tmp_path):
 @pytest.mark.parametrize("name", catalogue.names())
 def test_without_any_source_every_study_is_planned_on_data_that_are_there(name, tmp_path, monkeypatch):
     from etudes import api
-    from etudes.data import sources
+    from etudes.data.sources import reach
 
     monkeypatch.delenv("ETUDES_MIRROR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("ETUDES_CACHE", str(tmp_path))
-    monkeypatch.setattr(sources, "offered", lambda carrier: False)  # no registry answers either
+    monkeypatch.setattr(reach, "is_offered", lambda carrier: False)  # no registry answers either
     study = catalogue.find(name)
     offline = study.scales["laptop"].offline
     plan, notice = api._planned(study, api.Options(), {})

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, lower, within
 from etudes.data.images import unit
 from etudes.losses.cross_entropy import cross_entropy, one_hot
-from etudes.measure.error import error_rate, evaluating
+from etudes.measure.error import error_rate, evaluation_mode
 from etudes.reports.charts import bars, curves
 from etudes.train import PictureRecipe, descend, fitted, opened, seeded, sgd, shown
 
@@ -52,7 +52,7 @@ def train(cfg: Config, run: Run) -> None:
         return {"train/loss": descend(cross_entropy(model(x), target), opt, schedule)}
 
     def evaluate() -> dict[str, float]:
-        with evaluating(model):
+        with evaluation_mode(model):
             confidence = model(unit(d.test_x)).float().softmax(1).amax(1).mean().item()
         return {"test/error": error_rate(model, d.test_x, d.test_y), "test/confidence": confidence}
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from etudes.core.errors import Problem
-from etudes.data.images import every_fifth, fitted, images, unit
-from etudes.data.sources import decoded, find
+from etudes.data.images import every_fifth, images, resize_picture, unit
+from etudes.data.sources import decoded_copies, find
 
 Folder = Callable[..., None]
 
@@ -54,7 +54,7 @@ def test_a_decoded_copy_serves_again_and_a_damaged_one_is_decoded_again(
     tiny_mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = images("cifar10")
-    (copy,) = decoded(find("cifar10"))
+    (copy,) = decoded_copies(find("cifar10"))
     kept = copy.stat().st_mtime_ns
     assert images("cifar10").source == first.source
     assert copy.stat().st_mtime_ns == kept
@@ -69,7 +69,7 @@ def test_a_decoded_copy_serves_again_and_a_damaged_one_is_decoded_again(
     monkeypatch.delenv("ETUDES_MIRROR")
     for stale in ("hub-0123456789-1", copy.stem.removesuffix("-1") + "-0"):  # another revision, an older rule
         copy.with_name(f"{stale}.safetensors").write_bytes(bytes(data))
-    assert decoded(find("cifar10")) == [copy]
+    assert decoded_copies(find("cifar10")) == [copy]
     alone = images("cifar10")
     assert alone.source == first.source | {"kind": "cache"}
     copy.write_bytes(b"")
@@ -130,7 +130,7 @@ def test_any_folder_with_pictures_of_many_sizes(
 def test_fitted_keeps_the_middle() -> None:
     rows, columns = np.mgrid[:40, :100]
     picture = Image.fromarray((columns + rows).astype(np.uint8))
-    small = np.asarray(fitted(picture, 10)).astype(float)
+    small = np.asarray(resize_picture(picture, 10)).astype(float)
     assert small.shape == (10, 10)
     expected = (np.mgrid[:10, :10] * 4 + 1.5).sum(0) + 30  # 25 columns, of which 7 are cut at the left: (4 * 7 = 28)
     assert np.abs(small - (expected - 2))[1:-1, 1:-1].max() <= 1.5
@@ -174,7 +174,7 @@ def test_mean_std_take_and_unit(tiny_mirror: Path) -> None:
 
 def test_a_set_is_resized_whole_and_knows_its_trivial_baseline() -> None:
     d = images("digits")
-    small = d.resized(4)
+    small = d.resize(4)
     assert small.shape == (1, 4, 4)
     assert small.test_x.shape[1:] == (1, 4, 4)
     assert torch.equal(small.y, d.y)

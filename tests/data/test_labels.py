@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.data.labels import asymmetric_noise, few, long_tail, symmetric_noise
+from etudes.data.labels import asymmetric_noise, balanced_subset, long_tail, symmetric_noise
 
 labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -78,10 +78,10 @@ def test_a_longer_tail_is_a_subset(one: float, other: float, seed: int) -> None:
 @given(st.integers(1, 10), st.integers(1, 10), seeds)
 def test_few_is_balanced_and_nested(one: int, other: int, seed: int) -> None:
     y = torch.tensor([0] * 10 + [2] * 30 + [1] * 15)
-    small, large = (few(y, k, rng(seed)) for k in sorted((one, other)))
+    small, large = (balanced_subset(y, k, rng(seed)) for k in sorted((one, other)))
     assert torch.bincount(y[small]).tolist() == [min(one, other)] * 3
     assert set(small.tolist()) <= set(large.tolist())
-    assert torch.equal(small, few(y, min(one, other), rng(seed)))
+    assert torch.equal(small, balanced_subset(y, min(one, other), rng(seed)))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_few_is_balanced_and_nested(one: int, other: int, seed: int) -> None:
         (lambda y: asymmetric_noise(y, -0.1, {0: 1}, rng(0)), "share of labels to change is -0.1"),
         (lambda y: long_tail(y, 3, 0.5, rng(0)), "ratio"),
         (lambda y: long_tail(y, 3, 1000, rng(0)), "too few for a ratio"),
-        (lambda y: few(y, 5, rng(0)), "must be 1 to 4"),
-        (lambda y: few(y, 0, rng(0)), "must be 1 to 4"),
+        (lambda y: balanced_subset(y, 5, rng(0)), "must be 1 to 4"),
+        (lambda y: balanced_subset(y, 0, rng(0)), "must be 1 to 4"),
     ],
 )
 def test_bad_requests_are_named(call, words: str) -> None:  # type: ignore[no-untyped-def]

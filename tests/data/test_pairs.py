@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.pairs import TATOEBA, divided, pairs, read_lines
+from etudes.data.pairs import TATOEBA, pairs, read_lines, split_pairs
 from etudes.data.text import SPLITS
 
 
@@ -12,7 +12,7 @@ def some(n=600):
 
 
 def test_no_sentence_of_either_language_is_in_two_splits():
-    found = divided([*some(), *some()], "cache")
+    found = split_pairs([*some(), *some()], "cache")
     parts = [getattr(found, split) for split in SPLITS]
     for a, b in itertools.combinations(parts, 2):
         for side in (0, 1):
@@ -21,9 +21,9 @@ def test_no_sentence_of_either_language_is_in_two_splits():
     assert len(everything) == len(set(everything))
     assert len(found.train) > 5 * len(found.test) > 0
     assert all(french.endswith(" !") for _, french in everything)  # plain spaces
-    assert found.source["fingerprint"] != divided(some(599), "cache").source["fingerprint"]
+    assert found.source["fingerprint"] != split_pairs(some(599), "cache").source["fingerprint"]
     # Where no French sentence stands twice, nothing is lost.
-    plain = divided([(e, f"{f} {i}") for i, (e, f) in enumerate(some())], "cache")
+    plain = split_pairs([(e, f"{f} {i}") for i, (e, f) in enumerate(some())], "cache")
     assert sum(len(getattr(plain, split)) for split in SPLITS) == 600
 
 
@@ -37,7 +37,7 @@ def test_pairs_are_read_from_a_mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "mirror"))
     found = pairs("tatoeba-eng-fra")
     assert found.source["kind"] == "mirror"
-    assert found.train == divided(some(), "mirror").train
+    assert found.train == split_pairs(some(), "mirror").train
     datasets.Dataset.from_dict({"id": [1]}).to_parquet(folder / "train-00000-of-00001.parquet")
     with pytest.raises(Problem, match="columns en and fr"):
         pairs("tatoeba-eng-fra")

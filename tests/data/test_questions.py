@@ -3,7 +3,7 @@ import json
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.questions import ASKED, asked_of, capitals, of_squad, questions, sections
+from etudes.data.questions import ASKED, capitals, of_faq, of_squad, questions, sections
 
 FAQ = """Table of Contents
 
@@ -51,11 +51,11 @@ def test_sections_are_joined_to_paragraphs_and_know_their_chapter():
 
 def test_an_answer_must_stand_below_the_title_of_its_section():
     row = {"question": "Which colour?", "answer": "blue", "section": "1.1"}
-    (found,) = asked_of(sections(FAQ), [row], "carrier").questions
+    (found,) = of_faq(sections(FAQ), [row], "carrier").questions
     assert sections(FAQ)[1].text[found.start : found.end] == "blue"
     for wrong in ({"answer": "red"}, {"section": "9.9"}, {"answer": "What is"}):
         with pytest.raises(Problem, match="does not hold"):
-            asked_of(sections(FAQ), [row | wrong], "carrier")
+            of_faq(sections(FAQ), [row | wrong], "carrier")
 
 
 def test_the_written_questions_are_many_and_different():

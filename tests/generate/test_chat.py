@@ -8,7 +8,7 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.data.sources import cache_folder
-from etudes.data.sources.carriers import kept
+from etudes.data.sources.carriers import cache_path
 from etudes.generate import chat as module
 from etudes.generate.chat import SMOLLM2, HubNetwork, HubTokenizer, Local, chat
 
@@ -215,7 +215,7 @@ def test_messages_that_leave_no_place_are_a_problem(tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not kept(SMOLLM2, cache_folder()).exists(), reason="the small chat model was not fetched yet")
+@pytest.mark.skipif(not cache_path(SMOLLM2, cache_folder()).exists(), reason="the small chat model was not fetched yet")
 def test_the_small_model_knows_what_is_near():
     model = chat()
     ask = [{"role": "user", "content": "What is the capital of France? Answer with one word."}]

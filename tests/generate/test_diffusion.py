@@ -132,7 +132,7 @@ def test_one_step_of_ancestral_sampling_is_the_posterior(d, t):
     beta, now = d.betas[t].item(), d.alpha_bar[t].item()
     before = d.alpha_bar[t - 1].item() if t else 1.0
     x, data = normal(6).double(), normal(6, seed=2).double()
-    mean, deviation = d.back(x, data, t + 1, t, 1.0)
+    mean, deviation = d.step_back(x, data, t + 1, t, 1.0)
     wanted = math.sqrt(before) * beta / (1 - now) * data + math.sqrt(1 - beta) * (1 - before) / (1 - now) * x  # eq. 7
     assert torch.allclose(mean, wanted, atol=1e-8)
     assert deviation == pytest.approx(math.sqrt((1 - before) / (1 - now) * beta), rel=1e-6, abs=1e-9)
@@ -193,9 +193,9 @@ def test_ddim_takes_the_strides_it_says():
 def test_eta_is_a_share_of_the_posteriors_deviation_and_the_rest_is_expected_noise():
     d, x, data = Diffusion(linear(100), "data"), normal(6).double(), normal(6, seed=2).double()
     expected = (x - d.alpha_bar[79].sqrt() * data) / (1 - d.alpha_bar[79]).sqrt()
-    _, whole = d.back(x, data, 80, 60, 1.0)
+    _, whole = d.step_back(x, data, 80, 60, 1.0)
     for eta in (0.0, 0.3, 1.0):
-        mean, deviation = d.back(x, data, 80, 60, eta)
+        mean, deviation = d.step_back(x, data, 80, 60, eta)
         assert deviation == pytest.approx(eta * whole)
         rest = (1 - d.alpha_bar[59] - deviation**2).sqrt()
         assert torch.allclose(mean, d.alpha_bar[59].sqrt() * data + rest * expected, atol=1e-12)
@@ -362,7 +362,7 @@ def test_a_step_of_ddpm_is_diffusers(schedule, predicts, clip):
         x = normal(4, 1, 5, 5, seed=t)
         output = network(x, torch.full((4,), t))
         data = ours.to_data(x, output, torch.full((4,), t))
-        mean, deviation = ours.back(x, data.clamp(-1, 1) if clip else data, t + 1, t, 1.0)
+        mean, deviation = ours.step_back(x, data.clamp(-1, 1) if clip else data, t + 1, t, 1.0)
         made = mean + deviation * torch.randn(x.shape, generator=generator()) if deviation else mean
         assert (made - theirs.step(output, t, x, generator=generator()).prev_sample).abs().max() < 1e-5
 
@@ -379,7 +379,7 @@ def test_a_step_of_ddim_is_diffusers(schedule, predicts, clip):
             x = normal(4, 1, 5, 5, seed=t)
             output = network(x, torch.full((4,), t))
             data = ours.to_data(x, output, torch.full((4,), t))
-            mean, deviation = ours.back(x, data.clamp(-1, 1) if clip else data, t + 1, t - 4, eta)
+            mean, deviation = ours.step_back(x, data.clamp(-1, 1) if clip else data, t + 1, t - 4, eta)
             made = mean + deviation * torch.randn(x.shape, generator=generator())
             step = theirs.step(output, t, x, eta=eta, use_clipped_model_output=clip, generator=generator())
             assert (made - step.prev_sample).abs().max() < 1e-5

@@ -7,7 +7,7 @@ from tokenizers import pre_tokenizers
 
 from etudes.core.errors import Problem
 from etudes.data.sources import cache_folder
-from etudes.data.sources.carriers import kept
+from etudes.data.sources.carriers import cache_path
 from etudes.generate.chat import SMOLLM2, HubNetwork, HubTokenizer, Local
 from etudes.generate.gguf import Gguf
 from etudes.generate.smollm2 import SmolTokenizer, network, read, talk
@@ -22,7 +22,9 @@ TALKS = [
     [{"role": role, "content": role[0]} for role in ("user", "assistant", "user")],
 ]
 CPU = torch.device("cpu")
-here = pytest.mark.skipif(not kept(SMOLLM2, cache_folder()).exists(), reason="the small chat model was not fetched yet")
+here = pytest.mark.skipif(
+    not cache_path(SMOLLM2, cache_folder()).exists(), reason="the small chat model was not fetched yet"
+)
 
 
 def neighbours(matrix: np.ndarray, heads: int) -> np.ndarray:
@@ -158,7 +160,7 @@ def test_other_files_are_one_sentence(tmp_path):
 def test_a_talk_is_told_as_the_model_s_own_template_does(messages):
     jinja2 = pytest.importorskip("jinja2")
     template = jinja2.Template(
-        Gguf(kept(SMOLLM2, cache_folder())).facts["tokenizer.chat_template"], keep_trailing_newline=True
+        Gguf(cache_path(SMOLLM2, cache_folder())).facts["tokenizer.chat_template"], keep_trailing_newline=True
     )
     assert talk(messages) == template.render(messages=messages, add_generation_prompt=True)
 
@@ -167,7 +169,7 @@ def test_a_talk_is_told_as_the_model_s_own_template_does(messages):
 @pytest.mark.slow
 def test_the_carried_model_is_the_one_that_transformers_reads():
     transformers = pytest.importorskip("transformers")
-    path = kept(SMOLLM2, cache_folder())
+    path = cache_path(SMOLLM2, cache_folder())
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     theirs = Local("theirs", HubNetwork(model.eval()), HubTokenizer(model, tokenizer))

@@ -14,7 +14,7 @@ class Bytes:
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def lost(self, text: str) -> int:
+    def lost_bytes(self, text: str) -> int:
         return text.count("?")
 
 

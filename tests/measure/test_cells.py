@@ -6,6 +6,7 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.measure.cells import (
+    activations,
     best,
     causes,
     detectors,
@@ -14,7 +15,6 @@ from etudes.measure.cells import (
     middle,
     saturation,
     spans,
-    watched,
 )
 from etudes.measure.ranking import auroc
 from etudes.nn.recurrent import Recurrent
@@ -79,7 +79,7 @@ def test_what_is_watched_is_what_the_network_does_after_each_character(monkeypat
     torch.manual_seed(0)
     model = Recurrent("lstm", 256, 3, 2)
     text = "abcdéfgh" * 4  # of 40 tokens, in eight rows of five
-    seen = watched(model, Letters(), text)
+    seen = activations(model, Letters(), text)
     tokens = torch.tensor(Letters().encode(text)).view(8, 5)
     layers = model.watch(tokens, model.start(8))
     last = numpy.cumsum([3 if c == "é" else 1 for c in text]) - 1

@@ -20,8 +20,8 @@ def made(only=-1):
     last = nn.Linear(3, 3, bias=False)
     last.weight.data = 2 * torch.eye(3)
     # Dropout shows whether pictures are judged in evaluation mode.
-    judge = nn.Sequential(Corners(), nn.Dropout(0.5), last)
-    return Yardstick(judge, *(torch.rand(n, 1, 4, 4, generator=chance) for n in (30, 700)), only)
+    classifier = nn.Sequential(Corners(), nn.Dropout(0.5), last)
+    return Yardstick(classifier, *(torch.rand(n, 1, 4, 4, generator=chance) for n in (30, 700)), only)
 
 
 def test_distances_are_between_what_the_last_layer_sees():
@@ -31,7 +31,7 @@ def test_distances_are_between_what_the_last_layer_sees():
     assert y.distance(y.train) == pytest.approx(frechet(*corners))
     assert y.distance(y.test) == pytest.approx(0, abs=1e-6)
     assert y.distance(y.test * 0.2) > 10 * y.distance(y.train)
-    assert y.judge.training
+    assert y.classifier.training
 
 
 def test_confidence_is_in_the_datas_class_or_in_the_likeliest():

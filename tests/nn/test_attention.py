@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from etudes.core.errors import Problem
-from etudes.nn.attention import SHORT, attend, begin
+from etudes.nn.attention import SHORT, attend, initialise
 from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
 
@@ -68,7 +68,7 @@ def test_weights_begin_as_gpt_2s(make):
 
 def test_begin_knows_a_way_back_by_its_whole_name():
     model = nn.ModuleDict({"layout": nn.Linear(60, 60), "down": nn.Linear(60, 60)})
-    begin(model, 50)
+    initialise(model, 50)
     assert model["layout"].weight.std() > 0.015
     assert model["down"].weight.std() < 0.004
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.nn.translator import Translator, padded, translate
+from etudes.nn.translator import Translator, pad, translate
 
 END = 0
 
@@ -17,11 +17,11 @@ def model():
 def test_padding_changes_nothing(model):
     sentences = [[1, 2, 3], [4, 5, 6, 7, 8, 1], [2]]
     tokens = torch.tensor([[9, 3, 4]] * 3)
-    together = model(*padded(sentences, END), tokens)
+    together = model(*pad(sentences, END), tokens)
     for sentence, logits in zip(sentences, together, strict=True):
-        alone = model(*padded([sentence], END), tokens[:1])[0]
+        alone = model(*pad([sentence], END), tokens[:1])[0]
         assert torch.allclose(logits, alone, atol=1e-6)
-    other = padded(sentences, 7)  # whatever it is filled up with
+    other = pad(sentences, 7)  # whatever it is filled up with
     assert torch.allclose(model(*other, tokens), together, atol=1e-6)
 
 
@@ -33,7 +33,7 @@ def test_both_readers_and_the_attention_are_the_naive_ones(model):
     m = torch.cat([forth, back], -1)[0]
     h0 = model.begin(torch.cat([forth[0, -1], back[0, 0]])).tanh()
     out, _ = model.writer(8**0.5 * model.embedding(torch.tensor([tokens])), (h0[None, None], torch.zeros(1, 1, 8)))
-    for t, logits in enumerate(model(*padded([sentence], END), torch.tensor([tokens]))[0]):
+    for t, logits in enumerate(model(*pad([sentence], END), torch.tensor([tokens]))[0]):
         h = out[0, t]
         scores = torch.stack([h @ model.score.weight @ m_s for m_s in m])  # eq. 8, general
         c = (scores.softmax(0)[:, None] * m).sum(0)
@@ -42,7 +42,7 @@ def test_both_readers_and_the_attention_are_the_naive_ones(model):
 
 
 def test_written_step_by_step_it_is_the_same(model):
-    sources, lengths = padded([[1, 2, 3], [4, 5]], END)
+    sources, lengths = pad([[1, 2, 3], [4, 5]], END)
     tokens = torch.tensor([[9, 3, 4, 1], [10, 3, 2, 2]])
     memory, state = model.read(sources, lengths)
     steps = []
@@ -53,7 +53,7 @@ def test_written_step_by_step_it_is_the_same(model):
 
 
 def test_what_comes_later_changes_nothing_before(model):
-    sources, lengths = padded([[1, 2, 3]], END)
+    sources, lengths = pad([[1, 2, 3]], END)
     tokens = torch.tensor([[9, 3, 4, 1]])
     changed = tokens.clone()
     changed[0, 2] = 8
@@ -66,7 +66,7 @@ def greedy(model, sentence, language):
     """The naive loop: the whole translation so far is read again for each token."""
     written = [9 + language]
     while len(written) - 1 < 2 * len(sentence) + 10:
-        written.append(int(model(*padded([sentence], END), torch.tensor([written]))[0, -1].argmax()))
+        written.append(int(model(*pad([sentence], END), torch.tensor([written]))[0, -1].argmax()))
         if written[-1] == END:
             break
     return [token for token in written[1:] if token != END]
@@ -98,7 +98,7 @@ def test_it_learns_two_languages_at_once():
     for i in range(250):
         sentences = [draw() for _ in range(64)]
         targets = torch.tensor([[7 + i % 2, *told(s, i % 2), END] for s in sentences])
-        logits = model(*padded(sentences, END), targets[:, :-1])
+        logits = model(*pad(sentences, END), targets[:, :-1])
         loss = functional.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten())
         opt.zero_grad()
         loss.backward()
@@ -117,4 +117,4 @@ def test_impossible_sizes_and_sentences_are_told():
             Translator(**({"vocabulary": 9, "width": 8} | bad))
     for none in ([], [[1], []]):
         with pytest.raises(Problem, match="sentence"):
-            padded(none, END)
+            pad(none, END)

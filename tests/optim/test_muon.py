@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from etudes.optim.muon import Muon, orthogonal
+from etudes.optim.muon import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (24, 24)])
@@ -9,7 +9,7 @@ def test_orthogonal_keeps_the_singular_vectors_and_moves_the_values_near_1(shape
     torch.manual_seed(0)
     u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     values = torch.linspace(0.1, 1, min(shape))
-    found = orthogonal(u * values @ v, 5)
+    found = orthogonalise(u * values @ v, 5)
     assert torch.allclose(u.T @ found @ v.T, torch.diag(torch.diagonal(u.T @ found @ v.T)), atol=0.05)
     assert 0.6 < torch.linalg.svdvals(found).min() <= torch.linalg.svdvals(found).max() < 1.3
 
@@ -49,6 +49,6 @@ def test_decay_is_decoupled_and_filters_are_matrices():
     before = p.detach().clone()
     opt = Muon([p], lr=0.5, momentum=0.0, weight_decay=0.2)
     p.grad = torch.randn_like(p)
-    update = orthogonal(p.grad.flatten(1), 5).view_as(p)
+    update = orthogonalise(p.grad.flatten(1), 5).view_as(p)
     opt.step()
     assert torch.allclose(p, 0.9 * before - 0.5 * update)

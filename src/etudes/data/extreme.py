@@ -165,7 +165,7 @@ def from_rows(source: Source, kind: str, found: Iterable[Row]) -> Documents:
     ends = np.cumsum([0, *(len(rows[split]) for split in SPLITS)])
     parts = [Part(counts, y, group).take(np.arange(begin, end)) for begin, end in pairwise(ends)]
     more = f"{dropped:,} left out whose text stands in an earlier split"
-    return _told(source, kind, parts, tuple(names), True, digest.hexdigest(), more)
+    return _assemble(source, kind, parts, tuple(names), True, digest.hexdigest(), more)
 
 
 def _matrix(found: Sequence[Sequence[str]], places: Mapping[str, int]) -> sparse.csr_matrix:
@@ -177,7 +177,7 @@ def _matrix(found: Sequence[Sequence[str]], places: Mapping[str, int]) -> sparse
     return y
 
 
-def _told(
+def _assemble(
     source: Source, kind: str, parts: Sequence[Part], names: tuple[str, ...], counted: bool, digest: str, more: str
 ) -> Documents:
     counts = ", ".join(f"{split} {len(part):,}" for split, part in zip(SPLITS, parts, strict=True))
@@ -321,7 +321,7 @@ def read_repository(source: Source, folder: Path, kind: str) -> Documents:
         raise Problem(f"{folder} holds {x.shape[0]} training documents, too few to hold some out; get the set again")
     parts.append(Part(test_x, test_y, np.arange(x.shape[0], x.shape[0] + test_x.shape[0])))
     more = "labels are numbers: their order by name is that of the files"
-    return _told(source, kind, parts, names, False, digest.hexdigest(), more)
+    return _assemble(source, kind, parts, names, False, digest.hexdigest(), more)
 
 
 def read_packed(x: Path, y: Path) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -21,30 +21,22 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
-from etudes.data.resize import resized
+from etudes.data.resize import resize
 from etudes.data.sources import (
     SOURCES,
     Source,
     cache_folder,
-    copy,
-    decoded,
+    copy_path,
+    decoded_copies,
     find,
     mirror_folder,
     originals_folder,
+    read_first,
     read_hub,
     read_mirror,
-    served,
 )
-from etudes.data.sources.carriers import (
-    Arrays,
-    digest,
-    fetch,
-    read_csv,
-    read_digits,
-    read_faces,
-    read_idx_folder,
-    read_pickle,
-)
+from etudes.data.sources.carriers import digest, fetch
+from etudes.data.sources.formats import Arrays, read_digits
 from etudes.data.sources.originals import read_cifar
 
 if TYPE_CHECKING:
@@ -52,15 +44,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Report = Callable[[int, int], None]  # pictures decoded, pictures in all
-SIDES = {"imagenette": 96, "stanford-cars": 64}  # pictures of many sizes: their height and width here
 TASKS = ("classification", "generation")  # of the sets read here; of the latter no test class is in the training part
-_FASHION = "T - shirt / top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"  # spelt as on the hub
-_CARRIED = {  # reader and class names of what packages carry
-    "mnist": (read_pickle, list("0123456789")),
-    "mnist-5k": (read_csv, list("0123456789")),
-    "fashion-mnist": (read_idx_folder, _FASHION.split(",")),
-    "orl-faces": (read_faces, [f"person {k}" for k in range(1, 41)]),
-}
 _HELD_OUT = "every fifth of each class held out as test"
 _TENSORS = ("x", "y", "test_x", "test_y")
 
@@ -106,16 +90,16 @@ class Images:
         """The same set with its training part restricted to the rows `index`."""
         return replace(self, x=self.x[index], y=self.y[index])
 
-    def resized(self, side: int) -> "Images":
+    def resize(self, side: int) -> "Images":
         """The same set with square pictures of `side` pixels."""
-        return replace(self, x=resized(self.x, side), test_x=resized(self.test_x, side))
+        return replace(self, x=resize(self.x, side), test_x=resize(self.test_x, side))
 
     @property
     def majority_error(self) -> float:
         """The test error of always saying the most frequent training class: the trivial baseline."""
         return (self.test_y != self.y.mode().values).double().mean().item()
 
-    def encoded(self) -> "DatasetDict":
+    def tables(self) -> "DatasetDict":
         """The two splits in the hub's layout: columns image (PNG) and label."""
         import datasets
         from PIL import Image
@@ -149,8 +133,8 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
     """The labelled pictures of a declared name, or of a mirror's folder owner/name with a picture and a class column.
 
     Its kinds of source are tried in order. Sets without a test part hold out every fifth picture of each class.
-    Pictures of several sizes are resized to one shortest side (SIDES, else the smallest in the set) and cropped at the
-    centre.
+    Pictures of several sizes are resized to one shortest side (the declared one, else the smallest in the set) and
+    cropped at the centre.
     Problem for an unknown name, a set of another task, a damaged mirror, or when no source can be reached.
     """
     source = find(name)
@@ -165,26 +149,26 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
         "carrier": _carrier,
         "embedded": _embedded,
     }
-    return served(source, lambda kind: readers[kind](source, report))
+    return read_first(source, lambda kind: readers[kind](source, report))
 
 
 def _originals(source: Source, report: Report) -> Images:
     folder = originals_folder(source)
     assert folder is not None
     arrays, labels = read_cifar(folder)
-    return _built(source, "originals", f"the pickles of {folder.name}", arrays, labels)
+    return _assemble(source, "originals", f"the pickles of {folder.name}", arrays, labels)
 
 
 def _mirror(source: Source, report: Report) -> Images:
     folder = mirror_folder(source)
     assert folder is not None
     # Every byte is hashed before an older decoded copy is believed: a file damaged since then has another hash.
-    path = copy(source, "mirror", digest(folder))
+    path = copy_path(source, "mirror", digest(folder))
     return _load(path, source, "mirror") or _save(path, _tables(source, "mirror", read_mirror(source), report))
 
 
 def _cache(source: Source, report: Report) -> Images:
-    for path in decoded(source):
+    for path in decoded_copies(source):
         if found := _load(path, source, "cache"):
             return found
     raise Problem("the decoded copies there are damaged")
@@ -192,24 +176,22 @@ def _cache(source: Source, report: Report) -> Images:
 
 def _hub(source: Source, report: Report) -> Images:
     found = _tables(source, "hub", read_hub(source), report)
-    return _save(copy(source, "hub", source.revision), found)
+    return _save(copy_path(source, "hub", source.revision), found)
 
 
 def _carrier(source: Source, report: Report) -> Images:
     assert source.carrier is not None
-    read, labels = _CARRIED[source.name]
-    arrays = read(fetch(source.carrier, cache_folder()))
-    found = _built(source, "carrier", source.carrier.says, arrays, labels)
-    return _save(copy(source, "carrier", source.carrier.sha256), found)
+    assert source.reader is not None
+    arrays = source.reader(fetch(source.carrier, cache_folder()))
+    found = _assemble(source, "carrier", source.carrier.says, arrays, source.classes)
+    return _save(copy_path(source, "carrier", source.carrier.sha256), found)
 
 
 def _embedded(source: Source, report: Report) -> Images:
-    return _built(
-        source, "embedded", "scikit-learn's digits, 0..16 scaled to 0..255", read_digits(), list("0123456789")
-    )
+    return _assemble(source, "embedded", "scikit-learn's digits, 0..16 scaled to 0..255", read_digits(), source.classes)
 
 
-def _built(source: Source, kind: str, origin: str, arrays: Arrays, labels: Sequence[str], more: str = "") -> Images:
+def _assemble(source: Source, kind: str, origin: str, arrays: Arrays, labels: Sequence[str], more: str = "") -> Images:
     """The Images of split -> arrays, with a test part held out where there is none."""
     x, y = arrays["train"]
     test = next((arrays[split] for split in ("test", "validation") if split in arrays), None)
@@ -295,7 +277,7 @@ def _tables(source: Source, kind: str, tables: "DatasetDict", report: Report) ->
     picture, label, labels = _columns(source, tables["train"])
     encoded = {split: _bytes(tables[split], picture) for split in splits}
     flat = list(itertools.chain(*encoded.values()))
-    pictures, changed = _decode(flat, SIDES.get(source.name), source, report)
+    pictures, changed = _decode(flat, source, report)
     counts = [len(encoded[split]) for split in splits]
     parts = np.split(pictures, np.cumsum(counts)[:-1])
     arrays = {s: (x, np.asarray(tables[s][label], dtype=np.int64)) for s, x in zip(splits, parts, strict=True)}
@@ -306,7 +288,7 @@ def _tables(source: Source, kind: str, tables: "DatasetDict", report: Report) ->
     size = f"resized to a shortest side of {pictures.shape[1]} px and cropped at the centre" if changed else ""
     more = ", ".join(filter(None, [" and ".join(formats) + " copies", size]))
     origin = f"{source.hub or source.name} at {source.revision[:8]}" if kind == "hub" else source.folder
-    return _built(source, kind, origin, arrays, labels, more)
+    return _assemble(source, kind, origin, arrays, labels, more)
 
 
 def _columns(source: Source, table: "Dataset") -> tuple[str, str, list[str]]:
@@ -333,11 +315,11 @@ def _format(data: bytes) -> str:
     return "JPEG" if data[:2] == b"\xff\xd8" else "PNG" if data[:4] == b"\x89PNG" else "other"
 
 
-def _decode(encoded: list[bytes], side: int | None, source: Source, report: Report) -> tuple[np.ndarray, bool]:
+def _decode(encoded: list[bytes], source: Source, report: Report) -> tuple[np.ndarray, bool]:
     """Pictures uint8 [n, h, w, c] and whether any was resized; grey (c = 1) only where all are."""
     from PIL import Image
 
-    changed = False
+    side, changed = source.side, False
 
     def one(i: int) -> np.ndarray:
         nonlocal changed
@@ -345,7 +327,7 @@ def _decode(encoded: list[bytes], side: int | None, source: Source, report: Repo
             with Image.open(io.BytesIO(encoded[i])) as file:
                 picture = file if file.mode in ("L", "RGB") else file.convert("RGB")
                 if side and file.size != (side, side):
-                    picture, changed = fitted(picture, side), True
+                    picture, changed = resize_picture(picture, side), True
                 return np.asarray(picture)
         except (OSError, SyntaxError, ValueError):  # what Pillow raises for bytes that are no picture
             raise Problem(f"picture {i} of {source.folder} is damaged; fetch the set again") from None
@@ -360,14 +342,14 @@ def _decode(encoded: list[bytes], side: int | None, source: Source, report: Repo
             report(len(arrays), len(encoded))
     if len({array.shape[:2] for array in arrays}) > 1:
         side, changed = min(min(array.shape[:2]) for array in arrays), True
-        arrays = [np.asarray(fitted(Image.fromarray(array), side)) for array in arrays]
+        arrays = [np.asarray(resize_picture(Image.fromarray(array), side)) for array in arrays]
     if any(array.ndim == 3 for array in arrays):
         arrays = [array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2) for array in arrays]
         return np.stack(arrays), changed
     return np.stack(arrays)[..., None], changed
 
 
-def fitted(picture: "Image.Image", side: int) -> "Image.Image":
+def resize_picture(picture: "Image.Image", side: int) -> "Image.Image":
     """The PIL picture with its shortest side resized to `side` (bilinear, antialiased), then cropped at the centre."""
     from PIL import Image
 

@@ -67,7 +67,7 @@ def long_tail(y: torch.Tensor, classes: int, ratio: float, rng: np.random.Genera
     return _first(y, dict(enumerate(sizes)), rng)
 
 
-def few(y: torch.Tensor, per_class: int, rng: np.random.Generator) -> torch.Tensor:
+def balanced_subset(y: torch.Tensor, per_class: int, rng: np.random.Generator) -> torch.Tensor:
     """The rows, ascending, of `per_class` random examples of each class that y holds."""
     found, counts = y.unique(return_counts=True)
     least = int(counts.min()) if len(y) else 0

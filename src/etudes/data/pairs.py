@@ -38,9 +38,9 @@ def pairs(name: str) -> Pairs:
         rows = read_mirror(TATOEBA)["train"]
         if not {"en", "fr"} <= {*rows.column_names}:
             raise Problem(f"{mirror_folder(TATOEBA)} needs the columns en and fr; copy the set into the mirror again")
-        return divided(zip(rows["en"][:], rows["fr"][:], strict=True), "mirror")
+        return split_pairs(zip(rows["en"][:], rows["fr"][:], strict=True), "mirror")
     if own.exists():
-        return divided(read_lines(own), "cache")
+        return split_pairs(read_lines(own), "cache")
     raise Problem(
         f"{name} cannot be had: set ETUDES_MIRROR to a folder that holds {TATOEBA.folder}, put {FILE} of fra-eng.zip "
         f"of https://www.manythings.org/anki/ at {own}, or leave out the variants that translate (--variants)"
@@ -58,7 +58,7 @@ def read_lines(path: Path) -> list[Pair]:
     return found
 
 
-def divided(found: Iterable[Pair], kind: str) -> Pairs:
+def split_pairs(found: Iterable[Pair], kind: str) -> Pairs:
     """The pairs, spaces of all kinds made plain and repetitions left out, split by the English sentence.
 
     A French sentence can stand beside several English ones; a pair whose French sentence is in an earlier split is left

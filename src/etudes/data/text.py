@@ -22,13 +22,13 @@ from etudes.data.sources import (
     SOURCES,
     Source,
     cache_folder,
-    copy,
-    decoded,
+    copy_path,
+    decoded_copies,
     find,
     mirror_folder,
+    read_first,
     read_hub,
     read_mirror,
-    served,
 )
 from etudes.data.sources.carriers import digest, fetch
 from etudes.data.sources.declared.texts import OSCAR_CHARACTERS
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 SPLITS = ("train", "validation", "test")
-_WORKS = {"eltec-fra": "novel", "sequoia": "source"}  # the column that tells works apart; elsewhere a row is a work
-_VERSES = ("dickinson",)  # a row a line of one work, which is cut in three
 _SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
-_PLAYS = {"validation": ("as-you-like-it", "richard-ii"), "test": ("macbeth", "the-tempest")}
 _TABLES = ("encodings", "pydoc_data")  # generated tables, hardly program text
 _APART = ("idlelib", "lib2to3", "turtledemo", "test", "tests", "site-packages", "__pycache__")
 
@@ -94,18 +91,18 @@ def texts(name: str) -> Texts:
         known = ", ".join(s.name for s in SOURCES.values() if s.task == "text")
         raise Problem(f"'{name}' is a {source.task} set, no text; texts() reads {known}")
     readers = {"mirror": _mirror, "cache": _cache, "hub": _hub, "carrier": _carrier, "embedded": _embedded}
-    return served(source, lambda kind: readers[kind](source))
+    return read_first(source, lambda kind: readers[kind](source))
 
 
 def _mirror(source: Source) -> Texts:
     folder = mirror_folder(source)
     assert folder is not None
-    path = copy(source, "mirror", digest(folder))
+    path = copy_path(source, "mirror", digest(folder))
     return _load(path, source, "mirror") or _save(path, _tables(source, "mirror", read_mirror(source)))
 
 
 def _cache(source: Source) -> Texts:
-    for path in decoded(source):
+    for path in decoded_copies(source):
         if found := _load(path, source, "cache"):
             return found
     raise Problem("the decoded copies there are damaged")
@@ -113,22 +110,23 @@ def _cache(source: Source) -> Texts:
 
 def _hub(source: Source) -> Texts:
     if source.name == "oscar-fr":
-        works = by_host(documents(OSCAR), OSCAR_CHARACTERS)
-        found = _built(source, "hub", f"{source.hub} at {source.revision}", works)
+        works = works_by_host(documents(OSCAR), OSCAR_CHARACTERS)
+        found = _assemble(source, "hub", f"{source.hub} at {source.revision}", works)
     else:
         found = _tables(source, "hub", read_hub(source))
-    return _save(copy(source, "hub", source.revision), found)
+    return _save(copy_path(source, "hub", source.revision), found)
 
 
 def _carrier(source: Source) -> Texts:
     assert source.carrier is not None
-    return _built(source, "carrier", source.carrier.says, read_plays(fetch(source.carrier, cache_folder())))
+    assert source.reader is not None
+    return _assemble(source, "carrier", source.carrier.says, source.reader(fetch(source.carrier, cache_folder())))
 
 
 def _embedded(source: Source) -> Texts:
     version = ".".join(map(str, sys.version_info[:3]))
     library = Path(sysconfig.get_path("stdlib"))
-    return _built(source, "embedded", f"the standard library of Python {version}", read_modules(library))
+    return _assemble(source, "embedded", f"the standard library of Python {version}", read_modules(library))
 
 
 # Decoding
@@ -141,14 +139,14 @@ def _tables(source: Source, kind: str, tables: "DatasetDict") -> Texts:
         raise Problem(f"{source.folder} needs a split 'train' and a column 'text' in every split; fetch the set again")
     origin = f"{source.hub} at {source.revision[:8]}" if kind == "hub" else source.folder
     rows = {split: table["text"][:] for split, table in tables.items()}
-    key = _WORKS.get(source.name)
+    key = source.work
     if key and key in columns["train"]:
         works: Works = {split: _joined(tables[split][key][:], texts) for split, texts in rows.items()}
-    elif source.name in _VERSES and len(rows) == 1:
+    elif source.verses and len(rows) == 1:
         works = _cut(rows["train"])
     else:
         works = rows
-    return _built(source, kind, origin, works)
+    return _assemble(source, kind, origin, works)
 
 
 def _joined(keys: Iterable[str], rows: Iterable[str]) -> list[str]:
@@ -170,16 +168,6 @@ def split_of(name: str) -> str:
     draw = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
     bounds = zip(_SHARES, itertools.accumulate(_SHARES.values()), strict=True)
     return next((split for split, bound in bounds if draw < bound), "test")
-
-
-def read_plays(folder: Path) -> Works:
-    """The plays of a folder of Markdown files, in the order of their names."""
-    split = {play: part for part, plays in _PLAYS.items() for play in plays}
-    works: dict[str, list[str]] = {part: [] for part in SPLITS}
-    for file in sorted(folder.rglob("*.md"), key=lambda file: file.stem):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        works[split.get(file.stem, "train")].append("\n".join(line.rstrip() for line in lines) + "\n")
-    return works
 
 
 def read_modules(library: Path) -> Works:
@@ -225,7 +213,7 @@ def documents(address: str) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def by_host(found: Iterable[Mapping[str, Any]], characters: int) -> Works:
+def works_by_host(found: Iterable[Mapping[str, Any]], characters: int) -> Works:
     """The works of OSCAR's documents: those of one host, a blank line between two, split by the host's name.
 
     Documents with quality warnings, without a host, or seen before to the letter are left out; reading stops at the
@@ -261,7 +249,7 @@ def _host(address: str) -> str:
 # Building, keeping and checking
 
 
-def _built(source: Source, kind: str, origin: str, works: Works) -> Texts:
+def _assemble(source: Source, kind: str, origin: str, works: Works) -> Texts:
     kept = {split: tuple(filter(None, works.get(split, ()))) for split in SPLITS}
     for split, found in kept.items():
         if not found:

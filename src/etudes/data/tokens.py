@@ -60,7 +60,7 @@ class Tokenizer:
         """The text of the ids, `start` left out: what was encoded, to the last character, unless bytes were lost."""
         return self._tokenizer.decode([int(i) for i in ids if i != self.start], skip_special_tokens=False)
 
-    def lost(self, text: str) -> int:
+    def lost_bytes(self, text: str) -> int:
         """The UTF-8 bytes of the text's characters that its tokens do not spell; 0 for characters() and bpe().
 
         The text is cut where its tokens end. Of each cut the longest common subsequence with what the tokens spell is

@@ -107,7 +107,7 @@ class WordTokenizer:
         """The unknown pieces of a text, in their order."""
         return [piece for piece in pieces(text) if piece not in self._ids]
 
-    def lost(self, text: str) -> float:
+    def lost_bytes(self, text: str) -> float:
         """The bytes that it takes to spell the text's unknown pieces, which decode(encode(text)) does not give back."""
         return sum(map(self._spelling.bits, self.strange(text))) / 8
 

@@ -121,7 +121,7 @@ class Network(Protocol):
         """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state; the one given may be lost."""
         ...
 
-    def repeated(self, state: Any, n: int) -> Any:
+    def repeat(self, state: Any, n: int) -> Any:
         """The state of one text as that of n, itself left as it is."""
         ...
 
@@ -157,7 +157,7 @@ class HubNetwork:
         read = self.model(tokens, past_key_values=state, use_cache=True)
         return read.logits, read.past_key_values
 
-    def repeated(self, state: Any, n: int) -> Any:
+    def repeat(self, state: Any, n: int) -> Any:
         found = copy.deepcopy(state)
         found.batch_repeat_interleave(n)
         return found
@@ -222,7 +222,7 @@ class Local:
         ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows], device=self.network.device)
         logits = logits.expand(len(rows), -1, -1)
         if length > 1:
-            state = self.network.repeated(state, len(rows))
+            state = self.network.repeat(state, len(rows))
             logits = torch.cat([logits, self.network.next(ids[:, :-1], state)[0]], 1)
         each = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0].cpu().numpy()
         return np.array([each[i, : len(row)].sum() for i, row in enumerate(rows)])

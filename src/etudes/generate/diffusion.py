@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from etudes.core.errors import Problem, unknown
-from etudes.measure.error import evaluating
+from etudes.measure.error import evaluation_mode
 
 Keep = Callable[[Tensor, int], Tensor]  # (x at a level, that level) -> x to go on with
 TARGETS = ("noise", "data", "velocity")
@@ -101,7 +101,7 @@ class Diffusion:
         signal, spread = self._shares(x_t, t)
         return (x_t - signal * output) / spread if self.predicts == "data" else spread * x_t + signal * output
 
-    def back(self, x: Tensor, data: Tensor, level: int, to: int, eta: float) -> tuple[Tensor, float]:
+    def step_back(self, x: Tensor, data: Tensor, level: int, to: int, eta: float) -> tuple[Tensor, float]:
         """Mean and deviation of x at the lower level `to`, from x at `level` and the clean picture expected there.
 
         eta = 0 is DDIM, of deviation 0. eta = 1 has the posterior's deviation; for neighbouring levels it is the step
@@ -203,7 +203,7 @@ def unblend(
 
     `generator` is there to be called as the other samplers are. With `clip` the result is held in [-1, 1].
     """
-    with evaluating(model):
+    with evaluation_mode(model):
         for level in range(_begin(blend.steps, start), 0, -1):
             x = model(x, torch.full((len(x),), level - 1, device=x.device)).to(x)
             x = x.clamp(-1, 1) if clip and level == 1 else x
@@ -255,12 +255,12 @@ def _walk(
     clip: bool,
     keep: Keep | None,
 ) -> Tensor:
-    with evaluating(model):
+    with evaluation_mode(model):
         for level, to in pairwise(levels):
             t = torch.full((len(x),), level - 1, device=x.device)
             data = diffusion.to_data(x, model(x, t).to(x), t)
             data = data.clamp(-1, 1) if clip else data
-            x, deviation = diffusion.back(x, data, level, to, eta)
+            x, deviation = diffusion.step_back(x, data, level, to, eta)
             x = x + deviation * _normal(x, generator) if deviation else x
             x = keep(x, to) if keep else x
     return x

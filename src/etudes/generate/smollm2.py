@@ -73,7 +73,7 @@ class Network:
     def next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         return self.llama.next(tokens, state)
 
-    def repeated(self, state: State, n: int) -> State:
+    def repeat(self, state: State, n: int) -> State:
         return tuple((keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1)) for keys, values in state)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.measure.error import evaluating
+from etudes.measure.error import evaluation_mode
 
 ENTRIES = 1 << 22  # of the logits held at once: 16 MB
 
@@ -20,7 +20,7 @@ class Tokens(Protocol):
     start: int
 
     def encode(self, text: str) -> list[int]: ...
-    def lost(self, text: str) -> float: ...
+    def lost_bytes(self, text: str) -> float: ...
 
 
 def nats(model: nn.Module, tokens: Tensor, window: int, stride: int) -> Tensor:
@@ -41,7 +41,7 @@ def nats(model: nn.Module, tokens: Tensor, window: int, stride: int) -> Tensor:
     padded = functional.pad(tokens, (0, begins[-1] + window - count))
     found = torch.empty(count, dtype=torch.float64)
     done = 0
-    with evaluating(model):
+    with evaluation_mode(model):
         rows = max(1, ENTRIES // (window * _vocabulary(model, padded[:1])))
         for some in _in_groups(begins, rows):
             block = torch.stack([padded[b : b + window + 1] for b in some])
@@ -67,7 +67,7 @@ def bits_per_byte(model: nn.Module, tokenizer: Tokens, works: Sequence[str], win
     total = 0.0
     for work in works:
         tokens = torch.tensor([tokenizer.start, *tokenizer.encode(work)], device=device)
-        total += nats(model, tokens, window, stride).sum().item() / math.log(2) + 8 * tokenizer.lost(work)
+        total += nats(model, tokens, window, stride).sum().item() / math.log(2) + 8 * tokenizer.lost_bytes(work)
     return total / size
 
 

@@ -63,7 +63,7 @@ def spans(tokenizer: Any, text: str) -> np.ndarray:
 
 
 @torch.no_grad()
-def watched(model: Any, tokenizer: Any, text: str) -> dict[str, np.ndarray]:
+def activations(model: Any, tokenizer: Any, text: str) -> dict[str, np.ndarray]:
     """{"at": the places [n] in the text of n of its characters; "units": what all layers' units have after each, [n,
     units], an LSTM's cells and the hidden values of others; each gate by its name, [n, units]}.
 
@@ -87,9 +87,9 @@ def detectors(
     """{feature: (cell, sign, area)}: the cell that detects the feature best in the validation text, and the area of
     that cell, with that sign, in the test text.
 
-    texts: {"validation", "test"}, seen: as `watched` in each. "late-in-line" is asked of what is in no "first-line":
-    names are short, and a cell that knows names would pass for one that knows places. Features that hold nearly always
-    or never are left out.
+    texts: {"validation", "test"}, seen: the `activations` in each. "late-in-line" is asked of what is in no
+    "first-line": names are short, and a cell that knows names would pass for one that knows places. Features that hold
+    nearly always or never are left out.
     """
     held = {split: features(text, middle) for split, text in texts.items()}
     found = {}

@@ -10,7 +10,7 @@ from etudes.data.images import unit
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode and without gradients; its mode is given back at the end."""
     was_training = model.training
     model.eval()
@@ -23,7 +23,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def predictions(model: nn.Module, x: Tensor, batch: int = 500) -> Tensor:
     """The most probable class [n] of each picture in x: [n, c, h, w], uint8 or in [0, 1]."""
-    with evaluating(model):
+    with evaluation_mode(model):
         return torch.cat([model(unit(part)).argmax(-1) for part in x.split(batch)])
 
 

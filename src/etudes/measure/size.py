@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from etudes.measure.error import evaluating
+from etudes.measure.error import evaluation_mode
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -16,6 +16,6 @@ def multiply_adds(model: nn.Module, shape: tuple[int, ...]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(model.parameters()).device
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with evaluation_mode(model), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *shape, device=device))
     return counter.get_total_flops() // 2

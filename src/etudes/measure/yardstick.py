@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from etudes.measure.error import evaluating
+from etudes.measure.error import evaluation_mode
 from etudes.measure.frechet import frechet, nearest
 
 
@@ -13,19 +13,19 @@ from etudes.measure.frechet import frechet, nearest
 class Yardstick:
     """Measures of pictures [n, c, h, w] in [0, 1] against those of the data, `train` and `test`, alike.
 
-    `judge` is a trained classifier whose last layer gives the logits; distances are measured in what that layer sees.
+    `classifier` is trained, and its last layer gives the logits; distances are measured in what that layer sees.
     `only` is the class of the data, -1 where it has all.
     """
 
-    judge: nn.Sequential
+    classifier: nn.Sequential
     train: Tensor
     test: Tensor
     only: int = -1
 
     def features(self, x: Tensor) -> Tensor:
         """What the classifier's last layer sees [n, d]."""
-        with evaluating(self.judge):
-            return torch.cat([self.judge[:-1](batch) for batch in x.split(500)])
+        with evaluation_mode(self.classifier):
+            return torch.cat([self.classifier[:-1](batch) for batch in x.split(500)])
 
     def distance(self, x: Tensor) -> float:
         """The squared Fréchet distance to the test pictures (see `frechet`)."""
@@ -33,8 +33,8 @@ class Yardstick:
 
     def confidence(self, x: Tensor) -> float:
         """The mean probability of the data's class, or where the data has all of the likeliest."""
-        with evaluating(self.judge):
-            chances = self.judge[-1](self.features(x)).softmax(1)
+        with evaluation_mode(self.classifier):
+            chances = self.classifier[-1](self.features(x)).softmax(1)
         return (chances.amax(1) if self.only < 0 else chances[:, self.only]).double().mean().item()
 
     def nearest(self, x: Tensor) -> float:

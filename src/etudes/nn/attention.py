@@ -62,7 +62,7 @@ def self_attention(
     return attend(q, k, v, dropout).transpose(1, 2).reshape(rows, heads * d), (k, v)
 
 
-def nothing_read(n: int, depth: int, kv_heads: int, d: int, like: Tensor) -> State:
+def empty_state(n: int, depth: int, kv_heads: int, d: int, like: Tensor) -> State:
     """The state of a decoder before any token, on the device of `like`."""
     empty = like.new_empty(n, kv_heads, 0, d)
     return ((empty, empty),) * depth
@@ -97,7 +97,7 @@ def check(vocabulary: int, width: int, depth: int, heads: int, kv_heads: int, co
         )
 
 
-def begin(model: nn.Module, depth: int) -> None:
+def initialise(model: nn.Module, depth: int) -> None:
     """Give the matrices of a decoder their first values, as GPT-2 does: normal with deviation 0.02.
 
     Those that lead back into the stream ("out", "down") have 0.02 / sqrt(2 depth), so that its variance does not grow

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.nn.attention import Read, State, begin, check, nothing_read, places, self_attention
+from etudes.nn.attention import Read, State, check, empty_state, initialise, places, self_attention
 
 
 class Block(nn.Module):
@@ -55,7 +55,7 @@ class GPT(nn.Module):
         self.position_embedding = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        begin(self, depth)
+        initialise(self, depth)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self._read(tokens, None)[0]
@@ -63,7 +63,7 @@ class GPT(nn.Module):
     def start(self, n: int) -> State:
         """The state before any token, for n texts."""
         weight, heads = self.embedding.weight, self.blocks[0].heads
-        return nothing_read(n, len(self.blocks), heads, weight.shape[1] // heads, weight)
+        return empty_state(n, len(self.blocks), heads, weight.shape[1] // heads, weight)
 
     def next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state after the last."""

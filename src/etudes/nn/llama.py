@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.nn.attention import Read, State, Turn, begin, check, nothing_read, places, self_attention
+from etudes.nn.attention import Read, State, Turn, check, empty_state, initialise, places, self_attention
 
 
 def angles(context: int, d: int, theta: float) -> Tensor:
@@ -105,7 +105,7 @@ class Llama(nn.Module):
         self.norm = nn.Parameter(torch.ones(width))
         if not self.norm.is_meta:  # else weights are put in and `tabulate` is called; to draw first ones takes seconds
             self.tabulate()
-            begin(self, depth)
+            initialise(self, depth)
 
     def tabulate(self) -> None:
         """Set what is no weight: the least mean square of norms, and the turns of all positions."""
@@ -119,7 +119,7 @@ class Llama(nn.Module):
 
     def start(self, n: int) -> State:
         """The state before any token, for n texts."""
-        return nothing_read(n, len(self.blocks), self.blocks[0].kv_heads, self.d, self.embedding)
+        return empty_state(n, len(self.blocks), self.blocks[0].kv_heads, self.d, self.embedding)
 
     def next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state after the last."""

@@ -81,7 +81,7 @@ def _taken(x: Tensor, places: Tensor) -> Tensor:
     return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def padded(sentences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
+def pad(sentences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
     """Sentences of tokens as int64 [n, s], filled up on the right, and their lengths [n]. None may be empty."""
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     if not len(lengths) or not lengths.min():
@@ -110,7 +110,7 @@ def translate(
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))  # little to fill up, early to end
     written: dict[int, list[int]] = {}
     for rows in (order[i : i + batch] for i in range(0, len(order), batch)):
-        sources, lengths = (t.to(device) for t in padded([sentences[i] for i in rows], end))
+        sources, lengths = (t.to(device) for t in pad([sentences[i] for i in rows], end))
         memory, state = model.read(sources, lengths)
         last = torch.full((len(rows), 1), model.vocabulary + language, device=device)
         ended = torch.zeros(len(rows), dtype=torch.bool, device=device)

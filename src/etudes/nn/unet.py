@@ -30,7 +30,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, channels // 4), channels, eps=1e-6)
 
 
-def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
     return conv
@@ -46,7 +46,7 @@ class ResBlock(nn.Module):
         self.time = nn.Linear(time, out)
         self.norm2 = group_norm(out)
         self.drop = nn.Dropout(dropout)
-        self.conv2 = zeroed(nn.Conv2d(out, out, 3, padding=1))
+        self.conv2 = zero_init(nn.Conv2d(out, out, 3, padding=1))
         self.shortcut = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         super().__init__()
         self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
@@ -133,7 +133,7 @@ class UNet(nn.Module):
                 now = out
             if level:
                 self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(now, now, 3, padding=1)))
-        self.head = nn.Sequential(group_norm(now), nn.SiLU(), zeroed(nn.Conv2d(now, channels, 3, padding=1)))
+        self.head = nn.Sequential(group_norm(now), nn.SiLU(), zero_init(nn.Conv2d(now, channels, 3, padding=1)))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         if x.shape[-1] % self.stride or x.shape[-2] % self.stride:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 QUINTIC = 3.4445, -4.7750, 2.0315  # the post's coefficients: small singular values grow fast, none settles at 1 exactly
 
 
-def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
+def orthogonalise(matrix: Tensor, iterations: int) -> Tensor:
     """`matrix` [m, n] with its singular values moved near 1 by Newton-Schulz iterations of a quintic polynomial.
 
     In bf16, as the post has it. After five iterations, singular values between 0.01 and 1 of the largest possible are
@@ -61,5 +61,5 @@ class Muon(Optimizer):
                 velocity = state["momentum"].mul_(group["momentum"]).add_(p.grad)
                 update = p.grad.add(velocity, alpha=group["momentum"])
                 if group["iterations"]:
-                    update = orthogonal(update.flatten(1), group["iterations"]).view_as(update)
+                    update = orthogonalise(update.flatten(1), group["iterations"]).view_as(update)
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])

@@ -13,9 +13,9 @@ from etudes.core.files import read_json, write_json
 from etudes.data.batches import Batches
 from etudes.data.pairs import pairs
 from etudes.data.tokens import Tokenizer, bpe
-from etudes.measure.error import evaluating
+from etudes.measure.error import evaluation_mode
 from etudes.measure.translation import chrf
-from etudes.nn.translator import Translator, padded, translate
+from etudes.nn.translator import Translator, pad, translate
 from etudes.train import Adam, adam, descend, fit, seeded, weights
 
 ENGLISH, FRENCH = 0, 1
@@ -75,9 +75,9 @@ def train_translator(run: Run, width: int, steps: int) -> tuple[Translator, Toke
 
     def step(i: int) -> dict[str, Tensor]:
         rows, language = groups[order.at(i).item()], (ENGLISH, FRENCH)[i % 2]
-        sources, lengths = padded([sides[1 - language][row] for row in rows], tokenizer.start)
+        sources, lengths = pad([sides[1 - language][row] for row in rows], tokenizer.start)
         begin, end = [model.vocabulary + language], [tokenizer.start]
-        targets, sizes = padded([begin + sides[language][row] + end for row in rows], tokenizer.start)
+        targets, sizes = pad([begin + sides[language][row] + end for row in rows], tokenizer.start)
         wanted = targets[:, 1:].masked_fill(torch.arange(1, targets.shape[1]) >= sizes[:, None], -100)
         logits = model(sources.to(run.device), lengths.to(run.device), targets[:, :-1].to(run.device))
         loss = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten().to(run.device))
@@ -102,7 +102,7 @@ def translate_lines(
 ) -> list[str]:
     """The lines translated into the language; empty ones stay."""
     full = [i for i, line in enumerate(lines) if line.strip()]
-    with evaluating(model), run.autocast():
+    with evaluation_mode(model), run.autocast():
         sentences = translate(model, [tokenizer.encode(lines[i]) for i in full], language, tokenizer.start)
     translations = dict(zip(full, map(tokenizer.decode, sentences), strict=True))
     return [translations.get(i, line) for i, line in enumerate(lines)]

@@ -12,7 +12,7 @@ from etudes.core.run import Run
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
-from etudes.data.labels import few
+from etudes.data.labels import balanced_subset
 from etudes.train.recipe import Sgd
 
 
@@ -39,9 +39,9 @@ def opened(cfg: PictureSet, run: Run) -> tuple[Images, Tensor]:
     """
     d = images(cfg.dataset)
     run.note(data=d.source)
-    rows = few(d.y, cfg.examples, run.rng("subset")) if cfg.examples else torch.arange(len(d.y))
+    rows = balanced_subset(d.y, cfg.examples, run.rng("subset")) if cfg.examples else torch.arange(len(d.y))
     d = d.take(rows) if cfg.examples else d
-    d = (d.resized(cfg.side) if cfg.side else d).to(run.device)
+    d = (d.resize(cfg.side) if cfg.side else d).to(run.device)
     run.result(**{"test/error-majority": d.majority_error})
     return d, rows
 

@@ -9,7 +9,7 @@ from PIL import Image
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.data.images import images, unit
-from etudes.data.resize import resized
+from etudes.data.resize import resize
 from etudes.measure.error import error_rate
 from etudes.studies.convnets.cifar_speed import from_six_views
 from etudes.studies.labels.mixup import mix
@@ -19,7 +19,7 @@ from etudes.web.demos import UPLOAD, cifar, mixup, networks, pictures
 def test_the_classifier_is_the_one_that_was_measured(root):
     (record,) = networks.find_records(catalogue.find("cifar-speed"), root).values()
     model, side, d = cifar.network(record)
-    x = unit(resized(d.test_x, side))
+    x = unit(resize(d.test_x, side))
     with torch.inference_mode():
         missed = (from_six_views(model, x).argmax(1) != d.test_y).double().mean().item()
     assert missed == pytest.approx(record.metrics["test/error"], abs=0.01)  # trained and measured in bf16

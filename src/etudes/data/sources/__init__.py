@@ -2,11 +2,11 @@
 
 from etudes.data.sources.declared import SOURCES
 from etudes.data.sources.reach import (
-    admitted,
     cache_folder,
-    copy,
-    decoded,
+    copy_path,
+    decoded_copies,
     find,
+    has_access,
     hub_answers,
     mirror_folder,
     offline,
@@ -14,9 +14,9 @@ from etudes.data.sources.reach import (
     possible,
     quiet,
     reachable,
+    read_first,
     read_hub,
     read_mirror,
-    served,
     unreachable,
 )
 from etudes.data.sources.source import Source
@@ -24,11 +24,11 @@ from etudes.data.sources.source import Source
 __all__ = [
     "SOURCES",
     "Source",
-    "admitted",
     "cache_folder",
-    "copy",
-    "decoded",
+    "copy_path",
+    "decoded_copies",
     "find",
+    "has_access",
     "hub_answers",
     "mirror_folder",
     "offline",
@@ -36,8 +36,8 @@ __all__ = [
     "possible",
     "quiet",
     "reachable",
+    "read_first",
     "read_hub",
     "read_mirror",
-    "served",
     "unreachable",
 ]

@@ -36,7 +36,7 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
                 data, notes = read_hub(source), f"{source.hub} at revision {source.revision}. {source.says}"
             else:
                 pictures = images(name)
-                data, notes = pictures.encoded(), pictures.source["says"]
+                data, notes = pictures.tables(), pictures.source["says"]
             _write(data, target, source, notes)
         written.append(target)
     return written

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etudes.core.errors import Problem
-from etudes.data.sources.carriers import Arrays, unpickle
+from etudes.data.sources.formats import Arrays, unpickle
 
 LAYOUTS = {  # folder -> (files of the training part, of the test part, of the names; key of the labels, of the names)
     "cifar-10-batches-py": (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.sources.carriers import Carrier, digest, kept, offered
+from etudes.data.sources.carriers import Carrier, cache_path, digest, is_offered
 from etudes.data.sources.declared import SOURCES
 from etudes.data.sources.source import Source
 
@@ -72,17 +72,17 @@ def originals_folder(source: Source) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def copy(source: Source, kind: str, key: str) -> Path:
+def copy_path(source: Source, kind: str, key: str) -> Path:
     """Where the cache keeps what was decoded from the bytes that `key` (a sha256, a revision) stands for."""
     folder, suffix = ("texts", "json") if source.task == "text" else ("images", "safetensors")
     return cache_folder() / folder / source.folder.replace("/", "--") / f"{kind}-{key}-{RULE}.{suffix}"
 
 
-def decoded(source: Source) -> list[Path]:
+def decoded_copies(source: Source) -> list[Path]:
     """The decoded copies that may stand in for the source: of its carrier and revision as declared, of any mirror."""
-    copies = [copy(source, "carrier", source.carrier.sha256)] if source.carrier else []
-    copies += [copy(source, "hub", source.revision)] if source.revision else []
-    mirrored = copy(source, "mirror", "*")
+    copies = [copy_path(source, "carrier", source.carrier.sha256)] if source.carrier else []
+    copies += [copy_path(source, "hub", source.revision)] if source.revision else []
+    mirrored = copy_path(source, "mirror", "*")
     return [path for path in copies if path.exists()] + sorted(mirrored.parent.glob(mirrored.name))
 
 
@@ -105,7 +105,7 @@ def offline() -> bool:
     return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in names)
 
 
-def admitted(source: Source) -> bool:
+def has_access(source: Source) -> bool:
     """Whether the hub may let this machine read the source: it is open to all, or a token is set."""
     if not source.gated:
         return True
@@ -119,8 +119,8 @@ def possible(kind: str, source: Source) -> bool:
     return {
         "originals": lambda: originals_folder(source) is not None,
         "mirror": lambda: mirror_folder(source) is not None,
-        "cache": lambda: bool(decoded(source)),
-        "hub": lambda: bool(source.revision) and not offline() and admitted(source) and hub_answers(),
+        "cache": lambda: bool(decoded_copies(source)),
+        "hub": lambda: bool(source.revision) and not offline() and has_access(source) and hub_answers(),
         "carrier": lambda: source.carrier is not None,
         "embedded": lambda: source.embedded,
     }[kind]()
@@ -138,11 +138,11 @@ def reachable(name: str) -> str:
 def _carried(carrier: Carrier | None) -> bool:
     if carrier is None:
         return False
-    file = kept(carrier, cache_folder())
-    return (file.exists() and digest(file) == carrier.sha256) or offered(carrier)
+    file = cache_path(carrier, cache_folder())
+    return (file.exists() and digest(file) == carrier.sha256) or is_offered(carrier)
 
 
-def served(source: Source, read: Callable[[str], Data]) -> Data:
+def read_first(source: Source, read: Callable[[str], Data]) -> Data:
     """What `read(kind)` makes of the source, of the first kind in the order of KINDS that is possible and is read.
 
     Problem where the mirror is damaged, or when no kind can be read.
@@ -166,7 +166,7 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
         hub = "the set is not on the hub"
     elif offline():
         hub = "told to stay offline"
-    elif not admitted(source):
+    elif not has_access(source):
         hub = f"accept the terms of {source.hub} there, then set HF_TOKEN to a token of your account"
     tried = {
         "mirror": _mirror_says(source),
@@ -174,6 +174,8 @@ def unreachable(source: Source, failed: Mapping[str, str]) -> Problem:
         "hub": hub,
         "carrier": "no package carries it",
     } | dict(failed)
+    if source.originals:
+        tried = {"originals": f"no folder {source.originals} in the mirror or the cache"} | tried
     columns = ", ".join(source.columns)
     made = f" (Parquet with the columns {columns}, from {source.upstream})" if source.upstream else ""
     get = f"connect and run `etudes data get {source.name}`, " if source.revision or source.carrier else ""

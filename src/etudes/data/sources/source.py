@@ -1,7 +1,9 @@
 """What is declared of a dataset: what it is, and where it can come from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from etudes.data.sources.carriers import Carrier
 
@@ -19,6 +21,11 @@ class Source:
     splits: Mapping[str, int]  # official rows
     columns: tuple[str, ...]
     carrier: Carrier | None = None
+    reader: Callable[[Path], Any] | None = None  # of the carrier's file: one of `formats`
+    classes: tuple[str, ...] = ()  # their names, where the carrier's file has none
+    side: int = 0  # of pictures of many sizes: their height and width here; 0: the shortest side in the set
+    work: str = ""  # of a text: the column that tells its works apart; "": a row is a work
+    verses: bool = False  # of a text: a row is a line of one work, which is cut in three
     originals: str = ""  # the name of a folder that holds it as its authors publish it
     embedded: bool = False  # in a package that is installed anyway
     gated: bool = False  # whether the hub asks for accepted terms and a token

@@ -32,7 +32,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from etudes.core import Claim, Paper, Run, Scale, Study, Variant, at_least, below, higher, lower, positive, within
 from etudes.data.images import Images, unit
 from etudes.losses.cross_entropy import cross_entropy, one_hot
-from etudes.measure.error import error_rate, evaluating
+from etudes.measure.error import error_rate, evaluation_mode
 from etudes.nn.norm import Standardise
 from etudes.nn.vgg import Order, vgg
 from etudes.reports.charts import bars, curves
@@ -86,7 +86,7 @@ def network(cfg: Config, d: Images) -> nn.Sequential:
 
 def mean_loss(model: nn.Module, d: Images) -> float:
     """The cross entropy over all training pictures, in nats, in evaluation mode: without dropout."""
-    with evaluating(model):
+    with evaluation_mode(model):
         batches = zip(d.x.split(500), d.y.split(500), strict=True)
         losses = [cross_entropy(model(unit(x)), one_hot(y, d.classes)) * len(x) for x, y in batches]
     return torch.stack(losses).sum().item() / len(d.x)

@@ -12,7 +12,7 @@ from torch import Tensor
 from etudes.core import catalogue
 from etudes.core.record import Record
 from etudes.data.images import Images, unit
-from etudes.data.resize import resized
+from etudes.data.resize import resize
 from etudes.nn.airbench import Airbench
 from etudes.nn.norm import Standardise
 from etudes.studies.convnets.cifar_speed import from_six_views
@@ -89,7 +89,7 @@ def build(root: Path) -> gr.Blocks:
         whole = d.test_x[row][None]
         large = pictures.image(unit(whole)[0], max(1, 256 // d.shape[-1]))
         truth = f"; in truth: {d.labels[int(d.test_y[row])]}"
-        return answer(record, large, unit(resized(whole, side)), truth)
+        return answer(record, large, unit(resize(whole, side)), truth)
 
     with gr.Blocks(title="What is in this picture?", delete_cache=KEEP) as page:
         look.title(

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from etudes.core.errors import Problem
-from etudes.data.images import Images, fitted, images
+from etudes.data.images import Images, images, resize_picture
 from etudes.web.demos import UPLOAD
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -40,7 +40,7 @@ def open_picture(path: str | Path | None) -> Image.Image:
 
 def square(picture: Image.Image, side: int, channels: int = 3) -> Tensor:
     """float32 [1, c, side, side] in [0, 1]: the shortest side resized, cropped at the centre."""
-    small = fitted(picture.convert("RGB" if channels == 3 else "L"), side)
+    small = resize_picture(picture.convert("RGB" if channels == 3 else "L"), side)
     pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
     return pixels.view(side, side, channels).permute(2, 0, 1)[None].float() / 255
 
@@ -63,4 +63,4 @@ def address(x: Tensor, zoom: int = 4) -> str:
 def pictures(dataset: str, side: int = 0) -> Images:
     """The set of that name, kept; its pictures brought to `side` pixels unless 0."""
     found = images(dataset)
-    return found.resized(side) if side else found
+    return found.resize(side) if side else found

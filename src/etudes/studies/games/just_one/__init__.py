@@ -35,8 +35,8 @@ from etudes.games.journal import Journal, first_game
 from etudes.games.just_one import CARDS, Giver, play
 from etudes.games.tournament import COUNTS, bootstrap, game_counts, summary, threshold
 from etudes.games.words import WordList, word_list
-from etudes.reports.charts import bars, pictures
-from etudes.studies.games.just_one.findings import GIVER_COUNTS, PAIRS, SCORE, best_count_over, pair_table, telepathy
+from etudes.reports.charts import bars, grid, pictures
+from etudes.studies.games.just_one.findings import GIVER_COUNTS, PAIRS, SCORE, best_count_over, telepathy
 from etudes.studies.games.just_one.players import choose_thinker, seat_givers
 from etudes.train import Rows, fit
 
@@ -204,7 +204,15 @@ STUDY = Study(
     },
     charts=(
         bars(SCORE, "test/cancelled"),
-        pair_table(),
+        grid(
+            SCORE,
+            "guesser",
+            "giver",
+            title="Cards won by giver and guesser",
+            label="cards won",
+            says="Of 13 cards; four givers, by seats.",
+            variants=tuple(PAIRS.values()),
+        ),
         bars("test/right", "test/wrong", "test/skipped"),
         pictures("first-game.txt", variants=("givers-4", "llm-seats"), says="What each agent saw and gave."),
     ),

@@ -11,7 +11,7 @@ from torch import Tensor
 from etudes.core import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
-from etudes.measure.cells import causes, detectors, heat_map, saturation, spans, watched
+from etudes.measure.cells import activations, causes, detectors, heat_map, saturation, spans
 from etudes.measure.writing import distinct, marks, repetition, spelling
 from etudes.nn.recurrent import Recurrent
 
@@ -33,7 +33,7 @@ def watch_cells(
     """
     metrics: dict[str, float] = {}
     for suffix, net in nets.items():
-        seen = {split: watched(net, tokenizer, text) for split, text in held.items()}
+        seen = {split: activations(net, tokenizer, text) for split, text in held.items()}
         cells = detectors(held, seen, middle)
         metrics |= {f"test/auroc-{name}{suffix}": area for name, (_, _, area) in cells.items()}
         if suffix:
