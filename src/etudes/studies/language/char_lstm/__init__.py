@@ -251,5 +251,5 @@ STUDY = Study(
         bars(LATE, f"{LATE}-untrained"),
         bars("test/forget-open", "test/forget-shut", title="Forget gates that are nearly open or shut"),
     ),
-    origin="D",
+    origin="C",
 )
