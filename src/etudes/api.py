@@ -251,5 +251,5 @@ def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     from etudes.data.sources import SOURCES, reachable
 
     named = [plan[0].config[field] for field in fields]
-    names = {name for value in named for name in (value.split(" and ") if isinstance(value, str) else value)}
+    names = {name for value in named for name in ((value,) if isinstance(value, str) else value)}
     return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

@@ -63,6 +63,8 @@ class Learner:
         self.updates = state["updates"]
         for name in ("network", "target", "opt", "memory"):
             getattr(self, name).load_state_dict(state[name])
+
+
 def turn(
     games: Lockstep, actions: Sequence[int], returns: Returns, memory: Replay, scale: float, learn: Callable[[], Found]
 ) -> Found:
