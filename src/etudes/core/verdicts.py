@@ -122,7 +122,9 @@ def substitutes(study: Study, records: Sequence[Record]) -> dict[str, object]:
     if not records:
         return {}
     spec = records[0].spec
-    return {field: name for field, name in study.scales[spec.scale].substitutes.items() if spec.config[field] == name}
+    return {
+        field: name for field, name in study.scales[spec.scale].substitutes.items() if spec.config.get(field) == name
+    }
 
 
 def _sign_test(agree: int, n: int) -> float:
