@@ -185,8 +185,8 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(
-            {"dataset": "python", "unseen": "python", "characters": 30_000, "tested": 1000, "width": 64, "depth": 1}
-            | {"context": 16, "batch": 2, "steps": 8},
+            {"dataset": "python", "unseen": "python", "characters": 20_000, "tested": 1000, "width": 64, "depth": 1}
+            | {"context": 16, "batch": 2, "steps": 12},
             seeds=1,
             minutes=0.1,
             judges=False,

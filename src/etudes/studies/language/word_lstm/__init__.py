@@ -209,7 +209,7 @@ STUDY = Study(
     scales={
         "smoke": Scale(
             {"dataset": "python", "characters": 30_000, "tested": 2000, "hidden": 16, "context": 8, "batch": 4}
-            | {"steps": 8, "log_every": 2},
+            | {"steps": 16, "log_every": 2},
             seeds=1,
             minutes=0.1,
             judges=False,
