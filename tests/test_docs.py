@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from etudes.reports.pictures import drawings
 
 import imports
 from etudes.cli import main
@@ -13,6 +12,7 @@ from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.reports import render
 from etudes.reports.build import build
+from etudes.reports.drawings import draw
 from etudes.sweep import check
 
 HOUSE = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_the_studies_of_the_guide_run_and_resume(tmp_path, at, name):
     records = load(study.plan("smoke"), tmp_path / "runs")
     report = build(study, study.plan("smoke"), records)
     assert [verdict.reason for verdict in report.verdicts] == ["", ""]
-    assert [drawing.problem for drawing in drawings(report)] == [""] * len(study.charts)
+    assert [drawing.problem for drawing in draw(report)] == [""] * len(study.charts)
     render.write(report, tmp_path / "report")
     assert [found.difference for found in check.findings(study, tmp_path / "checked")] == [""] * len(study.variants)
 

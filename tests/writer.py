@@ -50,7 +50,7 @@ def learn(cfg: Config, run: Run) -> None:
     run.result(**{"test/error": 0.0})
 
 
-def restored(cfg: Config, folder: Path) -> tuple[Circle, Tokenizer]:
+def load_network(cfg: Config, folder: Path) -> tuple[Circle, Tokenizer]:
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     return weights.load(folder / "model.safetensors", Circle(tokenizer.size)), tokenizer
 
@@ -64,5 +64,5 @@ STUDY = Study(
     variants=(Variant("plain"), Variant("other", {"turn": 2})),
     scales={"smoke": Scale({}, 1, 0.1, judges=False), "laptop": Scale({}, 3, 0.1)},
     claims=(Claim("writes", "it does", "", lambda t: t["plain"]["test/error"], above(0)),),
-    generator=restored,
+    generator=load_network,
 )

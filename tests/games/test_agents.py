@@ -18,9 +18,9 @@ from etudes.games.agents import (
 )
 from etudes.games.associations import associations, chat_clues, standardise, thoughts
 from etudes.games.humans import read_humans
-from etudes.games.journal import Journal, first_game
+from etudes.games.journal import Journal, entries, first_game
 from etudes.games.just_one import CARDS, collide, fault, play, score
-from etudes.games.tournament import bootstrap, game_counts, summary, threshold
+from etudes.games.tournament import COUNTS, bootstrap, game_counts, summary, threshold
 from etudes.games.words import MadeUp, made_up_words
 
 WORDS = made_up_words()
@@ -215,10 +215,10 @@ def test_the_threshold_wins_most_cards_a_card_spent():
         told = sure >= level
         return right[told].sum() / (len(sure) + (1 - right[told]).sum())
 
-    best = threshold(list(zip(sure, right, strict=True)))
+    best = threshold(sure, right)
     assert rate(best) == max(rate(level) for level in [-np.inf, *sure])
     assert best > 0.3
-    assert threshold([(0.1, 1.0), (0.2, 1.0)]) == threshold([]) == -np.inf
+    assert threshold(np.array([0.1, 0.2]), np.ones(2)) == threshold(np.empty(0), np.empty(0)) == -np.inf
 
 
 def test_a_bootstrap_interval_is_that_of_the_mean():
@@ -229,8 +229,8 @@ def test_a_bootstrap_interval_is_that_of_the_mean():
 
 
 def test_shares_are_of_turns_and_clues():
-    rows = [[2, 2, 1, 0, 1, 8, 3], [4, 4, 0, 2, 0, 12, 1]]
-    found = summary(rows)
+    counts = [[2, 4], [2, 4], [1, 0], [0, 2], [1, 0], [8, 12], [3, 1]]
+    found = summary(dict(zip(COUNTS, np.array(counts), strict=True)))
     assert found["score"] == 3
     assert found["right"] == pytest.approx(6 / 10)
     assert found["cancelled"] == pytest.approx(4 / 20)
@@ -259,6 +259,10 @@ def test_a_journal_is_cut_back_to_where_it_was(tmp_path):
     assert len(path.read_text().splitlines()) == 1
     with pytest.raises(Problem, match="is not whole"):
         Journal(path).load_state_dict(state)
+    with open(path, "ab") as file:
+        file.write(b'{"agent": "ta')
+    with pytest.raises(Problem, match="is not whole"):
+        entries(path)
 
 
 def test_the_journal_has_what_agents_saw_and_gave(tmp_path):
@@ -269,6 +273,7 @@ def test_the_journal_has_what_agents_saw_and_gave(tmp_path):
     assert guesser.guess(("sea",), rng(0)) is None
     journal.flush()
     lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    assert lines == entries(journal.path)
     assert lines == [
         {"agent": "giver-2", "saw": {"word": "ocean", "seat": 2}, "gave": "sea"},
         {"agent": "guesser", "saw": {"clues": ["sea"]}, "gave": None},
@@ -311,4 +316,5 @@ def test_games_are_counted_as_they_end():
     deck = list(WORDS.test[:CARDS])
     giver = RankedGiver(thoughts("glove", "made-up"), "naive", 1.0)
     turns = list(play(deck, [giver, giver], Told(), WORDS.language, lambda agent, card: rng(card)))
-    assert game_counts(turns) == [0, 0, 0, 0, CARDS, 2 * CARDS, 2 * CARDS]
+    nothing = {"score": 0, "right": 0, "wrong": 0, "skipped": 0}
+    assert game_counts(turns) == nothing | {"empty": CARDS, "clues": 2 * CARDS, "cancelled": 2 * CARDS}

@@ -9,9 +9,9 @@ from etudes.core.run import execute
 from etudes.data.tokens import characters
 from etudes.measure.size import count_parameters
 from etudes.nn.recurrent import Recurrent
-from etudes.studies.language.char_lstm import STUDY, network, restored
-from etudes.studies.language.char_lstm.findings import WAYS, errors, write
-from etudes.studies.language.char_lstm.reading import Carried, reader
+from etudes.studies.language.char_lstm import STUDY, load_network, network
+from etudes.studies.language.char_lstm.findings import WAYS, continuations, errors
+from etudes.studies.language.char_lstm.reading import HiddenState, reader
 from etudes.train import checkpoint
 
 
@@ -60,7 +60,7 @@ def test_windows_come_from_anywhere():
 
 def test_a_carried_state_is_saved_and_restored_to_the_bit(tmp_path):
     state = ((torch.rand(2, 3).bfloat16(), torch.rand(2, 3)), (torch.rand(2, 3), torch.rand(2, 3)))
-    carried, other = Carried(()), Carried(())
+    carried, other = HiddenState(()), HiddenState(())
     carried.keep(state)
     checkpoint.save(tmp_path / "a.safetensors", {"carried": carried})
     checkpoint.load(tmp_path / "a.safetensors", {"carried": other}, torch.device("cpu"))
@@ -72,7 +72,7 @@ def test_a_carried_state_is_saved_and_restored_to_the_bit(tmp_path):
 
 def test_no_gradient_goes_back_over_a_step():
     part = torch.rand(1, 2, requires_grad=True) * 2
-    carried = Carried(())
+    carried = HiddenState(())
     carried.keep(((part,),))
     assert not carried.state[0][0].requires_grad
 
@@ -105,7 +105,7 @@ def test_all_that_is_asked_for_is_measured(folder):
 
 def test_the_network_of_a_run_can_be_had_again(folder):
     cfg = config("smoke", "lstm-2")
-    model, tokenizer = restored(cfg, folder)
+    model, tokenizer = load_network(cfg, folder)
     found = json.loads((folder / "result.json").read_text())
     unused = tokenizer.size - int(found["train/vocabulary"])
     assert not model.training
@@ -141,15 +141,15 @@ def test_continuations_are_of_the_passages_after_their_beginning():
     torch.manual_seed(0)
     model = Recurrent("gru", tokenizer.size, 8)
     known = frozenset({"to", "be", "or", "not", "that", "is", "it"})
-    found = write(model, tokenizer, passages, 20, 0, known, 1)
+    found = continuations(model, tokenizer, passages, 20, 0, known, 1)
     assert set(found) == {
         f"test/{m}-{way}" for m in ("spelling", "distinct", "repetition") for way in ("human", "pure")
     }
     assert found["test/spelling-human"] > 0.9  # the last word is cut
     assert found["test/spelling-pure"] < 0.2
-    same = write(model, tokenizer, passages, 20, 0, known, 1)
+    same = continuations(model, tokenizer, passages, 20, 0, known, 1)
     assert same == found
-    circle = write(Sure(tokenizer.size), tokenizer, passages, 20, 3, known, 1)
+    circle = continuations(Sure(tokenizer.size), tokenizer, passages, 20, 3, known, 1)
     assert circle["test/distinct-greedy"] == circle["test/distinct-beam"]
 
 

@@ -6,7 +6,8 @@ import torch
 
 from etudes.core.errors import Problem
 from etudes.core.run import execute
-from etudes.studies.generative.ddpm_sdedit import STUDY, drawn
+from etudes.studies.generative.ddpm_sdedit import STUDY
+from etudes.studies.generative.ddpm_sdedit.findings import draw_pictures
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def result(tmp_path_factory):
 
 
 class Seeds:
-    """Of a run, what `drawn` asks for."""
+    """Of a run, what `draw_pictures` asks for."""
 
     def seed(self, stream, *index):
         return 100 * len(stream) + index[0]
@@ -37,7 +38,7 @@ def test_pictures_are_drawn_in_parts_each_with_its_own_noise():
         first.append(torch.rand(1, generator=generator).item())
         return x
 
-    found = drawn(Seeds(), "abc", x, draw)
+    found = draw_pictures(Seeds(), "abc", x, draw)
     assert sizes == [250, 250, 100]
     assert first == [torch.rand(1, generator=torch.Generator().manual_seed(300 + i)).item() for i in range(3)]
     assert torch.allclose(found, ((x + 1) / 2).clamp(0, 1))
@@ -103,8 +104,8 @@ def test_variants_differ_in_one_thing_each():
 
 def test_enough_pictures_for_the_features_of_the_laptop_scale():
     config = STUDY.config(**STUDY.plan("laptop")[0].config)
-    assert config.samples >= 10 * 4 * config.judge
-    assert config.guides > 4 * config.judge
+    assert config.samples >= 10 * 4 * config.classifier_width
+    assert config.guides > 4 * config.classifier_width
 
 
 def test_the_paper_scale_is_the_papers():

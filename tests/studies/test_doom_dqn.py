@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from etudes.core.run import execute
-from etudes.rl.games import Episode
+from etudes.core.run import Run, execute
+from etudes.rl.games import Episode, game
 from etudes.studies.rl.doom_dqn import STUDY, Config, bellman, episode_metrics, value_metrics
 
 
@@ -58,6 +58,28 @@ def test_results_are_means_over_episodes():
     assert episode_metrics("test", episodes) == {"test/return": 0.0, "test/ended": 0.5, "test/actions": 1.5}
 
 
+def test_the_best_fixed_action_is_chosen_on_validation_episodes(tmp_path):
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=["random"], eval_episodes=3, test_episodes=5)
+    execute(STUDY, spec, tmp_path)
+    metrics = json.loads((tmp_path / spec.key / "result.json").read_text())
+    run, one = Run(spec, tmp_path), game("grid")
+
+    def score(split, count, action):
+        rewards = 0.0
+        for e in range(count):
+            one.reset(seed=run.seed(split, e))
+            over = cut = False
+            while not over and not cut:
+                _, reward, over, cut, _ = one.step(action)
+                rewards += reward
+        return rewards / count
+
+    best = max(range(len(one.actions)), key=lambda action: score("validation", 3, action))
+    assert metrics["test/return-fixed"] == pytest.approx(score("test", 5, best))
+    env = json.loads((tmp_path / spec.key / "env.json").read_text())
+    assert env["fixed_action"] == one.actions[best]
+
+
 def test_variants_differ_in_what_they_say():
     plain = Config()
     by_name = {variant.name: variant.changes for variant in STUDY.variants}
@@ -100,7 +122,6 @@ def test_without_a_memory_only_the_last_transitions_are_drawn(tmp_path, monkeypa
 
 
 def test_a_network_of_a_run_can_be_read_again(tmp_path):
-    from etudes.rl.games import game
     from etudes.studies.rl.doom_dqn import network
     from etudes.train import weights
 

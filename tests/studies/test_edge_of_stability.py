@@ -3,14 +3,15 @@ import pytest
 import torch
 
 from etudes.measure.sharpness import hessian_product, sharpness
-from etudes.studies.dynamics.edge_of_stability import STUDY, Descent, summary, threshold
+from etudes.studies.dynamics.edge_of_stability import STUDY, Descent, threshold
+from etudes.studies.dynamics.edge_of_stability.findings import summary
 from etudes.sweep.local import perform
 
 
 def grows(rule, share, beta=0.9, curvature=10.0, steps=400):
     """Whether the rule, with its step size at `share` of the largest stable one, diverges on h w^2 / 2."""
     step_size = share * threshold(rule, 1.0, beta) / curvature
-    state = Descent(torch.ones(1, dtype=torch.float64), steps, 1)
+    state = Descent(torch.ones(1, dtype=torch.float64))
     fixed = torch.ones(1, dtype=torch.float64) if rule == "adam" else None  # P frozen at the identity
     for _ in range(steps):
         state.move(rule, curvature * state.weights, step_size, beta, fixed)
@@ -38,7 +39,7 @@ def test_adams_threshold_is_the_papers():
 )
 def test_rules_are_those_of_torch_optim(rule, peer):
     start = torch.randn(7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    state, theirs = Descent(start, 30, 1).double(), start.clone().requires_grad_()
+    state, theirs = Descent(start).double(), start.clone().requires_grad_()
     opt = peer([theirs])
     for i in range(30):
         gradient = (state.weights**3 - state.weights).clone()

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from etudes.core.catalogue import find
 from etudes.core.record import load
 from etudes.core.run import execute
+from etudes.games.journal import entries
 from etudes.games.just_one import CARDS, Turn, score
+from etudes.studies.games.just_one.players import clue_candidates
 
 STUDY = find("just-one")
 
@@ -25,7 +28,7 @@ def records(root):
 
 
 def journal(record):
-    return [json.loads(line) for line in (record.folder / "games.jsonl").read_text().splitlines()]
+    return entries(record.folder / "games.jsonl")
 
 
 def test_the_result_is_that_of_the_journal(root):
@@ -110,30 +113,83 @@ class Echo:
 def test_a_chat_model_plays_both_roles(tmp_path, monkeypatch):
     from etudes.games.words import made_up_words
 
-    monkeypatch.setattr("etudes.studies.games.just_one.chat", lambda name: Echo(made_up_words().vocabulary[:9]))
+    monkeypatch.setattr("etudes.studies.games.just_one.players.chat", lambda name: Echo(made_up_words().vocabulary[:9]))
     for variant in ("llm-seats", "llm-naive", "llm-guesses"):
         (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant])
         execute(STUDY, spec, tmp_path)
         found = json.loads((tmp_path / spec.key / "result.json").read_text())
         assert found["test/cancelled"] == (variant == "llm-naive")
         assert CARDS > found["test/score"] >= 0
-    (clues,) = tmp_path.glob("just-one/smoke/once/clues/*/clues.json")
-    assert all(len(ranked) == 9 for ranked in json.loads(clues.read_text()).values())
+    (path,) = tmp_path.glob("just-one/smoke/once/clues/*/clues.jsonl")
+    assert {line["word"] for line in entries(path)} <= set(made_up_words().test)
+    assert all(len(line["clues"]) == 9 for line in entries(path))
+    assert len(entries(path)) == spec.config["pool"]
+
+
+class Dictionary:
+    """A language that links words, as WordNet does."""
+
+    def __init__(self, links):
+        self.links = links
+
+    def associates(self, word):
+        return self.links
+
+
+def test_a_chat_model_chooses_among_linked_words_and_those_of_glove():
+    from etudes.games.associations import KEPT, thoughts
+    from etudes.games.words import made_up_words
+
+    words = made_up_words()
+    noun, own = words.test[0], [clue for clue, _ in thoughts("glove", "made-up")(words.test[0])]
+    assert clue_candidates(noun, "made-up", words) == own
+    linked = [word for word in words.vocabulary if word not in own][: KEPT + 5]
+    links = {word: 1 + rank for rank, word in enumerate(linked)} | {"unheard": 99.0, own[-1]: 50.0}
+    with_links = dataclasses.replace(words, language=Dictionary(links))
+    strongest = [own[-1], *linked[::-1]][:KEPT]
+    assert clue_candidates(noun, "made-up", with_links) == [*strongest, *own[:-1]]
+
+
+def test_clues_of_a_chat_model_survive_a_kill(tmp_path, monkeypatch):
+    from etudes.games.words import made_up_words
+
+    monkeypatch.setenv("ETUDES_SAVE_SECONDS", "0")
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=["llm-seats"])
+    words, asked = made_up_words(), []
+
+    class Forgetful(Echo):
+        def answer(self, messages, **settings):
+            asked.append(messages[-1]["content"])
+            if len(asked) == 5:
+                raise KeyboardInterrupt
+            return super().answer(messages, **settings)
+
+    monkeypatch.setattr("etudes.studies.games.just_one.players.chat", lambda name: Forgetful(words.vocabulary[:9]))
+    with pytest.raises(KeyboardInterrupt):
+        execute(STUDY, spec, tmp_path)
+    assert execute(STUDY, spec, tmp_path) == "done"
+    assert len(asked) == 1 + spec.config["pool"]  # the fifth word twice
+    (path,) = tmp_path.glob("just-one/smoke/once/clues/*/clues.jsonl")
+    assert len({line["word"] for line in entries(path)}) == len(entries(path)) == spec.config["pool"]
+
+
+def measure(words):
+    """The measure of the claim whose sentence has the words."""
+    (claim,) = [claim for sentence, claim in STUDY.claims.items() if words in sentence]
+    return claim.measure
 
 
 def test_the_best_number_of_givers_is_chosen_on_validation_words():
     trial = {f"givers-{n}": {"validation/score": -abs(n - 3), "test/score": float(n * n)} for n in range(1, 8)}
-    claims = {claim.name: claim.measure for claim in STUDY.claims}
-    assert claims["givers help"](trial) == 9 - 1
-    assert claims["until clues collide"](trial) == 9 - 49
+    assert measure("more cards than one giver")(trial) == 9 - 1
+    assert measure("seven givers")(trial) == 9 - 49
 
 
 def test_telepathy_is_the_mean_of_the_diagonal_over_the_rest():
     names = ("glove", "minilm", "wordnet")
     trial = {f"{a}-{b}": {"test/score": 9.0 if a == b else 2.0} for a in names for b in names}
     trial["seats"] = trial.pop("glove-minilm")
-    (claim,) = [claim for claim in STUDY.claims if claim.name == "telepathy"]
-    assert claim.measure(trial) == 7
+    assert measure("the same associations")(trial) == 7
 
 
 def test_the_plan_is_of_more_than_200_games_a_variant():

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -6,7 +8,8 @@ from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.data.extreme import Part, documents, subset, tfidf
 from etudes.reports.build import build
-from etudes.studies.extreme.label_trees import BEAMS, STUDY, TAIL, Config, lost, quality
+from etudes.studies.extreme.label_trees import BEAMS, STUDY
+from etudes.studies.extreme.label_trees.findings import TAIL, brief_quality, cost_share, quality, recall_loss
 from etudes.trees.search import labels, search
 from etudes.trees.tree import Matcher
 
@@ -61,30 +64,36 @@ def test_the_matchers_negatives_are_more(runs):
     assert pairs["kmeans"][1] < pairs["kmeans-matcher"][1]
 
 
-def test_the_tail_is_what_was_seldom_seen():
+def test_the_tail_is_what_has_few_training_documents():
     truth = sparse.csr_matrix(np.array([[1, 1, 1, 1]], np.float32))
     part = Part(truth, truth, np.array([0]))
-    seen = np.array([0, TAIL, TAIL + 1, 1])
-    ranked = np.array([[1, 2, -1, -1, -1, -1, -1, -1, -1, -1]])
-    found = quality(Config(), ranked, part, seen, 100)
+    counts = np.array([0, TAIL, TAIL + 1, 1])
+    labels = np.array([[1, 2, -1, -1, -1, -1, -1, -1, -1, -1]])
+    found = quality(labels, part, counts, np.ones(4))
     assert found["recall10-tail"] == pytest.approx(1 / 2)  # of labels 1 and 3
     assert found["recall10"] == pytest.approx(1 / 2)
     assert found["p1"] == 1
     assert found["p5"] == pytest.approx(2 / 5)
+    assert found["psp5"] == pytest.approx(2 / 4)  # of what could be had; no label pays more where all are certain
+    assert brief_quality(labels, truth) == {name: found[name] for name in ("p1", "ndcg5", "recall10")}
+    assert quality(labels, part, np.full(4, TAIL + 1), np.ones(4))["recall10-tail"] == 0
 
 
 def test_what_a_beam_loses_is_a_share_of_the_whole_search():
     trial = {"kmeans": {"test/recall10-beam-10": 0.45, "test/recall10-exhaustive": 0.5}}
-    assert lost(10)(trial) == pytest.approx(0.1)
+    assert recall_loss(10)(trial) == pytest.approx(0.1)
+
+
+def test_the_cost_of_a_tree_is_a_share_of_that_of_every_label():
+    assert cost_share({"kmeans": {"test/products": 30.0}, "flat": {"test/products": 120.0}}) == 0.25
 
 
 def test_the_front_has_a_point_for_each_beam(runs):
     plan, root, records = runs
     report = build(STUDY, plan, load(plan, root))
     for chart in STUDY.charts[:2]:
-        lines = chart.draw(report).layer[0].data.values
-        assert len(lines) == (len(records) - 1) * len(BEAMS) + 1
-        assert sum(row["variant"] == "flat" for row in lines) == 1
+        counts = Counter(row["group"] for row in chart.draw(report).layer[-1].data.values)
+        assert counts == {name: 1 if name == "flat" else len(BEAMS) + 1 for name in records}
 
 
 def test_amazons_propensities_are_the_papers():

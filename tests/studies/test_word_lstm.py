@@ -11,7 +11,16 @@ from etudes.data.tokens import characters
 from etudes.data.words import word_tokenizer
 from etudes.generate.sampling import choice, generate
 from etudes.studies.language import word_lstm
-from etudes.studies.language.word_lstm import STUDY, Config, affordable, arithmetic, copied, network, restored, unigram
+from etudes.studies.language.word_lstm import (
+    STUDY,
+    Config,
+    arithmetic,
+    augmentation,
+    equal_cost_steps,
+    load_network,
+    network,
+)
+from etudes.studies.language.word_lstm.findings import unigram
 from wordnet_files import write_wordnet
 
 POEM = "The sea is wide, the sea is deep;\nDon't ask the sea -- it does not sleep.\n\nThe sea!\n"
@@ -32,14 +41,14 @@ def test_arithmetic_is_that_of_the_layers():
 @pytest.mark.parametrize(("effort", "share"), [(1.0, 1.0), (4.0, 1.0), (1.0, 0.25)])
 def test_characters_take_as_much_arithmetic_as_words(effort, share):
     cfg = replace(SMALL, steps=100_000, effort=effort, share=share)
-    assert affordable(cfg, 900, 900) == 100_000 * effort * share
+    assert equal_cost_steps(cfg, 900, 900) == 100_000 * effort * share
     letters = replace(cfg, entries="characters")
-    spent = affordable(letters, 40, 900) * word_lstm.LETTERS * arithmetic(network(letters, 40))
+    spent = equal_cost_steps(letters, 40, 900) * word_lstm.LETTERS * arithmetic(network(letters, 40))
     assert spent == pytest.approx(effort * share * 100_000 * arithmetic(network(cfg, 900)), rel=1e-4)
 
 
 def test_without_augmentation_there_is_no_copy(tmp_path):
-    assert copied(Config(), a_run(tmp_path), word_tokenizer([POEM]), (POEM,)) == ()
+    assert augmentation(Config(), a_run(tmp_path), word_tokenizer([POEM]), (POEM,)) == ()
 
 
 def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
@@ -47,7 +56,7 @@ def test_a_copy_has_synonyms_and_the_lines_of_its_works(tmp_path, monkeypatch):
     monkeypatch.setattr(word_lstm, "wordnet", lambda: found)
     run, known = a_run(tmp_path), word_tokenizer(["The sea, the sea: an ocean, an ocean. A world, a world!"])
     works = ("The sea is wide,\n\nthe Sea is deep;\n", "A world!", "")
-    made = copied(Config(augment="synonyms"), run, known, works)
+    made = augmentation(Config(augment="synonyms"), run, known, works)
     # "universe" and "cosmos" are no words of the text, and "is" is a stop word
     assert made == ("The ocean is wide,\n\nthe Ocean is deep;\n", "A world!", "")
     assert run.metrics["train/changed"] == 2 / 6  # lines, the empty ones too
@@ -68,7 +77,7 @@ def test_a_finished_run_gives_its_network_back(variant, tmp_path):
     (spec,) = STUDY.plan("smoke", seeds=1, variants=(variant,))
     execute(STUDY, spec, tmp_path)
     cfg = Config(**spec.config)
-    model, tokenizer = restored(cfg, tmp_path / spec.key)
+    model, tokenizer = load_network(cfg, tmp_path / spec.key)
     assert not model.training
     start = torch.full((4, 1), tokenizer.start)
     written = generate(model, start, 100, choice(2.0, generator=torch.Generator().manual_seed(0)))
@@ -91,7 +100,7 @@ def test_vectors_are_where_the_network_reads_them(tmp_path, monkeypatch):
     runs = {}
     for spec in STUDY.plan("smoke", seeds=1, variants=("words", "glove")):
         execute(STUDY, spec, tmp_path)
-        runs[spec.variant] = restored(Config(**spec.config), tmp_path / spec.key)
+        runs[spec.variant] = load_network(Config(**spec.config), tmp_path / spec.key)
     metrics = (tmp_path / STUDY.plan("smoke", seeds=1, variants=("glove",))[0].key / "result.json").read_text()
     assert '"train/with-vectors"' in metrics
     model, tokenizer = runs["glove"]

@@ -180,7 +180,7 @@ def test_a_run_is_killed_at_each_moment_once(coins, tmp_path):
 def test_a_step_of_a_scale_is_taken_and_measured(tmp_path, capsys):
     assert main(["check", written(tmp_path, loop()), "--variants", "plain", "--scale", "paper"]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("plain: one step of the scale paper, a batch of 64: 18 parameters, 0.0 GFLOP, ")
+    assert said.startswith("plain: one step of the scale paper, a batch of 64: 18 parameters, 1.0 kFLOP, ")
 
 
 def test_its_numbers_are_those_counted_by_hand(tmp_path):
@@ -190,6 +190,23 @@ def test_its_numbers_are_those_counted_by_hand(tmp_path):
     assert step.operations == 2 * (2 * 16 * 8 * 2)  # forwards, and backwards to the weights: x needs no gradient
     assert step.memory > 2**20
     assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_what_a_step_took_is_told_in_units():
+    assert str(first_step.Step(11_172_170, 426_100_000_000, 2**30)) == (
+        "11,172,170 parameters, 426.1 GFLOP, 1,024 MiB at most"
+    )
+    assert str(first_step.Step(0, 1_250_000_000_000, 2**20)) == "1.2 TFLOP, 1 MiB at most"
+    assert str(first_step.Step(7, 0, 2**20)) == "7 parameters, 1 MiB at most"
+    assert str(first_step.Step(7, 999, 2**20)) == "7 parameters, 999.0 FLOP, 1 MiB at most"
+
+
+def test_a_moment_of_a_later_phase_says_so():
+    at = (("before step", 0, 3), ("before step", 1, 1), ("in the evaluation after step", 1, 4))
+    assert str(check.Finding("plain", at)) == (
+        "plain: killed before step 3, before step 1 of phase 2 and in the evaluation after step 4 of phase 2, "
+        "and resumed, it ends with the same bytes"
+    )
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path, capsys):

@@ -287,10 +287,11 @@ def _locked(folder: Path, wait: bool) -> Iterator[bool]:
 
 def held(folder: Path) -> bool:
     """Whether another process performs the run in the folder."""
-    if not (folder / "lock").exists():
-        return False
-    with _locked(folder, wait=False) as mine:
-        return not mine
+    with contextlib.suppress(OSError):  # of a folder that can only be read
+        if (folder / "lock").exists():
+            with _locked(folder, wait=False) as mine:
+                return not mine
+    return False
 
 
 def _pools() -> dict[str, int]:

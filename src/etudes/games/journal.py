@@ -15,6 +15,14 @@ def first_game(path: Path) -> str:
     return "".join(lines[: [*begins, len(lines)][1]])
 
 
+def entries(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal, each with the fields that were written. Raises Problem where one is not whole."""
+    try:
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+    except ValueError:
+        raise Problem(f"{path} is not whole; delete {path.parent} and run the study again") from None
+
+
 class Journal:
     """A file of JSON lines as a part of `fit`: its state is its length, to which a resumed run cuts it back."""
 

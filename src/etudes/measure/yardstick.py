@@ -13,7 +13,7 @@ from etudes.measure.frechet import frechet, nearest
 class Yardstick:
     """Measures of pictures [n, c, h, w] in [0, 1] against those of the data, `train` and `test`, alike.
 
-    `classifier` is a trained one whose last layer gives the logits; distances are measured in what that layer sees.
+    `classifier` is trained, and its last layer gives the logits; distances are measured in what that layer sees.
     `only` is the class of the data, -1 where it has all.
     """
 

@@ -63,10 +63,6 @@ class Learner:
         self.updates = state["updates"]
         for name in ("network", "target", "opt", "memory"):
             getattr(self, name).load_state_dict(state[name])
-        # Fused Adam walks through memory in order: its averages must lie there as the parameters do (channels_last).
-        for parameter, averages in self.opt.state.items():
-            for name in ("exp_avg", "exp_avg_sq"):
-                averages[name] = torch.empty_like(parameter).copy_(averages[name])
 
 
 def turn(

@@ -47,7 +47,7 @@ class Finding:
     repeats: bool = True
 
     def __str__(self) -> str:
-        *places, last = [f"{kind} {step}" for kind, _, step in self.kills] or [""]
+        *places, last = [_place(*moment) for moment in self.kills] or [""]
         several = f"{', '.join(places)} and {last}" if places else last
         done = f"killed {several}, and resumed" if self.repeats and last else "run twice"
         return f"{self.variant}: {done}, {self.difference or 'it ends with the same bytes'}"
@@ -56,6 +56,10 @@ class Finding:
     def advice(self) -> str:
         """What is usually wrong where the runs differ, and what to do."""
         return (RESUMES if self.repeats else REPEATS) if self.difference else ""
+
+
+def _place(kind: str, phase: int, step: int) -> str:
+    return f"{kind} {step}" + (f" of phase {phase + 1}" if phase else "")
 
 
 def watched(study: Study, meet: Callable[[Moment], None]) -> Study:

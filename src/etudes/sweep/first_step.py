@@ -30,6 +30,17 @@ class Step:
     operations: int
     memory: int
 
+    def __str__(self) -> str:
+        power = next((p for p in (12, 9, 6, 3) if self.operations >= 10**p), 0)
+        unit = {12: "TFLOP", 9: "GFLOP", 6: "MFLOP", 3: "kFLOP", 0: "FLOP"}[power]
+        return ", ".join(
+            [
+                *[f"{self.parameters:,} parameters"] * (self.parameters > 0),
+                *[f"{self.operations / 10**power:,.1f} {unit}"] * (self.operations > 0),
+                f"{self.memory / 2**20:,.0f} MiB at most",
+            ]
+        )
+
 
 class Taken(BaseException):
     """The step is done. No program catches it."""
@@ -70,10 +81,7 @@ def _line(study: Study, name: str, spec: Spec, changes: dict[str, Any]) -> str:
         said = f", a batch of {batch}{halved}{said}"
     if answer is None:
         return f"{spec.variant}: the scale {spec.scale} starts{said}; no step by fit could be measured"
-    return (
-        f"{spec.variant}: one step of the scale {spec.scale}{said}: {answer.parameters:,} parameters, "
-        f"{answer.operations / 1e9:,.1f} GFLOP, {answer.memory / 2**20:,.0f} MiB at most"
-    )
+    return f"{spec.variant}: one step of the scale {spec.scale}{said}: {answer}"
 
 
 def _attempt(name: str, scale: str, variant: str, changes: dict[str, Any], offline: bool) -> tuple[str, Any]:
@@ -83,16 +91,16 @@ def _attempt(name: str, scale: str, variant: str, changes: dict[str, Any], offli
     child = context.Process(target=_child, args=(there, name, scale, variant, changes, offline))
     child.start()
     there.close()
+    kind, answer = "", None
     try:
-        kind, answer = here.recv()
-        while kind == "begun":
-            try:
-                kind, answer = here.recv()
-            except EOFError:  # systems end a process that takes too much
-                return "memory", "its process was ended in its first step"
+        while kind in ("", "begun"):
+            kind, answer = here.recv()
+        child.join(10)
         return kind, answer
     except EOFError:
         child.join()
+        if kind == "begun":  # systems end a process that takes too much
+            return "memory", "its process was ended in its first step"
         return "problem", f"its process ended before the first step, with exit status {child.exitcode}"
     finally:
         child.terminate()

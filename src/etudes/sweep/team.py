@@ -101,6 +101,7 @@ class _Worker:
         theirs.close()
         self.spec: Spec | None = None
         self.memory = self.peak = 0
+        self._looked = 0.0
 
     def hand(self, spec: Spec) -> None:
         self.spec = spec
@@ -108,7 +109,10 @@ class _Worker:
             self.pipe.send(spec)
 
     def look(self) -> None:
-        """Measure its memory. Raises Problem where it has ended."""
+        """Measure its memory, once a tick. Raises Problem where it has ended."""
+        if time.monotonic() - self._looked < TICK:
+            return
+        self._looked = time.monotonic()
         if self.process.exitcode is not None and not self.pipe.poll():
             raise self.loss()
         with contextlib.suppress(psutil.Error):

@@ -1,78 +1,76 @@
 """char-lstm: recurrent networks that write character by character, and what their cells see.
 
-A network reads a text and foretells each next character; its state is all that it knows of what came before. Plain
-recurrent networks, LSTMs and GRUs of equal numbers of parameters, one to three layers deep, of three sizes, read the
-text in four ways (Karpathy, Johnson and Fei-Fei 2015). One continues passages greedily, by beam search and by drawing
-(Holtzman et al. 2020, arXiv:1904.09751).
+A network reads a text and foretells each next character; its state is all that it knows of what came before:
+
+    state[t] = cell(character[t], state[t - 1]),    p(character[t + 1]) = softmax(head(state[t])).
+
+Plain recurrent networks, LSTMs and GRUs of equal numbers of parameters, one to three layers deep, of three sizes, read
+the text in four ways (Karpathy, Johnson and Fei-Fei 2015; the cells are in nn/recurrent.py). One continues passages
+greedily, by beam search and by drawing (Holtzman et al. 2020, arXiv:1904.09751).
 
     etudes run char-lstm                     10 minutes on two cores, 14 variants, 5 seeds: scenes of Shakespeare
-    etudes run char-lstm --scale python      a minute: brackets and quotation marks, in programs
+    etudes run char-lstm --scale python      a minute, one network: brackets and quotation marks, in programs
     etudes generate char-lstm "ROMEO:" --variant lstm-2 --top-p 0.95
+
+Expect, at laptop scale, that gates, size, a carried state, diverse batches and, on little text, dropout pay; that layer
+normalisation does not; that a cut tail spells better and says less; and a cell that knows its place in the line.
 
 Departures from the paper: networks of a twentieth of the size that see their text once; Adam for RMSProp; an embedding,
 scaled logits and an orthogonal start (nn/recurrent.py). Nothing is chosen on validation but the cells that are shown.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from etudes.core.claims import Claim, Trial, above, below, difference, within
+from etudes.core import Claim, Paper, Run, Scale, Study, Variant
+from etudes.core.claims import above, alike, at_least, below, between, higher, lower, positive, within
 from etudes.core.files import read_json, write_text
-from etudes.core.run import Run
-from etudes.core.spec import Paper, Scale, Study, Variant
-from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, ids
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, nats
 from etudes.measure.cells import middle
 from etudes.measure.size import count_parameters
-from etudes.measure.writing import words
 from etudes.nn.recurrent import Recurrent, hidden_for
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
-from etudes.studies.language.char_lstm.findings import errors, look, write
-from etudes.studies.language.char_lstm.reading import Carried, prepared, reader
-from etudes.train import weights
-from etudes.train.loop import fit
-from etudes.train.recipe import Recipe, descend, scheduled, seeded
+from etudes.studies.language.char_lstm.findings import continuations, errors, passages, watch_cells
+from etudes.studies.language.char_lstm.measures import BITS, distinct_gain, size_gain, spelling_gain
+from etudes.studies.language.char_lstm.reading import HiddenState, prepare, reader
+from etudes.train import Adam, adam, descend, fitted, seeded, weights
 
-WINDOW, STRIDE = 1024, 896  # characters read in one go where bits are measured: 129 or more are before each
 PROMPT = 64  # characters that are continued
-SHOWN = 250  # characters of a sample
+SHOWN = 250  # characters of a sample, at most
 
 
 @dataclass(frozen=True)
-class Config(Recipe):
+class Config(Adam):
     dataset: str = "shakespeare"  # a text set, as listed by `etudes data`
-    characters: Annotated[int, above(0)] = 0  # of the training works, from their beginnings; 0: all
+    characters: Annotated[int, at_least(0)] = 0  # of the training works, from their beginnings; 0: all
     share: Annotated[float, within(0, 1)] = 1.0  # of these that is trained on, again and again
-    tested: Annotated[int, above(200)] = 60_000  # characters of each held-out part, from the works' beginnings
+    tested: Annotated[int, at_least(200)] = 60_000  # characters of each held-out part, from the works' beginnings
     kind: Literal["rnn", "lstm", "gru"] = "lstm"  # plain, or with gates
-    layers: Annotated[int, above(1)] = 1  # of recurrent units
-    parameters: Annotated[int, above(1000)] = 2_200_000  # that the hidden units are counted for
-    size: Annotated[float, above(0)] = 1.0  # of the network, as a multiple of `parameters`
+    layers: Annotated[int, at_least(1)] = 1  # of recurrent units
+    parameters: Annotated[int, at_least(1000)] = 2_200_000  # that the hidden units are counted for
+    size: Annotated[float, positive] = 1.0  # of the network, as a multiple of `parameters`
     dropout: Annotated[float, within(0, 1)] = 0.0  # share of what a layer hands up that is set to zero
     layer_norm: bool = False  # layer normalisation in the cells
     reading: Literal["lanes", "forgetful", "windows", "neighbours"] = "lanes"  # what a step reads (reading.py)
-    context: Annotated[int, above(1)] = 100  # characters that gradients go back through
-    batch: Annotated[int, above(1)] = 100  # places in the text that are read at once
-    lr: Annotated[float, above(0)] = 2e-3  # peak learning rate of Adam
-    schedule: Schedule = "linear"  # learning rate
-    momentum: Annotated[float, within(0, 1)] = 0.9  # beta1 of Adam
-    weight_decay: Annotated[float, above(0)] = 0.0  # L2 penalty of Adam
-    clip: Annotated[float, above(0)] = 1.0  # largest norm of a gradient
-    probed: Annotated[int, above(200)] = 8000  # characters of a held-out work in which cells and errors are looked at
+    context: Annotated[int, at_least(1)] = 100  # characters that gradients go back through
+    batch: Annotated[int, at_least(1)] = 100  # places in the text that are read at once
+    lr: Annotated[float, positive] = 2e-3  # peak learning rate
+    schedule: Schedule = "linear"  # learning rate over the steps
+    clip: Annotated[float, positive] = 1.0  # largest norm of a gradient
+    window: Annotated[int, at_least(8)] = 1024  # characters read in one go where bits are measured
+    probed: Annotated[int, at_least(200)] = 8000  # characters of a held-out work where cells and errors are watched
     decoding: bool = False  # whether all ways of decoding are compared, or one
-    continued: Annotated[int, above(2)] = 24  # test passages that are continued
-    length: Annotated[int, above(10)] = 800  # characters of each continuation: about 200 words and marks
-    beam: Annotated[int, above(1)] = 8  # beginnings that beam search keeps
+    continued: Annotated[int, at_least(2)] = 24  # test passages that are continued
+    length: Annotated[int, at_least(10)] = 800  # characters of each continuation: about 200 words and marks
+    beam: Annotated[int, at_least(1)] = 8  # beginnings that beam search keeps
 
 
 def network(cfg: Config, vocabulary: int, used: int) -> Recurrent:
@@ -81,100 +79,79 @@ def network(cfg: Config, vocabulary: int, used: int) -> Recurrent:
     return Recurrent(cfg.kind, vocabulary, hidden, cfg.layers, cfg.dropout, cfg.layer_norm)
 
 
-def restored(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer]:
+def load_network(cfg: Config, folder: Path) -> tuple[Recurrent, Tokenizer]:
+    """The network of a finished run, and its tokenizer."""
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     used = int(read_json(folder / "result.json", f"delete {folder} and run it again")["train/vocabulary"])
     return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size, used)), tokenizer
 
 
 def train(cfg: Config, run: Run) -> None:
-    d = texts(cfg.dataset).take(cfg.characters)
-    run.note(data=d.source)
-    known = Counter(word for work in d.train for word in words(work))
-    d = d.take(max(1, round(cfg.share * sum(map(len, d.train)))))
-    works = {"train": d.train[: len(d.test)], "validation": d.validation, "test": d.test}
-    scored = {split: beginnings(some, cfg.tested) for split, some in works.items()}
-    asked = {name: asdict(cfg)[name] for name in ("dataset", "characters", "share", "tested")}
-    tokenizer, kept, baselines = prepared(run, d.train, scored["test"], asked)
-    tokens = kept["tokens"].roll(int(run.rng("begin").integers(len(kept["tokens"]))))  # where the reading begins
+    text = prepare(run, cfg.dataset, cfg.characters, cfg.share, cfg.tested)
+    tokenizer, scored = text.tokenizer, text.scored
+    tokens = text.tokens.roll(int(run.rng("begin").integers(len(text.tokens))))  # where the reading begins
     used = len(tokens.unique())
 
     def make() -> Recurrent:
         return network(cfg, tokenizer.size, used)
 
     model = seeded(run, "init", make)
-    opt = torch.optim.Adam(model.parameters(), cfg.lr, (cfg.momentum, 0.99), weight_decay=cfg.weight_decay)
-    schedule, carried = scheduled(opt, cfg), Carried(model.start(cfg.batch))
+    opt, schedule = adam(model, cfg, betas=(0.9, 0.99))
+    hidden = HiddenState(model.start(cfg.batch))
+    stride = cfg.window * 7 // 8  # of the windows where bits are measured: an eighth is read before what counts
     read = reader(cfg.reading, tokens, cfg.context, cfg.batch, run.seed("order"))
 
     def step(i: int) -> dict[str, Tensor]:  # several processes would all do the same: a state belongs to its rows
         block, goes_on = read(i)
         block = block.to(run.device)
-        logits, state = model.next(block[:, :-1], carried.state if goes_on else model.start(cfg.batch))
-        carried.keep(state)
+        logits, state = model.next(block[:, :-1], hidden.state if goes_on else model.start(cfg.batch))
+        hidden.keep(state)
         loss = functional.cross_entropy(logits.float().flatten(0, 1), block[:, 1:].flatten())
         return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
 
     def bits(split: str) -> dict[str, float]:
-        return {f"{split}/bits-per-byte": bits_per_byte(model, tokenizer, scored[split], WINDOW, STRIDE)}
+        return {f"{split}/bits-per-byte": bits_per_byte(model, tokenizer, scored[split], cfg.window, stride)}
 
     def evaluate() -> dict[str, float]:
         return bits("validation") | bits("train")
 
-    parts = {"model": model, "opt": opt, "schedule": schedule, "carried": carried}
-    final = fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
-
+    parts = {"model": model, "opt": opt, "schedule": schedule, "hidden": hidden}
+    run.result(**fitted(run, cfg, parts, step, evaluate))
     model.eval()
     with run.autocast():
-        run.result(**final, **bits("test"), **baselines)
+        run.result(**bits("test"), **text.baselines)
     unused = (tokenizer.size - used) * (2 * model.hidden + 1)  # of the bytes that no training text has
     run.result(parameters=count_parameters(model) - unused, **{"train/vocabulary": used})
-
-    held = {split: scored[split][0][: cfg.probed] for split in ("validation", "test")}
+    held_out = {split: scored[split][0][: cfg.probed] for split in ("validation", "test")}
     nets = {"": model, "-untrained": seeded(run, "init", make).eval()}
-    run.result(**look(run, nets, tokenizer, held, middle("\n".join(d.train))))
-    test = ids(tokenizer, scored["test"]).to(run.device)
-    losses = nats(model, test[: len(tokenizer.encode(held["test"])) + 1], WINDOW, STRIDE)
-    run.result(**errors(losses, tokenizer, held["test"], kept["foreseen"][: len(losses)], known))
+    run.result(**watch_cells(run, nets, tokenizer, held_out, middle("\n".join(text.train))))
 
-    starts = torch.linspace(0, len(test) - PROMPT - cfg.length, cfg.continued).long()[:, None]
-    passages = test[starts.to(run.device) + torch.arange(PROMPT + cfg.length, device=run.device)]
-    width = cfg.beam if cfg.decoding else 0
-    run.result(**write(model, tokenizer, passages, PROMPT, width, frozenset(known), run.seed("draws")))
+    test = ids(tokenizer, scored["test"]).to(run.device)
+    losses = nats(model, test[: len(tokenizer.encode(held_out["test"])) + 1], cfg.window, stride)
+    run.result(**errors(losses, tokenizer, held_out["test"], text.foreseen[: len(losses)], text.lexicon))
+    texts, beam = passages(test, cfg.continued, PROMPT + cfg.length), cfg.beam if cfg.decoding else 0
+    run.result(**continuations(model, tokenizer, texts, PROMPT, beam, frozenset(text.lexicon), run.seed("draws")))
+    weights.save(run.path("model.safetensors"), model)
     if run.leader:
-        told = samples(model, tokenizer, (held["test"][:PROMPT],), SHOWN, run.seed("samples"))
-        write_text(run.path("samples.txt"), told)
-        weights.save(run.path("model.safetensors"), model)
+        writing = samples(model, tokenizer, (held_out["test"][:PROMPT],), min(SHOWN, cfg.length), run.seed("samples"))
+        write_text(run.path("samples.txt"), writing)
         tokenizer.save(run.path("tokenizer.json"))
 
 
-BITS = "test/bits-per-byte"
+LATE = "test/auroc-late-in-line"
+NUCLEUS, HUMAN = ("lstm-2", "test/repetition-nucleus-95"), ("lstm-2", "test/repetition-human")
 HOLTZMAN = "Holtzman et al. 2020 (arXiv:1904.09751)"
 ZAREMBA = "Zaremba et al. 2014 (arXiv:1409.2329), table 1"
 BA = "Ba et al. 2016 (arXiv:1607.06450), sec. 6"
 LITTLE = {"share": 0.05}
 LAPTOP = {"parameters": 100_000, "context": 32, "batch": 32, "lr": 1e-2, "steps": 1000}
-SMOKE = {"dataset": "python", "characters": 12_000, "tested": 12_000, "parameters": 6000, "probed": 2500}
-SMOKE |= {"context": 8, "batch": 4, "steps": 6, "continued": 3, "length": 20, "beam": 2, "lr": 1e-2, "log_every": 2}
+SMOKE = {"dataset": "python", "characters": 6000, "tested": 2500, "parameters": 6000, "window": 64, "probed": 1500}
+SMOKE |= {"context": 8, "batch": 4, "lr": 1e-2, "steps": 6, "log_every": 2}
+SMOKE |= {"continued": 3, "length": 20, "beam": 2}
 SAMPLES = "The same passage of the test text, continued."
 CELL = """The cell that tells the second half of a line from the first best in validation text, over test text: blue
 above its mean, red below, in full colour at two standard deviations."""
 ALONE = {"seeds": 1, "judges": False, "variants": ("lstm-2",)}
-FEWER = (  # the claims that one variant needs fewer bits than another: name, says, where, variant, other
-    ("gates pay", "an LSTM needs fewer bits than a plain network of equal size", "sec. 4.1", "lstm", "rnn"),
-    ("depth pays", "two layers need fewer bits than one of equal size", "sec. 4.1", "lstm-2", "lstm"),
-    ("the carried state pays", "carrying the state on lowers the bits", "no paper", "lstm", "forgetful"),
-    ("diverse batches pay", "reading anywhere beats reading one stretch", "no paper", "windows", "neighbours"),
-    ("little text", "on little text, twice the size needs more bits", "no paper", "little-text", "little-text-double"),
-    ("dropout", "on little text, dropout lowers the bits", ZAREMBA, "little-text-dropout", "little-text"),
-    ("layer norm", "on little text, layer normalisation lowers them", BA, "little-text-layer-norm", "little-text"),
-)
-
-
-def _ways(metric: str) -> Callable[[Trial], list[float]]:
-    """How far `metric` of text drawn at temperature 0.7, and from the nucleus of 0.95, is above that of pure draws."""
-    names = [f"test/{metric}-{way}" for way in ("temperature-70", "nucleus-95")]
-    return lambda t: [t["lstm-2"][name] - t["lstm-2"][f"test/{metric}-pure"] for name in names]
 
 
 STUDY = Study(
@@ -188,8 +165,7 @@ STUDY = Study(
     ),
     config=Config,
     program=train,
-    threads=1,
-    generator=restored,
+    generator=load_network,
     variants=(
         Variant("rnn", {"kind": "rnn"}, "no gates"),
         Variant("lstm", says="one layer"),
@@ -207,7 +183,7 @@ STUDY = Study(
         Variant("little-text-layer-norm", LITTLE | {"layer_norm": True}, "the same, layer normalisation in the cell"),
     ),
     scales={
-        "smoke": Scale(SMOKE, seeds=1, minutes=0.5, judges=False),
+        "smoke": Scale(SMOKE, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale(
             LAPTOP | {"eval_every": 250},
             seeds=5,
@@ -220,74 +196,60 @@ STUDY = Study(
             {"dataset": "shakespeare-plays", "steps": 23_000, "eval_every": 460, "log_every": 50}, seeds=3, minutes=2000
         ),
     },
-    claims=(
-        *(Claim(name, says, where, difference(one, other, BITS), below(0)) for name, says, where, one, other in FEWER),
-        Claim(
-            "which gates matters little",
-            "a GRU and an LSTM of equal size differ by less than 0.05 bits",
-            "sec. 4.1, whose results are mixed",
-            difference("gru", "lstm", BITS),
-            within(-0.05, 0.05),
+    claims={
+        "an LSTM needs fewer bits per byte than a plain recurrent network of equal size": lower(
+            "lstm", "rnn", "sec. 4.1", of=BITS
         ),
-        Claim(
-            "size pays",
-            "of three sizes, each step up needs fewer bits",
-            "sec. 4.1, table 1",
-            lambda t: max(t["lstm"][BITS] - t["lstm-half"][BITS], t["lstm-double"][BITS] - t["lstm"][BITS]),
-            below(0),
+        "an LSTM of two layers needs fewer bits per byte than one of one layer and equal size": lower(
+            "lstm-2", "lstm", "sec. 4.1", of=BITS
         ),
-        Claim(
-            "beam search goes round in circles",
-            "more continuations by beam search end in a repetition than human ones do",
-            f"{HOLTZMAN}, table 1",
-            lambda t: t["lstm-2"]["test/repetition-beam"] - t["lstm-2"]["test/repetition-human"],
-            above(0),
-            paper=0.2894 - 0.0028,
+        "an LSTM that carries its state from step to step needs fewer bits per byte than one that empties it": lower(
+            "lstm", "forgetful", "no paper", of=BITS
         ),
-        Claim(
-            "the nucleus does not",
-            "of continuations drawn from the nucleus of 0.95, as many as of human ones do, to within 0.05",
-            f"{HOLTZMAN}, table 1",
-            lambda t: t["lstm-2"]["test/repetition-nucleus-95"] - t["lstm-2"]["test/repetition-human"],
-            within(-0.05, 0.05),
-            paper=0.0036 - 0.0028,
+        "steps that read pieces from anywhere lead to fewer bits per byte than steps that read one stretch": lower(
+            "windows", "neighbours", "no paper", of=BITS
         ),
-        Claim(
-            "a cut tail spells better",
-            "temperature 0.7 and the nucleus of 0.95 both spell more words correctly than pure draws",
-            f"{HOLTZMAN}, sec. 3",
-            lambda t: min(_ways("spelling")(t)),
-            above(0),
+        "on little text an LSTM of twice the size needs more bits per byte": lower(
+            "little-text", "little-text-double", "no paper", of=BITS
         ),
-        Claim(
-            "and says less",
-            "both have fewer different pairs of words than pure draws",
-            f"{HOLTZMAN}, sec. 3",
-            lambda t: max(_ways("distinct")(t)),
-            below(0),
+        "on little text an LSTM needs fewer bits per byte with dropout than without": lower(
+            "little-text-dropout", "little-text", ZAREMBA, of=BITS
         ),
-        Claim(
-            "a cell knows the place in the line",
-            "one cell's value tells the second half of lines from the first, with an AUROC above 0.9",
-            "sec. 4.2, whose cells are shown and not measured",
-            lambda t: t["lstm-2"]["test/auroc-late-in-line"],
-            above(0.9),
+        "on little text an LSTM needs fewer bits per byte with layer normalisation than without": lower(
+            "little-text-layer-norm", "little-text", BA, of=BITS
         ),
-        Claim(
-            "which it has learnt",
-            "it does so better than the best cell of the network before training",
-            "no paper",
-            lambda t: t["lstm-2"]["test/auroc-late-in-line"] - t["lstm-2"]["test/auroc-late-in-line-untrained"],
-            above(0),
+        "a GRU and an LSTM of equal size differ by less than 0.05 bits per byte": alike(
+            "gru", "lstm", 0.05, "sec. 4.1, whose results are mixed", of=BITS
         ),
-    ),
+        "of LSTMs of three sizes each step up needs fewer bits per byte": Claim(
+            size_gain, below(0), "sec. 4.1, table 1", number="bits per byte changed by the less useful step in size"
+        ),
+        "more continuations by beam search end in a repetition than human ones do": higher(
+            ("lstm-2", "test/repetition-beam"), HUMAN, f"{HOLTZMAN}, table 1", paper=0.2894 - 0.0028
+        ),
+        "continuations from the nucleus of 0.95 end in a repetition as often as human ones, to within 0.05": alike(
+            NUCLEUS, HUMAN, 0.05, f"{HOLTZMAN}, table 1", paper=0.0036 - 0.0028
+        ),
+        "temperature 0.7 and the nucleus of 0.95 both spell more words correctly than pure draws": Claim(
+            spelling_gain, above(0), f"{HOLTZMAN}, sec. 3", number="words spelt correctly above those of pure draws"
+        ),
+        "temperature 0.7 and the nucleus of 0.95 both write fewer different pairs of words than pure draws": Claim(
+            distinct_gain, below(0), f"{HOLTZMAN}, sec. 3", number="different pairs of words above those of pure draws"
+        ),
+        "one cell of an LSTM tells the second half of lines from the first, with an AUROC above 0.9": between(
+            "lstm-2", 0.9, math.inf, "sec. 4.2, whose cells are shown and not measured", of=LATE
+        ),
+        "the best cell of an LSTM tells the halves of lines apart better after training than before": higher(
+            ("lstm-2", LATE), ("lstm-2", f"{LATE}-untrained"), "no paper"
+        ),
+    },
     charts=(
         bars(BITS, "train/bits-per-byte"),
         curves("validation/bits-per-byte"),
         pictures("samples.txt", title="Samples", says=SAMPLES),
         pictures("cell.png", title="A cell that knows its place in the line", says=CELL, variants=("rnn", "lstm-2")),
-        bars("test/auroc-late-in-line", "test/auroc-late-in-line-untrained"),
+        bars(LATE, f"{LATE}-untrained"),
         bars("test/forget-open", "test/forget-shut", title="Forget gates that are nearly open or shut"),
     ),
-    origin="D",
+    origin="C",
 )

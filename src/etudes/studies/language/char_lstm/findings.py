@@ -8,7 +8,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from etudes.core.run import Run
+from etudes.core import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
 from etudes.measure.cells import activations, causes, detectors, heat_map, saturation, spans
@@ -23,7 +23,7 @@ WAYS: dict[str, dict[str, float]] = {
 }
 
 
-def look(
+def watch_cells(
     run: Run, nets: Mapping[str, Recurrent], tokenizer: Tokenizer, held: Mapping[str, str], middle: int
 ) -> dict[str, float]:
     """How well one cell, found in validation text, tells each feature of test text, for each network under its suffix;
@@ -31,24 +31,24 @@ def look(
 
     held: {"validation", "test"}, texts.
     """
-    told: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for suffix, net in nets.items():
         seen = {split: activations(net, tokenizer, text) for split, text in held.items()}
-        found = detectors(held, seen, middle)
-        told |= {f"test/auroc-{name}{suffix}": area for name, (_, _, area) in found.items()}
+        cells = detectors(held, seen, middle)
+        metrics |= {f"test/auroc-{name}{suffix}": area for name, (_, _, area) in cells.items()}
         if suffix:
             continue
         for name in sorted(seen["test"].keys() - {"at", "units"}):
             shut, opened = saturation(seen["test"][name])
-            told |= {f"test/{name}-shut": float(shut.mean()), f"test/{name}-open": float(opened.mean())}
-        if "late-in-line" in found and run.leader:
-            cell, sign, _ = found["late-in-line"]
+            metrics |= {f"test/{name}-shut": float(shut.mean()), f"test/{name}-open": float(opened.mean())}
+        if "late-in-line" in cells and run.leader:
+            cell, sign, _ = cells["late-in-line"]
             at = seen["test"]["at"]
-            page = at - at[0] == numpy.arange(len(at))  # the first part of the text that was activations
+            page = at - at[0] == numpy.arange(len(at))  # the first part of the text that was watched
             values = sign * seen["test"]["units"][page, cell]
             values = (values - values.mean()) / (2 * values.std() + 1e-8)
             heat_map(run.path("cell.png"), "".join(held["test"][i] for i in at[page]), values)
-    return told
+    return metrics
 
 
 def errors(losses: Tensor, tokenizer: Tokenizer, text: str, foreseen: Tensor, known: Counter[str]) -> dict[str, float]:
@@ -63,7 +63,13 @@ def errors(losses: Tensor, tokenizer: Tokenizer, text: str, foreseen: Tensor, kn
     return {"test/errors": float(missed.mean()), **shares}
 
 
-def write(
+def passages(tokens: Tensor, count: int, length: int) -> Tensor:
+    """`count` passages int64 [count, length] of tokens int64 [n], evenly spaced from the first to the last."""
+    starts = torch.linspace(0, len(tokens) - length, count).long()[:, None]
+    return tokens[starts.to(tokens.device) + torch.arange(length, device=tokens.device)]
+
+
+def continuations(
     model: Recurrent, tokenizer: Tokenizer, passages: Tensor, prompt: int, width: int, known: frozenset[str], seed: int
 ) -> dict[str, float]:
     """Spelling, distinct pairs and repetitions of the continuations of passages int64 [n, t] after `prompt` tokens.
@@ -78,10 +84,10 @@ def write(
             after[way] = generate(model, prompts, count, choice(**options, generator=draws))
     if width:
         after["beam"] = torch.stack([beam(model, one[None], count, width)[0][0] for one in prompts])
-    told = {}
+    metrics = {}
     for way, rows in after.items():
         texts = [tokenizer.decode(row.tolist()) for row in rows]
-        told[f"test/spelling-{way}"] = spelling(texts, known)
-        told[f"test/distinct-{way}"] = distinct(map(marks, texts), 2)
-        told[f"test/repetition-{way}"] = repetition(texts)
-    return told
+        metrics[f"test/spelling-{way}"] = spelling(texts, known)
+        metrics[f"test/distinct-{way}"] = distinct(map(marks, texts), 2)
+        metrics[f"test/repetition-{way}"] = repetition(texts)
+    return metrics

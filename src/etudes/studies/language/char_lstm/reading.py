@@ -1,6 +1,8 @@
 """How a text is prepared and read, and the state that is carried on."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -8,19 +10,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from etudes.core.files import appearing, read_json
-from etudes.core.run import Run
+from etudes.core import Run
+from etudes.core.files import appearing
+from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Lanes, Tokenizer, Windows, characters, ids
 from etudes.measure.ngrams import ngrams
+from etudes.measure.writing import words
 from etudes.nn.recurrent import State
-from etudes.train.distribute import wait
 
 ORDERS = 9  # of the n-gram models
-NAMES = {"uni": 1, "tri": 3, "five-": 5}  # those whose bits are told
+NAMES = {"uni": 1, "tri": 3, "five-": 5}  # those whose bits stand beside the networks
 
 
-class Carried:
-    """The state in which the last step left the network: a part of what a killed run needs to go on."""
+class HiddenState:
+    """The state in which the last step left the network: one of the parts of `fit`. No gradient goes back over it."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -31,8 +34,8 @@ class Carried:
     def state_dict(self) -> dict[str, Any]:
         return {"state": self.state}
 
-    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
-        self.state = kept["state"]
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        self.state = saved["state"]
 
 
 def reader(way: str, tokens: Tensor, context: int, batch: int, seed: int) -> Callable[[int], tuple[Tensor, bool]]:
@@ -51,29 +54,46 @@ def reader(way: str, tokens: Tensor, context: int, batch: int, seed: int) -> Cal
     return lambda i: (lanes.at(i), way == "lanes" and not lanes.fresh(i))
 
 
-def prepared(
-    run: Run, works: Sequence[str], tested: Sequence[str], asked: Mapping[str, Any]
-) -> tuple[Tokenizer, dict[str, Tensor], dict[str, float]]:
-    """The tokenizer of the training works; {"tokens": theirs, int64 [n], "foreseen": whether an n-gram model gives half
-    of the probability or more to each token of the tested works, bool [m]}; and n-gram models' bits per byte.
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text set made ready: cut in its splits, with its tokenizer and what n-gram models make of it."""
 
-    They are made once for the variants of a seed that agree in `asked`.
+    train: tuple[str, ...]  # works
+    scored: Mapping[str, list[str]]  # {"train", "validation", "test"}: the beginnings of works where bits are measured
+    lexicon: Counter[str]  # how often the training works have each word, also those that are not trained on
+    tokenizer: Tokenizer
+    tokens: Tensor  # of the training works, int64 [n]
+    foreseen: Tensor  # whether an n-gram model gives half of the probability to each tested token, bool [m]
+    baselines: Mapping[str, float]  # bits per byte of n-gram models
+
+
+def prepare(run: Run, dataset: str, characters: int, share: float, tested: int) -> Text:
+    """So many characters of the set's training works, of which a share is trained on, and so many tested ones.
+
+    Tokens and n-gram models are made once for the variants of a seed that agree in these settings.
     """
+    d = texts(dataset).take(characters)
+    run.note(data=d.source)
+    lexicon = Counter(word for work in d.train for word in words(work))
+    d = d.take(max(1, round(share * sum(map(len, d.train)))))
+    works = {"train": d.train[: len(d.test)], "validation": d.validation, "test": d.test}
+    scored = {split: beginnings(some, tested) for split, some in works.items()}
+    settings = {"dataset": dataset, "characters": characters, "share": share, "tested": tested}
+    made = run.once("text", settings, lambda own: _count(own, d.train, scored["test"]))
+    tensors = load_file(made.folder / "tokens.safetensors")
+    tokenizer, tokens = Tokenizer.load(made.folder / "tokenizer.json"), tensors["tokens"].long()
+    return Text(d.train, scored, lexicon, tokenizer, tokens, tensors["foreseen"], made.metrics)
 
-    def make(own: Run) -> None:
-        tokenizer = characters(works)
-        tokens, held_out = ids(tokenizer, works), ids(tokenizer, tested)
-        chances = ngrams(tokens.numpy(), held_out.numpy(), tokenizer.size, ORDERS)
-        counted = held_out[1:].numpy() != tokenizer.start
-        bits = -numpy.log2(chances[:, counted]).sum(1) / sum(len(work.encode()) for work in tested)
-        own.result(**{f"test/bits-per-byte-{name}gram": bits[n - 1] for name, n in NAMES.items()})
-        if own.leader:
-            tokenizer.save(own.path("tokenizer.json"))
-            with appearing(own.path("tokens.safetensors")) as draft:
-                save_file({"tokens": tokens.int(), "foreseen": torch.from_numpy((chances >= 0.5).any(0))}, draft)
 
-    folder = run.once("text", asked, make)
-    wait()  # until the leader has written
-    kept = load_file(folder / "tokens.safetensors")
-    baselines = read_json(folder / "result.json", f"delete {folder}")
-    return Tokenizer.load(folder / "tokenizer.json"), kept | {"tokens": kept["tokens"].long()}, baselines
+def _count(run: Run, works: Sequence[str], tested: Sequence[str]) -> None:
+    """Leave the tokenizer and the tokens of the training works in the run's folder, and what n-gram models foresee."""
+    tokenizer = characters(works)
+    tokens, held_out = ids(tokenizer, works), ids(tokenizer, tested)
+    chances = ngrams(tokens.numpy(), held_out.numpy(), tokenizer.size, ORDERS)
+    counted = held_out[1:].numpy() != tokenizer.start
+    bits = -numpy.log2(chances[:, counted]).sum(1) / sum(len(work.encode()) for work in tested)
+    run.result(**{f"test/bits-per-byte-{name}gram": bits[n - 1] for name, n in NAMES.items()})
+    if run.leader:
+        tokenizer.save(run.path("tokenizer.json"))
+        with appearing(run.path("tokens.safetensors")) as draft:
+            save_file({"tokens": tokens.int(), "foreseen": torch.from_numpy((chances >= 0.5).any(0))}, draft)

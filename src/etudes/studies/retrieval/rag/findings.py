@@ -1,88 +1,83 @@
-"""What a run of rag finds: a sheet of numbers a question, and what claims read in it."""
+"""What a run of rag finds: how often the answer was found and given, and what claims read in that.
+
+A run fills a row of COLUMNS a question: those of the first set of questions, then those of the next. Of a set's
+questions those with an answer come first.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from etudes.core.claims import Trial
+from etudes.core import Trial
 from etudes.data.questions import Question
 from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.scores import auroc, balanced_accuracy, contains_answer, exact_match, word_f1
+from etudes.train import Rows
 
 DEEP = 10  # the last rank at which a chunk is looked for
+ANSWERERS = ("reader", "model")  # the quoted sentence, and the chat model
+SCORES = {"accuracy": contains_answer, "f1": word_f1, "exact": exact_match}
+COLUMNS = ("rank", "near", "near_without", *(f"{who}_{score}" for who in ANSWERERS for score in SCORES))
 
 
-class Sheet:
-    """A row of numbers a question, filled as the questions are asked: what a killed run goes on from."""
-
-    COLUMNS = ("rank", "near", "near-without", "found", "f1", "exact", "model", "model-f1", "model-exact")
-
-    def __init__(self, rows: int) -> None:
-        self.rows = torch.zeros(rows, len(self.COLUMNS), dtype=torch.float64)
-
-    def column(self, name: str) -> np.ndarray:
-        return self.rows[:, self.COLUMNS.index(name)].numpy()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.rows = state["rows"]
-
-
-def rank(asked: Question, chunks: Sequence[Chunk]) -> int:
+def rank(question: Question, chunks: Sequence[Chunk]) -> int:
     """The rank, from 1, of the first chunk in which the whole answer stands where it should; 0 where none has it."""
     for place, c in enumerate(chunks, start=1):
-        if c.document == asked.passage and c.start <= asked.start and asked.end <= c.end:
+        if c.document == question.passage and c.start <= question.start and question.end <= c.end:
             return place
     return 0
 
 
-def judged(answer: str, gold: str) -> tuple[float, float, float]:
-    return contains_answer(answer, gold), word_f1(answer, gold), exact_match(answer, gold)
+def answer_scores(answerer: str, answer: str, gold: str) -> dict[str, float]:
+    """{column: score in [0, 1]} of an answer against the gold one; `answerer` is one of ANSWERERS."""
+    return {f"{answerer}_{name}": score(answer, gold) for name, score in SCORES.items()}
 
 
-def answers(sheet: Sheet, parts: Sequence[Sequence[Question]], most: int, written: int) -> dict[str, float]:
+def rows_of(sets: Sequence[Sequence[Question]], number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a set's questions with an answer, and of those without."""
+    begin, count = sum(map(len, sets[:number])), sum(bool(q.answer) for q in sets[number])
+    return np.arange(begin, begin + count), np.arange(begin + count, begin + len(sets[number]))
+
+
+def answer_metrics(rows: Rows, sets: Sequence[Sequence[Question]], top: int, by_model: int) -> dict[str, float]:
     """How often the answer was found and given, on the first set and, as `hand-...`, on the last (or only) one.
 
-    `most` chunks were read, and the model answered the first `written` questions.
+    An answer may rest on the `top` best chunks, and the model answered the first `by_model` questions.
     """
-    found: dict[str, float] = {}
-    begins = np.cumsum([0, *map(len, parts)])
-    for number, head in ((0, "test/"), (len(parts) - 1, "test/hand-")):
-        known = begins[number] + np.arange(sum(bool(q.answer) for q in parts[number]))
-        ranks = sheet.column("rank")[known]
-        for k in (1, 3, DEEP):
-            found[f"{head}recall-at-{k}"] = float(np.mean((ranks > 0) & (ranks <= k)))
-        found[f"{head}recall"] = float(np.mean((ranks > 0) & (ranks <= most)))
-        found[f"{head}reader-accuracy"] = float(sheet.column("found")[known].mean())
-        found[f"{head}reader-f1"] = float(sheet.column("f1")[known].mean())
-        found[f"{head}reader-exact"] = float(sheet.column("exact")[known].mean())
-    if written:
-        for name, column in (("accuracy", "model"), ("f1", "model-f1"), ("exact", "model-exact")):
-            found[f"test/model-{name}"] = float(sheet.column(column)[:written].mean())
-    return found
+    metrics: dict[str, float] = {}
+    for number, head in ((0, "test/"), (len(sets) - 1, "test/hand-")):
+        known, _ = rows_of(sets, number)
+        ranks = rows["rank"][known]
+        for name, k in (*((f"recall-at-{k}", k) for k in (1, 3, DEEP)), ("recall", top)):
+            metrics[head + name] = float(np.mean((ranks > 0) & (ranks <= k)))
+        for name in SCORES:
+            metrics[f"{head}reader-{name}"] = float(rows[f"reader_{name}"][known].mean())
+    if by_model:
+        metrics |= {f"test/model-{name}": float(rows[f"model_{name}"][:by_model].mean()) for name in SCORES}
+    return metrics
 
 
-def refusals(sheet: Sheet, parts: Sequence[Sequence[Question]], limits: Sequence[float]) -> dict[str, float]:
-    """How well nearness tells questions with an answer from those without: whose passage is out, and hand-written."""
-    whole, without = sheet.column("near"), sheet.column("near-without")
-    n = sum(bool(q.answer) for q in parts[0])
-    has = np.array([bool(q.answer) for part in parts for q in part])
-    last = np.arange(len(has)) >= len(has) - len(parts[-1])
-    with_, none = whole[last & has], whole[last & ~has]
+def refusal_metrics(rows: Rows, sets: Sequence[Sequence[Question]], thresholds: Sequence[float]) -> dict[str, float]:
+    """How well nearness tells questions with an answer from those without: of the first set the same questions when
+    their passage is taken out, of the last set those that were written to have none (0.5, as by chance, without any).
+
+    `thresholds` has one a set: the nearness from which on a question is answered.
+    """
+    known, _ = rows_of(sets, 0)
+    near, without = rows["near"][known], rows["near_without"][known]
+    by_hand, unanswerable = (rows["near"][some] for some in rows_of(sets, len(sets) - 1))
+    some = len(unanswerable) > 0
     return {
-        "test/auroc": auroc(whole[:n], without[:n]),
-        "test/refusal-accuracy": balanced_accuracy(whole[:n], without[:n], limits[0]),
-        "test/hand-auroc": auroc(with_, none) if len(none) else 0.5,
-        "test/hand-refusal-accuracy": balanced_accuracy(with_, none, limits[-1]) if len(none) else 0.5,
+        "test/auroc": auroc(near, without),
+        "test/refusal-accuracy": balanced_accuracy(near, without, thresholds[0]),
+        "test/hand-auroc": auroc(by_hand, unanswerable) if some else 0.5,
+        "test/hand-refusal-accuracy": balanced_accuracy(by_hand, unanswerable, thresholds[-1]) if some else 0.5,
     }
 
 
-def tracks(trial: Trial) -> float:
-    """Spearman's correlation over the variants between recall and the reader's accuracy."""
+def recall_correlation(trial: Trial) -> float:
+    """Spearman's correlation, over the variants that retrieve, of recall and the reader's accuracy; 0 where one of them
+    is the same in all."""
     from scipy.stats import rankdata
 
     pairs = [(m["test/recall"], m["test/reader-accuracy"]) for name, m in trial.items() if name != "closed-book"]
@@ -90,6 +85,7 @@ def tracks(trial: Trial) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
-def over_both(trial: Trial) -> float:
-    found = {name: trial[name]["test/recall-at-1"] for name in ("bm25", "dense", "hybrid")}
-    return found["hybrid"] - max(found["bm25"], found["dense"])
+def fusion_gain(trial: Trial) -> float:
+    """How much more often the fused ranking has the answer first than the better one of its two."""
+    first = {name: trial[name]["test/recall-at-1"] for name in ("bm25", "dense", "hybrid")}
+    return first["hybrid"] - max(first["bm25"], first["dense"])

@@ -1,0 +1,7 @@
+"""Networks that are trained or fetched once, for several studies: `from etudes.tools.classifier import classifier`.
+
+| I need ... | it is |
+|---|---|
+| a classifier whose features measure generated pictures | `classifier.classifier` |
+| lines of English by way of French | `translator.back_translation` |
+"""
