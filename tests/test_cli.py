@@ -291,8 +291,8 @@ def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatc
     assert main(["report", "mixup"]) == 0
     told = capsys.readouterr()
     assert "mixup on cifar10" in told.out
-    assert f"Committed report: {catalogue.committed('mixup') / 'report.md'}" in told.out
-    assert (catalogue.committed("mixup") / "report.md").is_file()
+    assert f"Committed report: {catalogue.committed_folder('mixup') / 'report.md'}" in told.out
+    assert (catalogue.committed_folder("mixup") / "report.md").is_file()
     assert "no finished runs in runs; this is the project's committed report" in told.err
     assert list(tmp_path.iterdir()) == []
     assert main(["report", "mixup", "--out", "copy"]) == 0

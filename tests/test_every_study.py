@@ -93,7 +93,7 @@ def test_killed_three_times_and_run_twice_it_ends_with_the_same_bytes(study, str
     root, moments = straight
     for spec in study.plan("smoke", seeds=1):
         at = check.kills(moments[spec.key])
-        check.resumed(study, spec, tmp_path, at)
+        check.resume(study, spec, tmp_path, at)
         assert check.difference(root / spec.key, tmp_path / spec.key) == "", f"{spec.variant}, killed at {at}"
         kinds = {kind for kind, *_ in moments[spec.key]}
         inside = "in the evaluation after step"
@@ -148,10 +148,10 @@ def test_its_card_exists(study):
 
 
 def test_its_committed_reports_are_of_the_present_revision(study):
-    scales = catalogue.reported(study.name)
+    scales = catalogue.reported_scales(study.name)
     assert "laptop" in scales
     for scale in scales:
-        folder = catalogue.committed(study.name, scale)
+        folder = catalogue.committed_folder(study.name, scale)
         saved = json.loads((folder / "report.json").read_text())
         report = read(folder, study)  # refuses another revision, and scales or variants that the study has not
         verdicts = [verdict.verdict for verdict in report.verdicts]
@@ -171,8 +171,8 @@ def test_its_committed_reports_are_of_the_present_revision(study):
 
 
 def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
-    for scale in catalogue.reported(study.name):
-        folder = catalogue.committed(study.name, scale)
+    for scale in catalogue.reported_scales(study.name):
+        folder = catalogue.committed_folder(study.name, scale)
         report = read(folder, study)
         files = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         known = {Path("report.json"), Path("curves.json"), Path("report.md")}
@@ -187,7 +187,7 @@ def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
 
 
 def test_the_committed_reports_are_small_together():
-    files = [path for path in catalogue.committed("").parent.rglob("*") if path.is_file()]
+    files = [path for path in catalogue.committed_folder("").parent.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 312_500 * len(NAMES)
 
 

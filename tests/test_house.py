@@ -37,3 +37,21 @@ def test_files_and_functions_are_short(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name
+
+
+# Participles that do not end in -ed, as far as they were ever met here; and names that are the field's, or fixed.
+IRREGULAR = {
+    "told", "given", "shown", "found", "made", "known", "seen", "kept", "begun", "learnt", "written", "drawn", "chosen",
+    "built", "held", "met", "lost", "spent", "thrown", "driven", "risen", "fallen", "caught", "thought", "taught",
+    "brought", "bought", "laid", "grown", "blown",
+}  # fmt: skip
+FIXED = {"opened", "shown", "fitted", "seeded", "scheduled", "logged", "pretrained", "seed", "embed", "shard", "feed"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE / "src")))
+def test_public_functions_are_nouns_or_verbs(path):
+    tree = ast.parse(path.read_text())
+    places = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    for node in [node for place in places for node in place.body if isinstance(node, ast.FunctionDef)]:
+        bare = "_" not in node.name and (node.name.endswith("ed") or node.name in IRREGULAR)
+        assert not bare or node.name in FIXED, f"line {node.lineno}: {node.name}"

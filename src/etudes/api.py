@@ -190,7 +190,7 @@ def report(
             plan = [dataclasses.replace(spec, code="" if code == UNKNOWN else code) for spec in plan]
         if records := load(plan, Path(root or ROOT)):
             return build(chosen, plan, records)
-    committed = catalogue.committed(chosen.name, scale)
+    committed = catalogue.committed_folder(chosen.name, scale)
     if code:
         raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT} were made by code {code}")
     if not root and not fields and (committed / "report.json").exists():
@@ -251,5 +251,5 @@ def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:
     from etudes.data.sources import SOURCES, reachable
 
     named = [plan[0].config[field] for field in fields]
-    names = {name for value in named for name in (value.split(" and ") if isinstance(value, str) else value)}
+    names = {name for value in named for name in ((value,) if isinstance(value, str) else value)}
     return any(not reachable(name) for name in sorted(names & SOURCES.keys()))

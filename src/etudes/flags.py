@@ -30,7 +30,7 @@ class RunOptions:
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it and the study allows
 
 
-def named(arguments: list[str]) -> tuple[str, list[str]]:
+def split_name(arguments: list[str]) -> tuple[str, list[str]]:
     """The study, and the words after it. Raises Problem where it does not come first: its fields are the flags."""
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], arguments[1:]

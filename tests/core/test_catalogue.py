@@ -99,11 +99,11 @@ def test_listing_imports_nothing_heavy():
 
 def test_reports_of_every_scale_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / name / scale)
-    assert catalogue.reported("coins") == []
+    assert catalogue.reported_scales("coins") == []
     for scale in ("laptop", "full", "half-written"):
         (tmp_path / "coins" / scale).mkdir(parents=True)
         (tmp_path / "coins" / scale / ("report.md" if "half" in scale else "report.json")).write_text("{}")
-    assert catalogue.reported("coins") == ["full", "laptop"]
+    assert catalogue.reported_scales("coins") == ["full", "laptop"]
 
 
 def _cpu_seconds(*arguments):

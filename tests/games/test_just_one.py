@@ -8,7 +8,7 @@ from etudes.data.sources.carriers import cache_path
 from etudes.data.synonyms import CARRIER
 from etudes.games.just_one import CARDS, Game, Turn, advance, cancellations, collide, fault, play, score
 from etudes.games.lexicon import SOUNDS, Lexicon, english, stem
-from etudes.games.spelling import normal_form, one_edit, skeleton, stretched, variants
+from etudes.games.spelling import is_stretched, normal_form, one_edit, skeleton, variants
 from wordnet_files import write_wordnet
 
 FAMILIES = (
@@ -173,7 +173,7 @@ def test_other_words_have_other_skeletons():
 
 
 def test_what_is_stretched_has_a_letter_three_times_in_a_row():
-    assert [word for word in ("riiing", "ring", "boom", "BOOOM", "1000", "brrr") if stretched(word)] == [
+    assert [word for word in ("riiing", "ring", "boom", "BOOOM", "1000", "brrr") if is_stretched(word)] == [
         "riiing",
         "BOOOM",
         "brrr",

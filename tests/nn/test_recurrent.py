@@ -4,7 +4,7 @@ from torch import nn
 
 from etudes.core.errors import Problem
 from etudes.measure.size import count_parameters
-from etudes.nn.recurrent import FUSED, Normalised, Recurrent, hidden_for, parameters_of, walk
+from etudes.nn.recurrent import FUSED, Normalised, Recurrent, hidden_units, parameters_of, walk
 
 KINDS = ["rnn", "lstm", "gru"]
 STATES = {"rnn": ("hidden",), "lstm": ("hidden", "cell"), "gru": ("hidden",)}
@@ -129,7 +129,7 @@ def test_parameters_are_counted_by_a_closed_form(kind, layers):
 def test_hidden_for_is_the_nearest_of_all(kind, layers):
     for wanted in (2_000, 12_345, 100_000):
         sizes = {h: abs(parameters_of(kind, 30, h, layers) - wanted) for h in range(1, 300)}
-        assert hidden_for(kind, 30, layers, wanted) == min(sizes, key=sizes.get)
+        assert hidden_units(kind, 30, layers, wanted) == min(sizes, key=sizes.get)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -156,4 +156,4 @@ def test_what_cannot_be_is_told():
     with pytest.raises(Problem, match="dropout in"):
         Recurrent("lstm", 11, 7, dropout=1.0)
     with pytest.raises(Problem, match="parameters or more, not 10"):
-        hidden_for("gru", 50, 1, 10)
+        hidden_units("gru", 50, 1, 10)

@@ -9,7 +9,7 @@ from etudes.core.errors import Problem
 from etudes.core.run import execute
 from etudes.nn.airbench import Airbench
 from etudes.nn.norm import Standardise
-from etudes.studies.convnets.cifar_speed import Config, cost, from_six_views, mirrored, onto_sphere, optimiser
+from etudes.studies.convnets.cifar_speed import Config, cost, from_six_views, mirror_mask, onto_sphere, optimiser
 
 STUDY = find("cifar-speed")
 
@@ -17,7 +17,7 @@ STUDY = find("cifar-speed")
 def test_each_pair_of_epochs_shows_both_sides_of_every_picture():
     first = torch.rand(10) < 0.5
     rows = torch.tensor([3, 7, 3, 7, 3])
-    turned = mirrored(rows, first, torch.tensor([0, 0, 1, 1, 2]))
+    turned = mirror_mask(rows, first, torch.tensor([0, 0, 1, 1, 2]))
     assert turned.tolist() == [first[3], first[7], not first[3], not first[7], first[3]]
 
 

@@ -168,7 +168,7 @@ def test_a_run_is_killed_at_each_moment_once(coins, tmp_path):
 
     study, spec = replace(coins, program=program), coins.plan("laptop", seeds=1)[0]
     at = check.kills(check.straight(study, spec, tmp_path / "straight"))
-    check.resumed(study, spec, tmp_path / "resumed", at)
+    check.resume(study, spec, tmp_path / "resumed", at)
     assert len(at) == 3
     assert len(begun) == 1 + 4
     assert check.difference(tmp_path / "straight" / spec.key, tmp_path / "resumed" / spec.key) == ""

@@ -209,7 +209,7 @@ def test_steps_that_draw_from_the_global_generators_resume_exactly(coins, tmp_pa
     study = replace(coins, program=program)
     (spec, *_) = study.plan("smoke")
     at = check.kills(check.straight(study, spec, tmp_path / "straight"))
-    check.resumed(study, spec, tmp_path / "resumed", at)
+    check.resume(study, spec, tmp_path / "resumed", at)
     assert len(at) == 3
     assert check.difference(tmp_path / "straight" / spec.key, tmp_path / "resumed" / spec.key) == ""
     lines = (tmp_path / "straight" / spec.key / "log.jsonl").read_text().splitlines()

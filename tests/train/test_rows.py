@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_with_its_rows(coins, tmp_path, monkeypatch):
     (spec, *_) = study.plan("smoke")
     at = check.kills(check.straight(study, spec, tmp_path / "straight"))
     asked.clear()
-    check.resumed(study, spec, tmp_path / "resumed", at)
+    check.resume(study, spec, tmp_path / "resumed", at)
     assert len(at) == 3
     assert asked == list(range(8))  # what was done is not done again
     (record,) = load_runs([spec], tmp_path / "resumed")

@@ -10,9 +10,9 @@ from coins import make_study
 from etudes.core import catalogue
 from etudes.web.site import export
 
-STUDIES = [name for name in catalogue.names() if catalogue.reported(name)]
+STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
 PAGES = ["/", "/compare", "/data", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
-SCALES = {name: catalogue.reported(name) for name in STUDIES}
+SCALES = {name: catalogue.reported_scales(name) for name in STUDIES}
 PAGES.append("/files/mixup/laptop/report.html")
 PAIRS = [f"/compare/{name}/{found[0]}/{found[1]}" for name, found in SCALES.items() if len(found) > 1]
 SHOTS = os.environ.get("ETUDES_SHOTS", "")  # a folder to leave screenshots in

@@ -30,7 +30,7 @@ from etudes.web.live import Log, Watch, curve
 from etudes.web.pages import COURSES, Pages, file_of
 
 BASE = "http://127.0.0.1:7860"
-STUDIES = [name for name in catalogue.names() if catalogue.reported(name)]
+STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_every_page_is_sound(client, address):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_says_what_its_report_says(client, name):
-    folder = catalogue.committed(name, _first(name))
+    folder = catalogue.committed_folder(name, _first(name))
     saved = json.loads((folder / "report.json").read_text())
     text = client.get(f"/study/{name}").text
     shown = html.unescape(text)
@@ -135,7 +135,8 @@ def test_the_gallery_is_filtered_by_the_server_too(client):
         return set(cards) - set(hidden)
 
     saved = {
-        name: json.loads((catalogue.committed(name, _first(name)) / "report.json").read_text()) for name in STUDIES
+        name: json.loads((catalogue.committed_folder(name, _first(name)) / "report.json").read_text())
+        for name in STUDIES
     }
     cards = {name: report["study"] for name, report in saved.items()}
 
@@ -160,7 +161,7 @@ def test_pages_name_the_course_and_not_its_letter(client):
 
 
 def _first(name: str) -> str:
-    scales = catalogue.reported(name)
+    scales = catalogue.reported_scales(name)
     return "laptop" if "laptop" in scales else scales[0]
 
 
@@ -210,7 +211,7 @@ def test_no_path_leaves_what_is_offered(client, path):
 
 
 def test_files_of_a_report_are_as_written(client):
-    folder = catalogue.committed("mixup")
+    folder = catalogue.committed_folder("mixup")
     for name in ("report.json", "report.md", "charts/train-misses.svg"):
         assert client.get(f"/files/mixup/laptop/{name}").content == (folder / name).read_bytes()
     assert not (folder / "report.html").exists()  # these are made when asked for

@@ -76,8 +76,10 @@ def test_what_only_a_server_has_is_left_out(site):
 
 def test_a_report_is_offered_as_it_is_committed(site):
     for name in ("report.json", "report.md"):
-        assert (site / "files/mixup/laptop" / name).read_bytes() == (catalogue.committed("mixup") / name).read_bytes()
-    report = read(catalogue.committed("mixup"), catalogue.find("mixup"))
+        assert (site / "files/mixup/laptop" / name).read_bytes() == (
+            catalogue.committed_folder("mixup") / name
+        ).read_bytes()
+    report = read(catalogue.committed_folder("mixup"), catalogue.find("mixup"))
     for kind in ("html", "ipynb"):
         assert (site / f"files/mixup/laptop/report.{kind}").read_text() == render.render(report, kind)
 

@@ -86,16 +86,16 @@ def _slip(path: Path, file: str, error: BaseException) -> str:
     return f"{path}{where}: {type(error).__name__}: {' '.join(str(says).split())}; mend the file"
 
 
-def committed(name: str, scale: str = "laptop") -> Path:
+def committed_folder(name: str, scale: str = "laptop") -> Path:
     """The folder of the committed results, in a checkout or inside the installed package. It may not exist."""
     package = Path(__file__).parents[1]
     checkout = package.parents[1] / "results"
     return (checkout if checkout.is_dir() else package / "results") / name / scale
 
 
-def reported(name: str) -> list[str]:
+def reported_scales(name: str) -> list[str]:
     """The scales of which a report of the study is committed."""
-    return sorted(path.parent.name for path in committed(name).parent.glob("*/report.json"))
+    return sorted(path.parent.name for path in committed_folder(name).parent.glob("*/report.json"))
 
 
 def card(study: Study) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def cards() -> list[dict[str, Any]]:
     """
     found = []
     for name in names():
-        path = committed(name) / "report.json"
+        path = committed_folder(name) / "report.json"
         found.append(_card(path.read_text(encoding="utf-8")) if path.exists() else card(find(name)))
     return found
 

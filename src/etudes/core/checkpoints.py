@@ -36,7 +36,7 @@ class Checkpoint:
     library: str  # the hash of the modules that performed the steps; several, if they changed between resumes
 
 
-def listed(folder: Path) -> list[Checkpoint]:
+def entries(folder: Path) -> list[Checkpoint]:
     """All that progress.json lists. Raises Problem where that file is not whole."""
     path = folder / "progress.json"
     if not path.exists():
@@ -52,7 +52,7 @@ def whole(folder: Path) -> dict[int, Checkpoint]:
     found = {}
     log = folder / "log.jsonl"
     logged = log.stat().st_size if log.exists() else 0
-    for c in listed(folder):
+    for c in entries(folder):
         path = folder / c.file
         if logged >= c.log_bytes and path.exists() and sha256(path) == c.sha256:
             found[c.phase] = c

@@ -17,7 +17,7 @@ from etudes.core.spec import TUNING, Spec, Study
 UNKNOWN = "unknown"  # what a code is called that was not written down: of runs made before it was
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether the run is finished. Raises Problem where its result is not whole."""
     path = folder / "result.json"
     if not path.exists():

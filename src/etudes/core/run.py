@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from etudes.core import record
-from etudes.core.checkpoints import SAVE_SECONDS, Checkpoint, listed, save_seconds, whole
+from etudes.core.checkpoints import SAVE_SECONDS, Checkpoint, entries, save_seconds, whole
 from etudes.core.environment import environment
 from etudes.core.errors import Diverged, Problem, out_of_memory
 from etudes.core.files import appearing, sha256, write_json
@@ -183,7 +183,7 @@ class Run:
         spec = dataclasses.replace(self.spec, variant=name, seed=seed, config=dict(config))
         folder = self.folder.parents[1] / "once" / Path(spec.key).relative_to(f"{spec.study}/{spec.scale}")
         _perform(make, spec, folder, self.library, self._watch, wait=True)
-        while not record.finished(folder):  # of several processes the first one writes
+        while not record.is_finished(folder):  # of several processes the first one writes
             time.sleep(0.02)
         return record.read(folder)
 
@@ -211,7 +211,7 @@ class Run:
         os.fsync(self._log.fileno())
         logged = self._log.tell()
         entry = Checkpoint(self.phase, step, path.name, sha256(path), logged, self._worked(begun), self._libraries)
-        older = [c for c in listed(self.folder) if c.phase < self.phase or (c.phase == self.phase and c.step < step)]
+        older = [c for c in entries(self.folder) if c.phase < self.phase or (c.phase == self.phase and c.step < step)]
         kept = [c for c in older if c.phase < self.phase] + [c for c in older if c.phase == self.phase][-1:] + [entry]
         write_json(self.folder / "progress.json", {"checkpoints": [dataclasses.asdict(c) for c in kept]})
         for c in older:
@@ -285,7 +285,7 @@ def _locked(folder: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def held(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
     """Whether another process performs the run in the folder."""
     with contextlib.suppress(OSError):  # of a folder that can only be read
         if (folder / "lock").exists():
@@ -367,7 +367,7 @@ def _perform(
     with _locked(folder, wait) if leader else contextlib.nullcontext(True) as mine:
         if not mine:
             return "busy"
-        if record.finished(folder):
+        if record.is_finished(folder):
             return "kept"
         if leader:
             write_json(folder / "spec.json", dataclasses.asdict(spec))

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from etudes.games.spelling import normal_form, skeleton, stretched, variants
+from etudes.games.spelling import is_stretched, normal_form, skeleton, variants
 
 CARDS = 13
 Outcome = Literal["right", "wrong", "skipped", "empty"]
@@ -127,7 +127,7 @@ def fault(word: str, clue: str, language: Language) -> str:
     bare, target = normal_form(text), normal_form(word)
     if not (WORD.fullmatch(text) or SIGN.fullmatch(text)):
         return "not one word"
-    if bare == target or (stretched(text) and skeleton(text) == skeleton(word)):
+    if bare == target or (is_stretched(text) and skeleton(text) == skeleton(word)):
         return "the word itself"
     if collide(text, word, language):
         return "of the word's family"
@@ -146,7 +146,7 @@ def exists(clue: str, language: Language) -> bool:
     letters = re.sub(r"[\d\W_]", "", clue)
     if len(letters) < len(normal_form(clue)) or not letters:  # digits, or a sign
         return len(letters) <= 3 or language.knows(letters.lower())
-    if language.knows(clue.lower()) or stretched(clue):
+    if language.knows(clue.lower()) or is_stretched(clue):
         return True
     acronym = letters.isupper() and 2 <= len(letters) <= 5
     return acronym or (clue[:1].isupper() and language.names(normal_form(clue)))

@@ -42,7 +42,7 @@ def skeleton(word: str) -> str:
     return found
 
 
-def stretched(word: str) -> bool:
+def is_stretched(word: str) -> bool:
     """Whether some letter stands three or more times in a row, as in "riiing": how sounds are written."""
     return bool(STRETCHED.search(normal_form(word)))
 

@@ -233,15 +233,15 @@ def sdedit(
         raise Problem(f"SDEdit's t0 is a share of the steps and cannot be {t0}; take 0 (the guide) to 1 (pure noise)")
     start = round(t0 * process.steps)
 
-    def noised(level: int) -> Tensor:
+    def noisy_guide(level: int) -> Tensor:
         if level == 0:
             return guide
         return process.add_noise(guide, _normal(guide, generator), torch.full((len(guide),), level - 1))
 
     def keep(x: Tensor, level: int) -> Tensor:
-        return torch.where(mask.bool(), x, noised(level))
+        return torch.where(mask.bool(), x, noisy_guide(level))
 
-    return sampler(model, process, noised(start), generator, start=start, keep=None if mask is None else keep)
+    return sampler(model, process, noisy_guide(start), generator, start=start, keep=None if mask is None else keep)
 
 
 def _walk(

@@ -178,7 +178,7 @@ def parameters_of(kind: Kind, vocabulary: int, hidden: int, layers: int) -> int:
     return (2 * hidden + 1) * vocabulary + layers * len(BLOCKS[kind]) * (2 * hidden**2 + 2 * hidden)
 
 
-def hidden_for(kind: Kind, vocabulary: int, layers: int, parameters: int) -> int:
+def hidden_units(kind: Kind, vocabulary: int, layers: int, parameters: int) -> int:
     """The hidden units, at least 1, with which a `Recurrent` has nearest to so many parameters.
 
     Networks compared at equal hidden units differ in parameters several times over. Raises Problem where one hidden

@@ -62,7 +62,7 @@ def _place(kind: str, phase: int, step: int) -> str:
     return f"{kind} {step}" + (f" of phase {phase + 1}" if phase else "")
 
 
-def watched(study: Study, meet: Callable[[Moment], None]) -> Study:
+def with_moments(study: Study, meet: Callable[[Moment], None]) -> Study:
     """The study whose runs call `meet` at each of their moments.
 
     These are "before step", "before the evaluation after step", "in the evaluation after step" (at its end) and "before
@@ -102,7 +102,7 @@ def watched(study: Study, meet: Callable[[Moment], None]) -> Study:
 def straight(study: Study, spec: Spec, root: Path) -> list[Moment]:
     """Perform a run without a kill; its moments in order."""
     met: list[Moment] = []
-    execute(watched(study, met.append), spec, root)
+    execute(with_moments(study, met.append), spec, root)
     return met
 
 
@@ -117,7 +117,7 @@ def kills(moments: list[Moment]) -> tuple[Moment, ...]:
     return tuple(m for m in moments if m in chosen)
 
 
-def resumed(study: Study, spec: Spec, root: Path, at: tuple[Moment, ...]) -> None:
+def resume(study: Study, spec: Spec, root: Path, at: tuple[Moment, ...]) -> None:
     """Perform a run that saves whenever it can, is killed when it first meets each of the moments, and is resumed."""
     left = list(at)
 
@@ -129,7 +129,7 @@ def resumed(study: Study, spec: Spec, root: Path, at: tuple[Moment, ...]) -> Non
     with _saving_always():
         for _ in range(len(at) + 1):
             with contextlib.suppress(Killed):
-                execute(watched(study, meet), spec, root)
+                execute(with_moments(study, meet), spec, root)
                 return
 
 
@@ -162,7 +162,7 @@ def findings(study: Study, root: Path, variants: Sequence[str] = ()) -> Iterator
     """What comes of the first seed of these variants of the smoke scale (by default all), run below `root`."""
     for spec in study.plan("smoke", variants=variants, seeds=1):
         at = kills(straight(study, spec, root / "straight"))
-        resumed(study, spec, root / "resumed", at)
+        resume(study, spec, root / "resumed", at)
         found = difference(root / "straight" / spec.key, root / "resumed" / spec.key)
         if found and at:  # is that the kills' doing?
             execute(study, spec, root / "again")

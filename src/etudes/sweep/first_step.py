@@ -15,7 +15,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, out_of_memory
 from etudes.core.run import execute
 from etudes.core.spec import Spec, Study
-from etudes.sweep.check import Moment, watched
+from etudes.sweep.check import Moment, with_moments
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def take(
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            execute(watched(study, meet), spec, Path(folder))
+            execute(with_moments(study, meet), spec, Path(folder))
         except Taken:
             if meter.running:
                 return meter.step()

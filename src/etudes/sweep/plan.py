@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from etudes.core.checkpoints import listed
+from etudes.core.checkpoints import entries
 from etudes.core.errors import Broken, Diverged, Problem, broken
-from etudes.core.record import UNKNOWN, finished, other_code, read_spec
-from etudes.core.run import Watch, execute, held
+from etudes.core.record import UNKNOWN, is_finished, other_code, read_spec
+from etudes.core.run import Watch, execute, is_held
 from etudes.core.spec import Spec, Study
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # errors of the disk, wherever they come up
@@ -48,7 +48,7 @@ def attempt(study: Study, spec: Spec, root: Path, watch: Watch | None = None) ->
 
 def pending(plan: Sequence[Spec], root: Path) -> list[Spec]:
     """The runs without a result. Raises Problem where a result is not whole."""
-    return [spec for spec in plan if not finished(root / spec.key)]
+    return [spec for spec in plan if not is_finished(root / spec.key)]
 
 
 def outlook(plan: Sequence[Spec], root: Path) -> Iterator[str]:
@@ -61,11 +61,11 @@ def outlook(plan: Sequence[Spec], root: Path) -> Iterator[str]:
 def state(spec: Spec, root: Path) -> str:
     """How far a run is, in words."""
     folder = root / spec.key
-    if finished(folder):
+    if is_finished(folder):
         return "finished"
-    if held(folder):
+    if is_held(folder):
         return "being run by another process"
-    if checkpoints := listed(folder):
+    if checkpoints := entries(folder):
         last = max(checkpoints, key=lambda checkpoint: (checkpoint.phase, checkpoint.step))
         return f"interrupted at step {last.step}" + f" of phase {last.phase + 1}" * bool(last.phase)
     if (folder / "spec.json").exists():

@@ -12,7 +12,7 @@ from typing import Any
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
-from etudes.core.record import finished
+from etudes.core.record import is_finished
 from etudes.core.spec import Spec
 
 
@@ -44,7 +44,7 @@ class Store:
             return
         for spec in plan:
             there, here = f"{self._path}/{spec.key}", self.folder / spec.key
-            if finished(here) or not self._asked(self._files.exists, f"{there}/result.json"):
+            if is_finished(here) or not self._asked(self._files.exists, f"{there}/result.json"):
                 continue
             names = sorted(
                 (path.rpartition("/")[2] for path in self._asked(self._files.ls, there, detail=False)),

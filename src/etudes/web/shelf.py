@@ -103,8 +103,8 @@ class Shelf:
         return self.once(("sources", study), lambda: self._sources(study))
 
     def _sources(self, study: str) -> dict[str, Source]:
-        scales = sorted(catalogue.reported(study), key=lambda scale: (scale != "laptop", scale))
-        found = [Source(study, scale, catalogue.committed(study, scale)) for scale in scales]
+        scales = sorted(catalogue.reported_scales(study), key=lambda scale: (scale != "laptop", scale))
+        found = [Source(study, scale, catalogue.committed_folder(study, scale)) for scale in scales]
         for path in self._local(study):
             digest = path.parent.name.removeprefix("report").strip("-")
             found.append(Source(study, "-".join(filter(None, ["local", path.parents[1].name, digest])), path.parent))
@@ -181,7 +181,7 @@ class Shelf:
 
 
 def _results() -> Path:
-    return catalogue.committed("").parent
+    return catalogue.committed_folder("").parent
 
 
 def manual() -> Path:
@@ -277,7 +277,7 @@ def _page(target: str) -> str:
     if re.match(r"https?://", target):
         return target
     if found := re.fullmatch(r"(?:\.\./)*results/([a-z0-9-]+)/([a-z0-9-]+)/report\.(?:md|html)", target):
-        known = found[1] in catalogue.names() and found[2] in catalogue.reported(found[1])
+        known = found[1] in catalogue.names() and found[2] in catalogue.reported_scales(found[1])
         return f"/study/{found[1]}/{found[2]}" if known else ""
     if found := re.fullmatch(r"(?:\./|\.\./studies/)?([a-z0-9-]+)\.md", target):
         return f"/study/{found[1]}" if found[1] in catalogue.names() else ""

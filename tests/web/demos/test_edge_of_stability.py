@@ -22,7 +22,7 @@ def test_the_live_run_is_a_run_of_the_study(tmp_path):
 
 
 def test_the_committed_curves_are_there():
-    assert set(demo.FAMILY) <= set(demo.committed())
+    assert set(demo.FAMILY) <= set(demo.committed_curves())
 
 
 def test_a_reader_who_leaves_stops_the_training(tmp_path):

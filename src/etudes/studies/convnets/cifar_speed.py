@@ -65,7 +65,7 @@ class Config(PictureSet, Sgd):
     goal: Annotated[float, within(0, 1)] = 0.06  # test error to reach; the paper's is 6 %
 
 
-def mirrored(rows: Tensor, first: Tensor, epochs: Tensor) -> Tensor:
+def mirror_mask(rows: Tensor, first: Tensor, epochs: Tensor) -> Tensor:
     """Whether each picture of a batch is mirrored in its epoch: by `first` [n of the set] in even epochs, the other way
     in odd ones, so that two epochs in a row show both (Jordan 2024, sec. 3.6). rows, epochs: [batch]."""
     return first[rows] ^ (epochs % 2 == 1)
@@ -131,7 +131,7 @@ def training_pictures(cfg: Config, run: Run, d: Images) -> Callable[[int], tuple
         rows = batches.at(i)
         epochs = torch.arange(i * cfg.batch, (i + 1) * cfg.batch) // len(d.x)
         by_chance = torch.from_numpy(run.rng("flip", i).random(cfg.batch) < 0.5)
-        mirror = mirrored(rows, first, epochs) if cfg.flip == "alternating" else by_chance
+        mirror = mirror_mask(rows, first, epochs) if cfg.flip == "alternating" else by_chance
         rows, mirror = rows.to(run.device), mirror.to(run.device)
         x = unit(d.x[rows])
         x = torch.where(mirror[:, None, None, None], x.flip(-1), x)

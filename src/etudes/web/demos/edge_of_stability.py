@@ -83,9 +83,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 @functools.lru_cache(maxsize=1)
-def committed() -> dict[str, dict[str, Series]]:
+def committed_curves() -> dict[str, dict[str, Series]]:
     """{variant: {metric: (steps, values of seed 0)}} of the laptop report that comes with the project; {} without."""
-    folder = catalogue.committed(STUDY)
+    folder = catalogue.committed_folder(STUDY)
     if not (folder / "report.json").exists():
         return {}
     found: dict[str, dict[str, Series]] = {}
@@ -99,7 +99,7 @@ def draw(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) 
     """Two charts as HTML: sharpness with its threshold, and the loss."""
     found, eta = series(log, spec), spec.config["gd_step"] * spec.config["multiple"]
     limit, far = 2 / eta, spec.config["steps"]
-    others = {name: curve for name, curve in committed().items() if name in beside}
+    others = {name: curve for name, curve in committed_curves().items() if name in beside}
     colours = dict(zip(FAMILY, ("#808080", "#56B4E9", look.GREEN, "#CC79A7", "#E69F00"), strict=True))
     charts = []
     for metric, log_scale, axis in (("train/sharpness", False, "sharpness"), ("train/loss", True, "training loss")):
@@ -165,7 +165,9 @@ def build(root: Path) -> gr.Blocks:
         with gr.Row():
             multiple = gr.Slider(SLOW, FAST, 3.0, step=0.1, label="Step size, as a multiple of 0.1")
             steps = gr.Slider(500, MOST, 2000, step=100, label="Steps")
-        beside = gr.CheckboxGroup([n for n in FAMILY if n in committed()], value=[], label="Committed curves beside it")
+        beside = gr.CheckboxGroup(
+            [n for n in FAMILY if n in committed_curves()], value=[], label="Committed curves beside it"
+        )
         line = gr.HTML(words(3.0))
         with gr.Row():
             start = gr.Button("Train now", variant="primary")

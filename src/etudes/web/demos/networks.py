@@ -18,7 +18,7 @@ import gradio as gr
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.core.record import Record, finished, read
+from etudes.core.record import Record, is_finished, read
 from etudes.core.spec import Spec, Study
 from etudes.web.demos.look import explain
 
@@ -51,7 +51,7 @@ def find_records(study: Study, root: Path, file: str = WEIGHTS) -> dict[str, Rec
     found: dict[str, Record] = {}
     for path in sorted((root / study.name).glob(f"*/*/*/{file}"), key=lambda p: p.stat().st_mtime, reverse=True):
         try:
-            if not finished(path.parent):
+            if not is_finished(path.parent):
                 continue
             record = read(path.parent)
         except (Problem, OSError):
@@ -139,7 +139,7 @@ def _rest(study: Study, offer: Offer, root: Path) -> tuple[list[Spec], int]:
     for seeds in range(1, 1000):
         plans = [study.plan(offer.scale, seeds=seeds, offline=offline, **how) for offline in (False, True)]
         last = [[spec for spec in plan if spec.seed == seeds - 1] for plan in plans]
-        if not any(all(finished(root / spec.key) for spec in plan) for plan in last):
+        if not any(all(is_finished(root / spec.key) for spec in plan) for plan in last):
             return [spec for plan in last for spec in plan], seeds
     raise Problem(f"a thousand seeds of {study.name} are finished in {root}; choose another variant")
 

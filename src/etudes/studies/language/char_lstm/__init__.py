@@ -35,7 +35,7 @@ from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, nats
 from etudes.measure.cells import middle
 from etudes.measure.size import count_parameters
-from etudes.nn.recurrent import Recurrent, hidden_for
+from etudes.nn.recurrent import Recurrent, hidden_units
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.char_lstm.findings import continuations, errors, passages, watch_cells
@@ -75,7 +75,7 @@ class Config(Adam):
 
 def network(cfg: Config, vocabulary: int, used: int) -> Recurrent:
     """Of the size asked for, counting those of its `vocabulary` that the training text uses."""
-    hidden = hidden_for(cfg.kind, used, cfg.layers, round(cfg.size * cfg.parameters))
+    hidden = hidden_units(cfg.kind, used, cfg.layers, round(cfg.size * cfg.parameters))
     return Recurrent(cfg.kind, vocabulary, hidden, cfg.layers, cfg.dropout, cfg.layer_norm)
 
 
