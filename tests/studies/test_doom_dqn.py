@@ -76,6 +76,7 @@ def test_the_best_fixed_action_is_chosen_on_validation_episodes(tmp_path):
 
     best = max(range(len(one.actions)), key=lambda action: score("validation", 3, action))
     assert metrics["test/return-fixed"] == pytest.approx(score("test", 5, best))
+    run.close()
     env = json.loads((tmp_path / spec.key / "env.json").read_text())
     assert env["fixed_action"] == one.actions[best]
 

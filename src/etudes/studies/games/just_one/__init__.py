@@ -12,9 +12,9 @@ take their associations from GloVe, MiniLM, WordNet or a chat model, and differ 
     etudes run just-one                  3 minutes on two cores, 26 variants, 5 seeds
     etudes run just-one --scale paper    ten times as many games, 5 seeds: 60 minutes on two cores
 
-To expect of the first: where giver and guesser have the same associations they win 8 to 11 cards of 13, and one or two
-where they do not; seats beat draws; so few cards are won that neither more givers nor skipping make a difference that
-can be seen.
+To expect of the first: where giver and guesser have the same associations they win 8 to 11 cards of 13, and half a card
+to two where they do not. Seats beat draws. So few cards are won that neither more givers nor skipping make a difference
+that can be seen.
 
 The game has no paper: its rules, as Board Game Arena tells them, take that place. A guesser chooses among 700 nouns,
 where people have a whole language.
