@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import optimize, sparse
@@ -63,3 +67,20 @@ def test_documents_of_one_class_alone_are_learnt():
     x, _ = problem()
     assert ((x @ squared_hinge(x, np.ones((60, 1)), 1.0)) > 0.5).all()
     assert ((x @ squared_hinge(x, -np.ones((60, 1)), 1.0)) < -0.5).all()
+
+
+def test_weights_do_not_depend_on_the_kernels_of_blas():
+    code = (
+        "import hashlib, numpy as np; from scipy import sparse;"
+        "from etudes.trees.orders import kmeans; from etudes.trees.solver import squared_hinge;"
+        "x = sparse.random(200, 3000, 0.02, format='csr', dtype=np.float32, random_state=0);"
+        "y = np.where(np.random.default_rng(0).random((200, 40)) < 0.2, 1, -1);"
+        "order = kmeans(x, 5, np.random.default_rng(0));"
+        "print(hashlib.sha256(squared_hinge(x, y, 1.0).tobytes() + order.tobytes()).hexdigest())"
+    )
+    digests = set()
+    for kernels, threads in (("Haswell", "1"), ("Nehalem", "1"), ("Haswell", "2")):
+        own = {"OPENBLAS_CORETYPE": kernels, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | own, capture_output=True, check=True)
+        digests.add(done.stdout)
+    assert len(digests) == 1

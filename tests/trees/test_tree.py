@@ -103,6 +103,17 @@ def test_a_beam_is_the_naive_loop(beam):
         assert search(matcher, x[row], beam).products == products
 
 
+@pytest.mark.parametrize("beam", [1, 7, 50])
+def test_of_equals_the_first_ones_are_kept(beam):
+    rng = np.random.default_rng(beam)
+    matcher = Matcher(grow(np.arange(300), 300, 2))
+    matcher.levels.append(sparse.csc_matrix(rng.integers(-1, 2, (3, 300)).astype(np.float32)))
+    x = sparse.csr_matrix(rng.integers(0, 2, (20, 3)).astype(np.float32))
+    scores = matcher.log_scores((x @ matcher.levels[0]).toarray())
+    for found, row in zip(search(matcher, x, beam).nodes.tolist(), scores, strict=True):
+        assert found == sorted(range(300), key=lambda place: (-row[place], place))[:beam]
+
+
 def test_parts_of_the_documents_give_the_same(monkeypatch):
     matcher, x = random_matcher()
     whole = search(matcher, x, 3)

@@ -71,7 +71,8 @@ def kmeans(features: sparse.csr_matrix, depth: int, rng: np.random.Generator) ->
 
 def _centre(rows: sparse.csr_matrix, chosen: np.ndarray) -> np.ndarray:
     summed = rows.T @ chosen.astype(np.float32)
-    return summed / max(float(np.linalg.norm(summed)), 1e-12)
+    length = np.sqrt((summed * summed).sum())  # BLAS's norm would depend on the processor, and k-means with it
+    return summed / max(float(length), 1e-12)
 
 
 def cooccurrence(y: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -87,13 +87,16 @@ def _search(matcher: Matcher, x: sparse.csr_matrix, beam: int, width: int, depth
     return Ranking(nodes, scores, products / max(1, n))
 
 
-def _best(nodes: np.ndarray, scores: np.ndarray, count: int, ordered: bool) -> tuple[np.ndarray, np.ndarray]:
+def _best(nodes: np.ndarray, scores: np.ndarray, count: int, in_order: bool) -> tuple[np.ndarray, np.ndarray]:
     """The `count` best of each row, in order of their scores if asked for; of equals those that come first."""
-    if scores.shape[1] <= count and not ordered:
-        return nodes, scores
     if scores.shape[1] > count:
-        keep = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
-        nodes, scores = np.take_along_axis(nodes, keep, 1), np.take_along_axis(scores, keep, 1)
+        # By the value that the last of them has: the places that argpartition gives of equals depend on the processor.
+        last = np.partition(scores, -count, axis=1)[:, -count, None]
+        better, equal = scores > last, scores == last
+        keep = better | (equal & (equal.cumsum(1) <= count - better.sum(1, keepdims=True)))
+        nodes, scores = nodes[keep].reshape(-1, count), scores[keep].reshape(-1, count)
+    elif not in_order:
+        return nodes, scores
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.take_along_axis(nodes, order, 1), np.take_along_axis(scores, order, 1)
 

@@ -7,7 +7,8 @@ along it is found exactly. A bias is a column of x that is 1 everywhere, so it i
 
 All vectors are sums of documents, w = x' b, and are kept as their coefficients b [n, k], which are fewer than features:
 a step of conjugate gradients takes one product with the documents' inner products x x'. See Chapelle 2007, "Training a
-Support Vector Machine in the Primal".
+Support Vector Machine in the Primal". Products go by way of the features, with sparse matrices alone: a dense x x' is
+no faster, and BLAS adds up in an order that depends on the processor, so weights would too.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,6 @@ import numpy as np
 from scipy import sparse
 
 ROUNDS, INNER, STEPS = 100, 4, 4  # at most: Newton rounds; conjugate gradients in each; corrections of a step's length
-FEW = 300  # documents whose inner products are computed once, rather than by way of the features each time
 
 Products = Callable[[np.ndarray], np.ndarray]  # coefficients b [n, k] -> x x' b
 
@@ -29,7 +29,10 @@ def squared_hinge(x: sparse.csr_matrix, y: np.ndarray, cost: float, tolerance: f
     """
     x = x.astype(np.float32, copy=False)
     across = x.T.tocsr()
-    products = _products(x, across)
+
+    def products(b: np.ndarray) -> np.ndarray:
+        return x @ (across @ b)
+
     y = y.astype(np.float32, copy=False)
     b, f = np.zeros_like(y), np.zeros_like(y)  # coefficients; margins x w
     rarer = np.maximum(np.minimum((y > 0).sum(0), (y < 0).sum(0)), 1) / max(1, len(y))
@@ -50,13 +53,6 @@ def squared_hinge(x: sparse.csr_matrix, y: np.ndarray, cost: float, tolerance: f
         b[:, left] += t * s
         f[:, left] += t * xs
     return across @ b
-
-
-def _products(x: sparse.csr_matrix, across: sparse.csr_matrix) -> Products:
-    if x.shape[0] > FEW:
-        return lambda b: x @ (across @ b)
-    inner = (x @ across).toarray()
-    return lambda b: inner @ b
 
 
 def _direction(
