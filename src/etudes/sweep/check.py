@@ -18,7 +18,7 @@ from etudes.core import catalogue
 from etudes.core.run import Run, execute
 from etudes.core.spec import Spec, Study
 
-Moment = tuple[str, int, int]  # (kind, phase, step); the kinds are those of `watched`
+Moment = tuple[str, int, int]  # (kind, phase, step); the kinds are those of `with_moments`
 RESUMES = (
     "Usually something that changes during training is not among the parts of fit, such as a DataLoader's iterator, a "
     "counter or a running mean. Address it by the step, as in Batches(n, size, run.seed('order')).at(i) or "
