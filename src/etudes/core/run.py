@@ -294,11 +294,17 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _pools() -> dict[str, int]:
-    """{library that multiplies matrices or shares loops out: its threads}, of those that are loaded."""
+def _pools() -> dict[str, str]:
+    """{library that multiplies matrices or shares loops out: its threads, and for which processors}, of those loaded.
+
+    A library has other loops for other processors, which end in other digits.
+    """
     from threadpoolctl import threadpool_info
 
-    return {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
+    return {
+        pool["internal_api"]: ", ".join([str(pool["num_threads"]), *filter(None, [pool.get("architecture")])])
+        for pool in threadpool_info()
+    }
 
 
 @contextlib.contextmanager
