@@ -33,11 +33,11 @@ from etudes.data.augment import flip
 from etudes.data.batches import Batches
 from etudes.data.images import images, unit
 from etudes.generate.diffusion import SCHEDULES, Blend, Diffusion
-from etudes.measure.yardstick import Yardstick
 from etudes.nn.unet import UNet
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.generative.ddpm_sdedit.findings import edit, generate
+from etudes.studies.generative.ddpm_sdedit.yardstick import Yardstick
 from etudes.tools.classifier import classifier
 from etudes.train import EMA, Adam, adam, descend, fitted, part, seeded, weights
 

@@ -11,8 +11,8 @@ from etudes.core import Run
 from etudes.exhibits.sheets import save_sheet
 from etudes.generate.diffusion import Blend, Diffusion, ddim, ddpm, sdedit, unblend
 from etudes.generate.guides import hole, strokes
-from etudes.measure.chain import chain_error
-from etudes.measure.yardstick import Yardstick
+from etudes.studies.generative.ddpm_sdedit.chain import chain_error
+from etudes.studies.generative.ddpm_sdedit.yardstick import Yardstick
 
 
 def draw_pictures(run: Run, stream: str, x: Tensor, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Tensor:

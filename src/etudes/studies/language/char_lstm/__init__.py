@@ -33,11 +33,11 @@ from etudes.core.files import read_json, write_text
 from etudes.data.tokens import Tokenizer, ids
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, nats
-from etudes.measure.cells import middle
 from etudes.measure.size import count_parameters
 from etudes.nn.recurrent import Recurrent, hidden_units
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
+from etudes.studies.language.char_lstm.cells import middle
 from etudes.studies.language.char_lstm.findings import continuations, errors, passages, watch_cells
 from etudes.studies.language.char_lstm.measures import BITS, distinct_gain, size_gain, spelling_gain
 from etudes.studies.language.char_lstm.reading import HiddenState, prepare, reader

@@ -11,9 +11,9 @@ from torch import Tensor
 from etudes.core import Run
 from etudes.data.tokens import Tokenizer
 from etudes.generate.sampling import beam, choice, generate
-from etudes.measure.cells import activations, causes, detectors, heat_map, saturation, spans
 from etudes.measure.writing import distinct, marks, repetition, spelling
 from etudes.nn.recurrent import Recurrent
+from etudes.studies.language.char_lstm.cells import activations, causes, detectors, heat_map, saturation, spans
 
 WAYS: dict[str, dict[str, float]] = {
     "pure": {},

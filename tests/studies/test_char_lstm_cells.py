@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.measure.cells import (
+from etudes.measure.ranking import auroc
+from etudes.nn.recurrent import Recurrent
+from etudes.studies.language.char_lstm.cells import (
     activations,
     best,
     causes,
@@ -16,8 +18,6 @@ from etudes.measure.cells import (
     saturation,
     spans,
 )
-from etudes.measure.ranking import auroc
-from etudes.nn.recurrent import Recurrent
 
 
 def marked(text, name, middle=3):
@@ -75,7 +75,7 @@ def test_spans_are_where_the_tokens_of_a_character_begin_and_end():
 
 
 def test_what_is_watched_is_what_the_network_does_after_each_character(monkeypatch):
-    monkeypatch.setattr("etudes.measure.cells.WARM", 2)
+    monkeypatch.setattr("etudes.studies.language.char_lstm.cells.WARM", 2)
     torch.manual_seed(0)
     model = Recurrent("lstm", 256, 3, 2)
     text = "abcdéfgh" * 4  # of 40 tokens, in eight rows of five

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from etudes.generate.diffusion import cosine, linear
-from etudes.measure.chain import chain_error
+from etudes.studies.generative.ddpm_sdedit.chain import chain_error
 
 
 def pictures(n=200):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from etudes.measure.frechet import frechet
-from etudes.measure.yardstick import Yardstick
+from etudes.studies.generative.ddpm_sdedit.yardstick import Yardstick
 
 
 class Corners(nn.Module):
