@@ -9,8 +9,8 @@ data   pictures a second of training and evaluating the three-block VGG, in an e
        share of our time goes to the pictures: the rest is the network, which both sides have.
 feed   pictures a second of the two, without a network: training pictures alone.
 
-Both sides compute with one thread, as a run does by default; the DataLoader has its two workers besides. They take turns
-of a few seconds, and the median of the ratios of neighbouring turns is told: machines drift.
+Both sides compute with one thread, as a run does by default; the DataLoader has its two workers besides. They take
+turns of a few seconds, and the median of the ratios of neighbouring turns is told: machines drift.
 """
 
 import statistics

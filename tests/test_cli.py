@@ -258,7 +258,7 @@ def test_listing_is_json_with_what_a_page_needs(capsys):
     assert {claim["verdict"] for claim in mixup["claims"]} <= {"supported", "refuted", "undecided"}
     assert main(["list", "--markdown", "--family", "dynamics"]) == 0
     table = capsys.readouterr().out
-    assert "[edge-of-stability](docs/studies/edge-of-stability.md)" in table
+    assert "[edge-of-stability](edge-of-stability.md)" in table
     assert "mixup" not in table
 
 
@@ -301,7 +301,7 @@ def test_the_committed_report_is_shown_without_runs(capsys, tmp_path, monkeypatc
 
 
 def test_what_is_written_among_the_committed_reports_is_what_is_committed(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / "results" / name / scale)
+    monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": tmp_path / "results" / name / scale)
     shutil.copytree(HOUSE / "results" / "mixup", tmp_path / "results" / "mixup")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "mixup" / "laptop"
@@ -376,7 +376,7 @@ def test_committed_reports_of_any_scale_are_named_and_shown(capsys, run, tmp_pat
     assert main(["show", "mixup"]) == 0
     assert "etudes report mixup --scale laptop" in capsys.readouterr().out
     results = tmp_path / "results"
-    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": results / name / scale)
+    monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": results / name / scale)
     assert main([str(a) for a in run]) == 0
     assert main(["report", str(MINE), *map(str, run[2:]), "--out", str(results / "coins" / "smoke")]) == 0
     capsys.readouterr()

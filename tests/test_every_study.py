@@ -98,7 +98,8 @@ def test_killed_three_times_and_run_twice_it_ends_with_the_same_bytes(study, str
         kinds = {kind for kind, *_ in moments[spec.key]}
         inside = "in the evaluation after step"
         assert [kind for kind, *_ in at].count(inside) == (inside in kinds)
-        assert len(at) == min(3, len(set(moments[spec.key])))
+        chances = {m for m in moments[spec.key] if m[0] in ("before step", inside)} or set(moments[spec.key])
+        assert len(at) == 3 or len(chances) < 6
 
 
 def test_no_field_of_its_config_is_unused(study):

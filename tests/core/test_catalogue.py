@@ -98,7 +98,7 @@ def test_listing_imports_nothing_heavy():
 
 
 def test_reports_of_every_scale_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / name / scale)
+    monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": tmp_path / name / scale)
     assert catalogue.reported_scales("coins") == []
     for scale in ("laptop", "full", "half-written"):
         (tmp_path / "coins" / scale).mkdir(parents=True)

@@ -156,7 +156,7 @@ def test_words_claims_and_what_is_not_reached_leave_the_code(folder, name, old, 
         ("mine.py", "r**2", "r**3"),
         ("mine.py", "SIZE = 3", "SIZE = 4"),
         ("mine.py", "SIZE = 3", "SIZE = 3\nSIZE += 1"),
-        ("mine.py", "SIZE = 3", "SIZE = 3\nmath.pi = 3"),
+        ("mine.py", "SIZE = 3", "SIZE = 3\nmath.mine = 3"),
         ("mine.py", "return 2 * self.size()", "return 3 * self.size()"),
         ("mine.py", "        return SIZE", "        return 9"),
         ("mine.py", "import math\n", "import cmath as math\n"),
@@ -294,7 +294,7 @@ def test_a_study_of_the_catalogue_that_is_one_file_reaches_no_other_study():
 def test_a_study_that_is_a_folder_reaches_its_own_modules():
     home = program.PACKAGE / "studies/extreme/label_trees"
     reached = program._Reached(home / "__init__.py", "STUDY")
-    assert set(reached.files) == {home / "__init__.py", home / "front.py"}
+    assert set(reached.files) == {home / "__init__.py", home / "findings.py"}
 
 
 def test_the_library_is_what_the_study_imports_and_no_pages_or_reports(folder):

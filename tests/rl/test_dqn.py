@@ -12,6 +12,7 @@ from etudes.rl.grid import solve
 from etudes.rl.learner import Learner
 from etudes.rl.replay import Replay, Returns, Transitions
 from etudes.studies.rl.doom_dqn import bellman
+from etudes.train import checkpoint
 
 CONVOLUTIONS = ((8, 6, 3), (8, 3, 2))
 
@@ -149,7 +150,7 @@ def test_without_a_target_network_targets_come_from_the_network_itself():
     assert learner.target is learner.network
 
 
-def test_a_restored_learner_goes_on_the_same():
+def test_a_restored_learner_goes_on_the_same(tmp_path):
     """In channels_last memory too, through which fused Adam walks in its order."""
 
     def make():
@@ -164,16 +165,8 @@ def test_a_restored_learner_goes_on_the_same():
     learner.memory.add(Transitions(frames[0], actions, torch.ones(40), frames[1], torch.ones(40)))
     for i in range(6):
         learner.update(8, np.random.default_rng(i), one_step(learner, double=True))
-    saved = copy.deepcopy(learner.state_dict())
-
-    def rounded(state):  # as a file gives it back: contiguous
-        if isinstance(state, torch.Tensor):
-            return state.clone(memory_format=torch.contiguous_format)
-        if isinstance(state, dict):
-            return {name: rounded(value) for name, value in state.items()}
-        return [rounded(value) for value in state] if isinstance(state, list) else state
-
-    other.load_state_dict(rounded(saved))
+    checkpoint.save(tmp_path / "learner", {"learner": learner})
+    checkpoint.load(tmp_path / "learner", {"learner": other}, torch.device("cpu"))
     for i in range(6, 12):
         losses = [one.update(8, np.random.default_rng(i), one_step(one, double=True)) for one in (learner, other)]
         assert torch.equal(*losses)

@@ -295,7 +295,7 @@ def test_a_sound_of_a_run_plays_on_its_page(tmp_path, monkeypatch):
     render.keep(build(study, plan, load(plan, tmp_path / "runs")), tmp_path / "results" / "coins" / "laptop")
     monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
     monkeypatch.setattr(catalogue, "find", lambda name: study)
-    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": tmp_path / "results" / name / scale)
+    monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": tmp_path / "results" / name / scale)
     with TestClient(server.application(tmp_path / "none"), base_url=BASE) as client:
         page = client.get("/study/coins")
         (source,) = re.findall(r'<audio controls [^>]*src="([^"]+)"', page.text)
@@ -329,7 +329,7 @@ def hostile(runs, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
     monkeypatch.setattr(catalogue, "find", lambda name: study)
-    monkeypatch.setattr(catalogue, "committed", lambda name, scale="laptop": committed / name / scale)
+    monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": committed / name / scale)
     monkeypatch.setattr(shelf, "manual", lambda: manual)
     with TestClient(server.application(runs), base_url=BASE) as client:
         yield client
