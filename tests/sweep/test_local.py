@@ -266,7 +266,7 @@ def test_as_many_processes_as_there_are_cores_for(monkeypatch, threads, cores, c
 
 
 def test_a_fork_is_made_only_where_it_is_safe_and_spawning_needs_a_name_or_a_file(monkeypatch):
-    mine, named = make_study(), catalogue.find("mixup")
+    mine, named, filed = make_study(), catalogue.find("mixup"), catalogue.find(coins_file.__file__)
     one, two = ([*study.plan("smoke")] for study in (mine, named))
     monkeypatch.setattr(local.sys, "platform", "linux")
     assert local.safe_start(mine, one) == "fork"
@@ -275,9 +275,9 @@ def test_a_fork_is_made_only_where_it_is_safe_and_spawning_needs_a_name_or_a_fil
     monkeypatch.setattr(local.sys, "platform", "darwin")
     assert local.safe_start(named, two) == "spawn"
     assert local.safe_start(mine, one) == "none"
-    assert local.safe_start(coins_file.STUDY, one) == "spawn"
+    assert local.safe_start(filed, one) == "spawn"
     assert team.source(named) == "mixup"
-    assert team.source(coins_file.STUDY) == coins_file.__file__
+    assert team.source(filed) == coins_file.__file__
 
 
 def test_a_script_is_not_performed_again_by_the_processes_that_it_starts(tmp_path):
