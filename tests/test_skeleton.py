@@ -63,7 +63,7 @@ def test_a_study_of_the_catalogue_has_its_card_and_its_test(tmp_path, like):
     assert paths[1].read_text().startswith("# my-idea\n")
     text = paths[2].read_text()
     assert "from etudes.studies.labels.my_idea import" in text
-    tests = text.replace("etudes.studies.labels.my_idea", "study_my_idea")  # as the file is called that was found
+    tests = text.replace("etudes.studies.labels.my_idea", study.program.__module__)
     names = {"__name__": "copied"}
     exec(tests, names)
     names["test_mixing_is_the_naive_loop" if like else "test_smoothing_is_the_naive_loop"](*["batch"] * bool(like))

@@ -127,6 +127,10 @@ def test_text_is_written_with_its_odds(watched):
     page.get_by_role("button", name="Write").click()
     page.locator(".told span[title]").first.wait_for()
     assert "%, number" in page.locator(".told span[title]").first.get_attribute("title")
+    before = ""
+    while (now := page.locator(".told").first.inner_html()) != before:  # what is still written replaces all of it
+        before = now
+        page.wait_for_timeout(1000)
     page.locator("details summary").first.click()
     assert page.locator("table.plain").first.is_visible()
     assert page.evaluate("window.injected") is None
