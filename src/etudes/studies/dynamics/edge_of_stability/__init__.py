@@ -6,7 +6,7 @@ is (2+2b)/eta, and for Adam, in the norm that it preconditions with, (2+2b1)/((1
 On networks the sharpness rises to that threshold and stays there, and the loss goes up and down from step to step while
 it falls in the long run.
 
-    etudes run edge-of-stability                    7 minutes on two cores, 10 variants, 5 seeds
+    etudes run edge-of-stability                    3 minutes on two cores, 10 variants, 5 seeds
     etudes run edge-of-stability --scale cifar10    20 minutes, 3 seeds: the same on CIFAR-10 pictures
 
 Expect, at laptop scale, that every rule holds the sharpness within two per cent of its threshold; only by how much
@@ -170,7 +170,7 @@ STUDY = Study(
         "smoke": Scale(
             {"steps": 40, "examples": 60, "width": 8, "measure_every": 5}, seeds=2, minutes=0.1, judges=False
         ),
-        "laptop": Scale({}, seeds=5, minutes=7),
+        "laptop": Scale({}, seeds=5, minutes=3),
         "cifar10": Scale(CIFAR, seeds=3, minutes=20),
         "paper": Scale(
             CIFAR | {"examples": 5000, "width": 200, "steps": 100_000, "measure_every": 101}, seeds=3, minutes=600
