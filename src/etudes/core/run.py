@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import re
 import time
 import warnings
@@ -31,6 +30,7 @@ from etudes.core.checkpoints import SAVE_SECONDS, Checkpoint, entries, save_seco
 from etudes.core.environment import environment
 from etudes.core.errors import Diverged, Problem, out_of_memory
 from etudes.core.files import appearing, sha256, write_json
+from etudes.core.numerics import limit_threads, pools, seed_generators
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
 
@@ -40,14 +40,6 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, int, int], None]  # (key of the run, steps done, steps in all)
 OWN_FILES = re.compile(r"(spec|env|progress|result)\.json|log\.jsonl|times\.txt|lock|checkpoint-.*")
-# Which the libraries that multiply matrices read when they are loaded.
-TEAM_SIZES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 def device() -> "torch.device":
@@ -294,64 +286,6 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _pools() -> dict[str, str]:
-    """{library that multiplies matrices or shares loops out: its threads, and for which processors}, of those loaded.
-
-    A library has other loops for other processors, which end in other digits.
-    """
-    from threadpoolctl import threadpool_info
-
-    return {
-        pool["internal_api"]: ", ".join([str(pool["num_threads"]), *filter(None, [pool.get("architecture")])])
-        for pool in threadpool_info()
-    }
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """The block computes with so many threads, in PyTorch and in all that multiplies matrices, loaded before or in it.
-
-    More threads add up in another order, and so end in other digits.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    own, variables = torch.get_num_threads(), {name: os.environ.get(name) for name in TEAM_SIZES}
-    os.environ.update(dict.fromkeys(TEAM_SIZES, str(count)))
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(own)
-        for name, value in variables.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@contextlib.contextmanager
-def _generators(seed: int) -> Iterator[None]:
-    """The block meets the generators of Python, NumPy and PyTorch seeded: those that ordinary code draws from.
-
-    Whoever comes after it meets them as they were; else it would matter whether something shared was made just now.
-    """
-    import numpy
-    import torch
-
-    own, numpys, torchs = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)  # NumPy's old generator takes no more
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(own)
-        numpy.random.set_state(numpys)
-        torch.set_rng_state(torchs)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
-
-
 def execute(study: Study, spec: Spec, root: Path, watch: Watch | None = None) -> Literal["done", "kept", "busy"]:
     """Perform one run: "done" now, "kept" from before, or "busy" in another process.
 
@@ -379,9 +313,9 @@ def _perform(
             write_json(folder / "spec.json", dataclasses.asdict(spec))
         run = Run(spec, folder, library=library, leader=leader, watch=watch)
         try:
-            with _threads(spec.threads), _generators(run.seed("generators")):
+            with limit_threads(spec.threads), seed_generators(run.seed("generators")):
                 program(run)
-                run.note(threads=spec.threads, pools=_pools())
+                run.note(threads=spec.threads, pools=pools())
             run.finish()
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
