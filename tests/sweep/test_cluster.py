@@ -30,8 +30,10 @@ def live_dangerously(cfg, run):
         lives.write("x")
     if cfg.shift and os.path.getsize(first) == 1:
         os.kill(os.getpid(), 9)
+    from danger_helper import ZERO
+
     run.log(1, score=cfg.shift)
-    run.result(**{{"test/score": float(run.rng("score").normal()) + cfg.shift}})
+    run.result(**{{"test/score": float(run.rng("score").normal()) + cfg.shift + ZERO}})
 
 STUDY = make_study(name="dangerous", program=live_dangerously)
 '''
@@ -42,6 +44,8 @@ def test_the_cluster_gives_the_same_records_and_a_lost_worker_costs_its_run_alon
     from etudes.core import catalogue
 
     (tmp_path / "marks").mkdir()
+    (tmp_path / "danger_helper.py").write_text("ZERO = 0.0\n")
+    (tmp_path / "json.py").write_text("")  # which hides no library, in workers either
     file = tmp_path / "dangerous.py"
     file.write_text(STUDY_FILE.format(tests=os.path.dirname(os.path.dirname(__file__)), marks=str(tmp_path / "marks")))
     study, heard = catalogue.find(str(file)), []

@@ -19,6 +19,7 @@ from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
+BESIDE: list[str] = []  # folders of users' files, from which those import modules of their own
 CARD = '\n"study":'  # where it begins in a report.json, which has a line for each of its parts
 
 
@@ -49,8 +50,9 @@ def find(name: str) -> Study:
 def _from_file(path: Path) -> Study:
     if not path.is_file():
         raise Problem(f"no file {path}; give the path of a study's file, or the name of a study")
-    if (beside := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(beside)  # behind all else: a file random.py there hides no library
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # behind all else: a file random.py there hides no library
+        BESIDE.append(folder)
     spec = importlib.util.spec_from_file_location(_module_name(path), path)
     assert spec is not None
     assert spec.loader is not None

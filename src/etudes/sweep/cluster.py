@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etudes.core import catalogue
 from etudes.core.environment import sources
 from etudes.core.errors import Broken, Problem
 from etudes.core.run import Watch
@@ -99,7 +100,7 @@ def _connected(address: str) -> Any:
     try:
         ray.init(
             **({"address": address} if address else own),
-            runtime_env={"env_vars": variables},
+            runtime_env={"env_vars": variables, "worker_process_setup_hook": _path_of_users_files()},
             logging_level="ERROR",
             log_to_driver=False,
         )
@@ -123,8 +124,19 @@ def _check_door(address: str) -> None:
 
 
 def _own_modules() -> list[str]:
-    """The folders from which a study's file takes modules of its own, which lie at the same place on every node."""
-    return [path for path in sys.path if Path(path).is_dir() and not path.startswith((sys.prefix, sys.base_prefix))]
+    """The folders of modules outside the installation, such as a checkout, at the same place on every node."""
+    others = [path for path in sys.path if path not in catalogue.BESIDE and Path(path).is_dir()]
+    return [path for path in others if not path.startswith((sys.prefix, sys.base_prefix))]
+
+
+def _path_of_users_files() -> Callable[[], None]:
+    """What a worker does first: it looks beside users' files too, behind all else, as this process does."""
+    folders = list(catalogue.BESIDE)
+
+    def extend() -> None:
+        sys.path.extend(folder for folder in folders if folder not in sys.path)
+
+    return extend
 
 
 def _check_room(ray: Any, cpus: int, gpus: float) -> None:

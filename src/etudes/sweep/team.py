@@ -37,11 +37,16 @@ TICK = 0.2  # seconds between two looks at what waits, and between two messages 
 
 def source(study: Study) -> str:
     """The name or the file by which another process finds this very study; "" where there is none."""
-    for module in list(sys.modules.values()):
-        file, own = getattr(module, "__file__", None), getattr(module, "__dict__", {})
-        if file and module.__name__ != "__main__" and own.get("STUDY") is study:
-            return study.name if module.__name__.startswith("etudes.studies.") else str(Path(file).resolve())
-    return ""
+    homes = {
+        module.__name__: Path(module.__file__).resolve()
+        for module in list(sys.modules.values())
+        if getattr(module, "__file__", None) and getattr(module, "__dict__", {}).get("STUDY") is study
+    }
+    homes.pop("__main__", None)
+    if any(name.startswith("etudes.studies.") for name in homes):
+        return study.name
+    # Others may have imported it from the file that defines it.
+    return str(homes.get(study.program.__module__) or next(iter(homes.values()), ""))
 
 
 def perform(
