@@ -87,8 +87,7 @@ def load(plan: Sequence[Spec], root: Path) -> list[Record]:
     are not whole.
     """
     found: dict[tuple[int, str], list[Record]] = {}
-    for path, wanted in _alike(plan, root):
-        spec = read_spec(path)
+    for path, spec, wanted in _alike(plan, root):
         if spec.code == wanted.code and (spec.seed >= TUNING) == (wanted.seed >= TUNING):
             found.setdefault((spec.seed, spec.variant), []).append(read(path))
     first = plan[0]
@@ -104,18 +103,19 @@ def load(plan: Sequence[Spec], root: Path) -> list[Record]:
 
 def other_code(plan: Sequence[Spec], root: Path) -> dict[str, int]:
     """{code: finished runs} of what `load` leaves out because the study's program was another."""
-    codes = Counter(read_spec(path).code for path, _ in _alike(plan, root))
+    codes = Counter(spec.code for _, spec, _ in _alike(plan, root))
     return {code: count for code, count in sorted(codes.items()) if code != plan[0].code}
 
 
-def _alike(plan: Sequence[Spec], root: Path) -> Iterator[tuple[Path, Spec]]:
-    """The folders of finished runs with the configs of a plan, whatever the seed, precision, threads and code."""
+def _alike(plan: Sequence[Spec], root: Path) -> Iterator[tuple[Path, Spec, Spec]]:
+    """Finished runs with the configs of a plan, whatever the seed, precision, threads and code: of each the folder, its
+    spec, and that of the plan."""
     for variant, wanted in {spec.variant: spec for spec in plan}.items():
         for path in sorted((root / wanted.study / wanted.scale / variant).glob("*/result.json")):
             spec = read_spec(path.parent)
             free = {name: getattr(spec, name) for name in ("seed", "precision", "threads", "code")}
             if dataclasses.replace(wanted, **free) == spec:
-                yield path.parent, wanted
+                yield path.parent, spec, wanted
 
 
 def latest(study: Study, root: Path, scale: str = "", variant: str = "") -> Record:
