@@ -137,7 +137,7 @@ def _docstring(name: str, study: Study, address: str) -> str:
     for scale, s in study.scales.items():
         command = f"    etudes run {address}" + f" --scale {scale}" * (scale != "laptop")
         count = len(s.variants or study.variants)
-        lines.append(f"{command:{wide}}{s.minutes:g} minutes, {count} variants, {s.seeds} seeds")
+        lines.append(f"{command:{wide}}{s.minutes:g} minutes, {count} variants, {s.looks[0]} seeds")
     begin = f'"""{name}: TODO: what is done, in a line.\n\nTODO: the idea, with its equation.\n'
     return "\n".join([begin, *lines, '\nTODO: what comes out.\n\nDepartures from the paper: TODO.\n"""'])
 

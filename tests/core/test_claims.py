@@ -16,6 +16,7 @@ from etudes.core.claims import (
     positive,
     within,
 )
+from etudes.core.errors import Problem
 
 TRIAL = {"a": {"test/error": 0.5, "train/error": 0.1}, "b": {"test/error": 0.25, "train/error": 0.4}}
 
@@ -51,7 +52,7 @@ def test_what_the_paper_says_and_what_matters_stay_with_the_claim():
     for claim in (
         lower("a", "b", "table 2", paper=0.1, matters=0.01),
         higher("a", "b", "table 2", paper=0.1, matters=0.01),
-        between("a", 0, 1, "table 2", paper=0.1, matters=0.01),
+        between("a", 0, math.inf, "table 2", paper=0.1, matters=0.01),
     ):
         assert (claim.where, claim.paper, claim.matters) == ("table 2", 0.1, 0.01)
     assert alike("a", "b", 0.1, "table 2", paper=0.1).paper == 0.1
@@ -77,3 +78,20 @@ def test_an_interval_has_its_ends_or_not_and_tells_itself():
     assert 0 not in positive
     assert 1 in within(0, 1)
     assert math.nan not in Interval()
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ({"expect": within(0, 1), "matters": 0.1}, "has a margin already"),
+        ({"expect": above(0), "matters": 0.0}, "matters must be above 0"),
+        ({"expect": above(0), "matters": math.inf}, "matters must be above 0"),
+        ({"expect": Interval()}, "give it an end"),
+        ({"expect": within(1, 0)}, "give it an end, and the lower one first"),
+        ({"expect": above(-1), "kind": "ratio"}, "ratios are above 0"),
+        ({"expect": above(1), "kind": "correlation"}, "correlations are between -1 and 1"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(claim, words):
+    with pytest.raises(Problem, match=words):
+        Claim(lambda trial: 0.0, where="", **claim)

@@ -63,7 +63,7 @@ def test_only_the_asked_config_is_loaded(coins, tmp_path):
         execute(coins, spec, tmp_path)
     assert {r.spec.config["steps"] for r in load(coins.plan("smoke"), tmp_path)} == {2}
     assert {r.spec.config["steps"] for r in load(coins.plan("smoke", steps=3), tmp_path)} == {3}
-    assert load(replace(coins, revision=2).plan("smoke"), tmp_path) == []
+    assert load(replace(coins, revisions=("one",)).plan("smoke"), tmp_path) == []
 
 
 def test_more_seeds_than_planned_and_another_precision_are_loaded(coins, tmp_path):

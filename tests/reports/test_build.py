@@ -106,7 +106,7 @@ def test_read_judges_again(waves: Make, written: Path, tmp_path: Path) -> None:
 def test_read_refuses_another_revision_and_other_variants(waves: Make, written: Path, tmp_path: Path) -> None:
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     with pytest.raises(Problem, match="reports waves, revision 1, but this is waves, revision 2"):
-        read(tmp_path, waves(revision=2))
+        read(tmp_path, waves(revisions=("one",)))
     fewer = [variant for variant in waves().variants if variant.name != "mixed-100"]
     with pytest.raises(Problem, match="variants which waves no longer has"):
         read(tmp_path, waves(variants=fewer, charts=()))

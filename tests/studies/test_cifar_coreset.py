@@ -110,7 +110,7 @@ def test_variants_differ_in_what_their_names_say():
         score, percent, *more = variant.name.split("-")
         cfg = types.SimpleNamespace(**STUDY.plan("laptop", variants=[variant.name])[0].config)
         assert (cfg.score, round(100 * cfg.share)) == (score, int(percent))
-        assert cfg.budget == (more[0] if more and more[0] in ("epochs", "time") else "updates")
+        assert cfg.equal == (more[0] if more and more[0] in ("epochs", "time") else "updates")
         assert (cfg.noise > 0) == ("noisy" in more)
 
 
@@ -148,7 +148,7 @@ def test_killed_while_the_proxy_learns_it_ends_with_the_same_bytes(tmp_path, mon
 
 @pytest.mark.parametrize(
     ("changed", "says"),
-    [({"share": 0.0}, "share"), ({"budget": "epoch"}, "epochs"), ({"score": "entropie"}, "entropy")],
+    [({"share": 0.0}, "share"), ({"equal": "epoch"}, "epochs"), ({"score": "entropie"}, "entropy")],
 )
 def test_bad_settings_are_told_in_one_sentence(changed, says):
     with pytest.raises(Problem, match=says) as told:

@@ -109,10 +109,12 @@ def card(study: Study) -> dict[str, Any]:
         "question": study.question,
         "paper": vars(study.paper) | {},
         "revision": study.revision,
+        "revisions": list(study.revisions),
         "variants": [{"name": v.name, "changes": dict(v.changes), "says": v.says} for v in study.variants],
         "scales": {
             name: {
-                "seeds": s.seeds,
+                "seeds": s.looks[0],
+                "looks": list(s.looks),
                 "minutes": s.minutes,
                 "variants": len(s.variants or study.variants),
                 "judges": s.judges,

@@ -8,6 +8,9 @@ claims={
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from etudes.core.errors import Problem
 
 Trial = Mapping[str, Mapping[str, float]]  # {variant: {metric: number}} under one seed
 Measure = Callable[[Trial], float]
@@ -65,7 +68,14 @@ class Claim:
 
     `measure` sees the finished numbers of one seed and nothing else; `number` says in words what it gives. `where` is
     the section or table of the paper; `paper` is the paper's own figure, shown apart from ours (nan: it gives none).
-    `matters` is the margin: a number that differs by less from the end of `expect` is too small to matter (nan: none).
+
+    `kind` says on which scale the number varies evenly. A "ratio" is judged as its logarithm, a "correlation" as its
+    inverse hyperbolic tangent (Fisher's z). `matters` is the margin, on that scale: a number that differs by less from
+    the end of `expect` is too small to matter (nan: none). `worst` is what a seed counts whose run diverged (nan: the
+    claim is not judged then, as leaving the seed out would choose survivors).
+
+    Raises Problem on a margin that is not positive or has two ends to be measured from, and on ends that a ratio or a
+    correlation cannot have.
     """
 
     measure: Measure
@@ -74,6 +84,24 @@ class Claim:
     paper: float = math.nan
     matters: float = math.nan
     number: str = ""
+    kind: Literal["difference", "ratio", "correlation"] = "difference"
+    worst: float = math.nan
+
+    def __post_init__(self) -> None:
+        ends = [end for end in (self.expect.low, self.expect.high) if math.isfinite(end)]
+        if not ends or self.expect.low >= self.expect.high:
+            raise Problem(f"a claim expects its number {self.expect}; give it an end, and the lower one first")
+        if not math.isnan(self.matters):
+            if len(ends) == 2:
+                raise Problem(
+                    f"a claim that expects its number {self.expect} has its margin already: leave out matters"
+                )
+            if not 0 < self.matters < math.inf:
+                raise Problem(f"a claim's margin is {self.matters:g}; matters must be above 0")
+        if self.kind == "ratio" and min(ends) < 0:
+            raise Problem(f"a claim expects its ratio {self.expect}; ratios are above 0")
+        if self.kind == "correlation" and not all(-1 < end < 1 for end in ends):
+            raise Problem(f"a claim expects its correlation {self.expect}; correlations are between -1 and 1")
 
 
 def lower(

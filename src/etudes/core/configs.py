@@ -14,6 +14,7 @@ PLAIN = (int, float, bool, str)
 OPTIONS = frozenset((
     "name", "scale", "variants", "seeds", "threads", "tune", "dry", "root", "engine", "address", "gpus_per_run",
     "track", "precision", "help", "study", "offline", "cluster", "tracker", "code",
+    "replicate", "until", "budget", "vary",
 ))  # fmt: skip
 
 

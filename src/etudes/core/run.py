@@ -83,8 +83,9 @@ class Run:
             self._times = _reopened(folder)
 
     def seed(self, stream: str, *index: int) -> int:
-        """A number in [0, 2^63) hashed from (study, seed, stream, index)."""
-        address = f"{self.spec.study}/{self.spec.seed}/{stream}/{'/'.join(map(str, index))}"
+        """A number in [0, 2^63) hashed from (study, revision, seed, stream, index): a later revision draws afresh."""
+        revision = f"revision {self.spec.revision}/" if self.spec.revision > 1 else ""
+        address = f"{self.spec.study}/{revision}{self.spec.seed}/{stream}/{'/'.join(map(str, index))}"
         return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "big") >> 1
 
     def rng(self, stream: str, *index: int) -> "numpy.random.Generator":

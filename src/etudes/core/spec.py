@@ -7,6 +7,7 @@ interval where the paper puts it. `Study.plan` turns them into `Spec`s, one for 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,8 @@ from etudes.core.configs import check_fields, configure
 from etudes.core.errors import Problem, unknown
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-TUNING = 1000  # the first seed for tuning; those below judge
+REPLICATION = 500  # the first seed of a replication; those below judge
+TUNING = 1000  # the first seed for tuning
 Changes = Mapping[str, Any]
 
 
@@ -45,21 +47,28 @@ class Variant:
 class Scale:
     """A named size of the whole study: changed Config fields, the number of seeds, and the minutes it takes.
 
-    `minutes` is for all runs together, on two cores for "smoke" and "laptop". `judges` is False where the scale is too
-    small for verdicts. `offline` holds further changes, announced when they are made, for when no source of the
-    scale's data is reachable; they enter the config before it is hashed, so results bear the name of the data used, on
-    which no claim is judged. The words in it name what stands in, such as a dataset (a tuple of words: several).
+    `seeds` is the number of seeds, or those of its looks, as in (5, 8, 12, 20): the claims may be judged at each, and
+    `--until decided` goes from one to the next (see `etudes.core.verdicts`). `minutes` is for all runs of the first
+    look together, on two cores for "smoke" and "laptop". `judges` is False where the scale is too small for verdicts.
+    `offline` holds further changes, announced when they are made, for when no source of the scale's data is reachable;
+    they enter the config before it is hashed, so results bear the name of the data used, on which no claim is judged.
+    The words in it name what stands in, such as a dataset (a tuple of words: several).
     `variants` are those that the scale runs where none are named, such as the end points of a long one; (): all.
     `threads` is what a run computes with; runs go side by side, so more than one pays for few long runs alone.
     """
 
     changes: Changes
-    seeds: int
+    seeds: int | Sequence[int]
     minutes: float
     judges: bool = True
     offline: Changes = field(default_factory=dict)
     variants: Sequence[str] = ()
     threads: int = 1
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which claims may be judged; the first is what a plain run performs."""
+        return (self.seeds,) if isinstance(self.seeds, int) else tuple(self.seeds)
 
     @property
     def substitutes(self) -> dict[str, Any]:
@@ -100,11 +109,11 @@ class Study:
     `precision` is "auto" (bf16 autocast where the hardware has it) or "fp32" for studies whose numbers need it.
     `generator(config, folder)` is (network, tokenizer) of a finished run in `folder`, where the study's runs keep one
     that writes: what `etudes generate` takes.
-    `origin` names the list of course projects that asked for the study. A change of claims, variants or program that
-    makes earlier results incomparable bumps `revision`.
+    `origin` names the list of course projects that asked for the study. `revisions` says, a sentence each, what was
+    changed after results had been seen, be it claims, margins, variants or program: each revision has fresh seeds.
 
     Raises Problem, at definition, on unknown fields, impossible values or types of fields, duplicate or malformed
-    names, no claims, no "smoke" scale, or a judged scale with fewer than three seeds.
+    names, no claims, no "smoke" scale, or looks that do not grow or judge on fewer than three seeds.
     """
 
     name: str
@@ -117,7 +126,7 @@ class Study:
     claims: Mapping[str, Claim]
     charts: Sequence[Any] = ()
     origin: str = ""
-    revision: int = 1
+    revisions: Sequence[str] = ()
     precision: Literal["auto", "fp32"] = "auto"
     generator: Callable[[Any, Path], tuple[Any, Any]] | None = None
 
@@ -137,8 +146,7 @@ class Study:
         for name, scale in self.scales.items():
             if scale.threads < 1:
                 raise Problem(f"study '{self.name}': scale '{name}' has {scale.threads} threads; it needs 1 or more")
-            if scale.seeds < (3 if scale.judges else 1):
-                raise Problem(f"study '{self.name}': scale '{name}' judges on {scale.seeds} seeds; it needs 3 or more")
+            self._check_looks(name, scale)
             both = set(self._varied()) & ({*scale.changes} | {*scale.offline})
             if both:
                 raise Problem(
@@ -146,6 +154,16 @@ class Study:
                 )
             self.plan(name)
             self.plan(name, offline=True)
+
+    def _check_looks(self, name: str, scale: Scale) -> None:
+        looks = scale.looks
+        if not looks or looks[0] < (3 if scale.judges else 1):
+            raise Problem(f"study '{self.name}': scale '{name}' judges on {scale.seeds} seeds; it needs 3 or more")
+        if any(b <= a for a, b in itertools.pairwise(looks)) or looks[-1] > REPLICATION:
+            raise Problem(
+                f"study '{self.name}': scale '{name}' looks at {scale.seeds} seeds; "
+                f"each look needs more than the one before, and at most {REPLICATION}"
+            )
 
     def _check_names(self, kind: str, names: Sequence[str], *, slug: bool = True, empty: bool = False) -> None:
         if not names and not empty:
@@ -158,6 +176,11 @@ class Study:
 
     def _varied(self) -> list[str]:
         return list(dict.fromkeys(name for variant in self.variants for name in variant.changes))
+
+    @property
+    def revision(self) -> int:
+        """1, and one more for each change that was made after results had been seen."""
+        return 1 + len(self.revisions)
 
     @functools.cached_property
     def code(self) -> str:
@@ -178,14 +201,16 @@ class Study:
         seeds: int | None = None,
         threads: int | None = None,
         tune: bool = False,
+        replicate: bool = False,
         offline: bool = False,
         **overrides: Any,
     ) -> list[Spec]:
         """The runs of one scale, seeds outermost, so that whole trials are finished first.
 
         `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field
-        in which the variants differ can be overridden for a single named variant only. `tune` takes seeds that never
-        judge, one by default. Raises Problem on unknown names and impossible values.
+        in which the variants differ can be overridden for a single named variant only. `seeds` are by default those of
+        the scale's first look. `tune` takes seeds that never judge, one by default, and `replicate` those of a
+        replication, which no first judgement has seen. Raises Problem on unknown names and impossible values.
         """
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales)
@@ -202,14 +227,14 @@ class Study:
                 f"{self.name}: '{varied[0]}' is what the variants differ in; "
                 f"name one of them to set it, as in --variants {chosen[-1].name}"
             )
-        count = (1 if tune else plain.seeds) if seeds is None else seeds
+        count = (1 if tune else plain.looks[0]) if seeds is None else seeds
         team = plain.threads if threads is None else threads
         for what, number in (("seeds", count), ("threads", team)):
-            if not 1 <= number <= TUNING:
-                raise Problem(f"{self.name}: {what} is {number}; it must be from 1 to {TUNING}")
+            if not 1 <= number <= REPLICATION:
+                raise Problem(f"{self.name}: {what} is {number}; it must be from 1 to {REPLICATION}")
         common = {**plain.changes, **(plain.offline if offline else {})}
         configs = {v.name: configure(self.name, self.config, {**common, **v.changes, **overrides}) for v in chosen}
-        first = TUNING if tune else 0
+        first = TUNING if tune else REPLICATION if replicate else 0
         return [
             Spec(self.name, scale, name, seed, vars(config).copy(), precision, team, self.revision, self.code)
             for seed in range(first, first + count)

@@ -69,7 +69,7 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     last = max(spec.seed for spec in [*plan, *(record.spec for record in records)])
     if last >= TUNING:
         chosen["tune"] = True
-    seeds, usual = (last + 1 - TUNING, 1) if last >= TUNING else (last + 1, scale.seeds)
+    seeds, usual = (last + 1 - TUNING, 1) if last >= TUNING else (last + 1, scale.looks[0])
     if seeds != usual:
         chosen["seeds"] = seeds
     if plan[0].threads != scale.threads:

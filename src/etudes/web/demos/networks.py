@@ -38,7 +38,7 @@ class Offer:
     def words(self) -> str:
         study = catalogue.find(self.study)
         scale = study.scales[self.scale]
-        whole = len(scale.variants or study.variants) * scale.seeds
+        whole = len(scale.variants or study.variants) * scale.looks[0]
         seconds = 60 * scale.minutes * len(self.variants) / whole
         lasts = f"{max(5, round(seconds, -1)):.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
         return f"{self.study}, {' and '.join(self.variants)}, {self.scale}: about {lasts} on two quiet cores"

@@ -65,7 +65,7 @@ class Config(PictureRecipe):
     noise: Annotated[float, within(0, 1)] = 0.0  # share of training labels replaced by random ones
     score: Literal["random", "entropy", "margin", "forgetting"] = "random"  # the pictures highest in it are kept
     share: Annotated[float, within(0.001, 1)] = 1.0  # of the training pictures that are kept
-    budget: Literal["updates", "epochs", "time"] = "updates"  # in which the set is equal to all pictures
+    equal: Literal["updates", "epochs", "time"] = "updates"  # in which the set is equal to all pictures
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:
@@ -86,11 +86,11 @@ def proxy_cost(cfg: Config, d: Images) -> float:
 def steps_left(cfg: Config, kept: int, n: int, cost: float) -> int:
     """The steps that the budget leaves the large network on `kept` of n pictures; cost: the proxy's, in its steps.
     Raises Problem where the proxy has used up all."""
-    steps = {"updates": cfg.steps, "epochs": round(cfg.steps * kept / n), "time": int(cfg.steps - cost)}[cfg.budget]
+    steps = {"updates": cfg.steps, "epochs": round(cfg.steps * kept / n), "time": int(cfg.steps - cost)}[cfg.equal]
     if steps < 1:
         raise Problem(
             f"cifar-coreset: the proxy costs {cost:.0f} steps of the large network, and {kept} of {n} pictures leave "
-            f"none of {cfg.steps} within the budget '{cfg.budget}'; lower proxy_steps or raise steps"
+            f"none of {cfg.steps} within the budget '{cfg.equal}'; lower proxy_steps or raise steps"
         )
     return steps
 
@@ -133,7 +133,7 @@ def proxy_scores(cfg: Config, run: Run, d: Images) -> tuple[dict[str, Tensor], f
     """Every score [n] of the training pictures, and the proxy's test error; one proxy serves a seed's variants."""
     from safetensors.torch import load_file, save_file
 
-    small = replace(cfg, width=cfg.proxy_width, steps=cfg.proxy_steps, score="random", share=1.0, budget="updates")
+    small = replace(cfg, width=cfg.proxy_width, steps=cfg.proxy_steps, score="random", share=1.0, equal="updates")
 
     def make(own: Run) -> None:
         memory = Memory(len(d.x)).to(own.device)
@@ -167,7 +167,7 @@ def train(cfg: Config, run: Run) -> None:
 
     largest = d.y[rows].bincount().max().item() / len(rows)
     run.result(**found, **{"train/cost": (steps + cost) / cfg.steps, "train/largest-class": largest})
-    if cfg.budget == "updates" and not cfg.noise:
+    if cfg.equal == "updates" and not cfg.noise:
         run.result(**{"test/error-equal-updates": found["test/error"]})
     if cfg.noise:
         run.result(**{"train/wrong-among-chosen": wrong[rows].double().mean()})
@@ -207,8 +207,8 @@ STUDY = Study(
             for score, percents in GRID.items()
             for percent in percents
         ),
-        Variant("entropy-50-epochs", HALF | {"budget": "epochs"}, "half of the updates: what the proxy is to save"),
-        Variant("entropy-50-time", HALF | {"budget": "time"}, "with its proxy as dear as all pictures"),
+        Variant("entropy-50-epochs", HALF | {"equal": "epochs"}, "half of the updates: what the proxy is to save"),
+        Variant("entropy-50-time", HALF | {"equal": "time"}, "with its proxy as dear as all pictures"),
         Variant("random-50-noisy", {"share": 0.5, "noise": 0.2}, "a fifth of the labels random"),
         Variant("entropy-50-noisy", HALF | {"noise": 0.2}, "a fifth of the labels random"),
     ),
