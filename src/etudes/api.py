@@ -1,21 +1,24 @@
 """What notebooks call: a study, its runs, its report, and what a network of it writes."""
 
 import dataclasses
+import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from etudes.core import catalogue
+from etudes.core import catalogue, registration
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
 from etudes.core.record import UNKNOWN, Record, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.run import device
 from etudes.core.spec import Spec, Study
+from etudes.core.verdicts import judge
 from etudes.reports import facts
 from etudes.reports.build import build, read
 from etudes.reports.report import Report
@@ -38,8 +41,10 @@ class Options:
     """What of a study is to be run, and how, beside the fields of its Config.
 
     `variants` (): those of the scale; `seeds` and `threads` None: as many as the scale says. `tune` takes seeds that
-    never judge. `root` is a folder or a URL (see `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs
-    the plan in place of this machine, and `tracker` shows each finished run (see `etudes.sweep.tracking`).
+    never judge, `replicate` those of a replication. `until` "decided" goes on, look by look, with the variants that
+    undecided claims read. `budget` is the seconds that it all may take. `root` is a folder or a URL (see
+    `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs the plan in place of this machine, and
+    `tracker` shows each finished run (see `etudes.sweep.tracking`).
     """
 
     scale: str = "laptop"
@@ -47,6 +52,9 @@ class Options:
     seeds: int | None = None
     threads: int | None = None
     tune: bool = False
+    replicate: bool = False
+    until: Literal["", "decided"] = ""
+    budget: float = math.inf
     root: Path | str = ROOT
     precision: str = "auto"
     cluster: "Cluster | None" = None
@@ -61,6 +69,9 @@ def run(
     seeds: int | None = None,
     threads: int | None = None,
     tune: bool = False,
+    replicate: bool = False,
+    until: Literal["", "decided"] = "",
+    budget: float = math.inf,
     root: Path | str = ROOT,
     precision: str = "auto",
     cluster: "Cluster | None" = None,
@@ -73,14 +84,16 @@ def run(
     field names can be had from nowhere, its offline changes are made and announced. Raises Problem on bad input, and
     Broken where the program raises; a run that diverges is told of and left out of the report.
     """
-    options = Options(scale, variants, seeds, threads, tune, root, precision, cluster, tracker)
+    options = Options(
+        scale, variants, seeds, threads, tune, replicate, until, budget, root, precision, cluster, tracker
+    )
     return run_all(study, options, fields)[0]
 
 
 def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> tuple[Report, list["Outcome"]]:
     """As `run`; the report, and what came of the runs that were left."""
     from etudes.sweep import tracking
-    from etudes.sweep.plan import code_notes, pending
+    from etudes.sweep.plan import OutOfTime, code_notes
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
 
@@ -92,21 +105,49 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     if notice:
         console.print(notice, highlight=False)
     store = Store(options.root)
-    store.bring(plan)
-    left = pending(plan, store.folder)
-    if len(left) < len(plan):
-        console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
     for note in code_notes(plan, store.folder, _report_command(chosen, options)):
         console.print(note, highlight=False, soft_wrap=True)
-    outcomes = _performed(chosen, left, store, options, console)
-    wait()  # the first process writes the results that all of them read
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + options.budget
+    try:
+        while plan:
+            outcomes += _performed(chosen, plan, store, options, console, deadline)
+            wait()  # the first process writes the results that all of them read
+            plan = _further(chosen, options, fields, store, console, deadline) if options.until else []
+    except OutOfTime:
+        console.print("The budget is used up; the same command goes on.", highlight=False)
     for outcome in outcomes:
         if outcome.reason:
             console.print(outcome.reason, highlight=False)
+    plan, _ = _planned(chosen, options, fields)
     records = load(plan, store.folder)
-    if not records:
+    if not any(record.metrics for record in records):
         raise Problem(f"no run of {chosen.name} was finished; the logs are kept in {store.folder}")
-    return build(chosen, plan, records), outcomes
+    return build(chosen, plan, records, registration.load(chosen, options.scale, store.folder)), outcomes
+
+
+def _further(
+    study: Study, options: Options, fields: Mapping[str, Any], store: "Store", console: Console, deadline: float
+) -> list[Spec]:
+    """The runs that are left of those which the open claims need for their next look, announced; [] at the end."""
+    from etudes.sweep.plan import further, state
+    from etudes.sweep.progress import duration
+
+    plan, _ = _planned(study, options, fields)
+    registered = registration.load(study, options.scale, store.folder)
+    verdicts = judge(study, load(plan, store.folder), changed=registration.changed(study, registered))
+    how = {"precision": plan[0].precision, "threads": options.threads, "replicate": options.replicate}
+    wanted = further(verdicts, lambda name, seeds: study.plan(options.scale, variants=[name], seeds=seeds, **how))
+    store.bring(wanted)
+    left = [spec for spec in wanted if state(spec, store.folder) not in ("finished", "diverged")]
+    if left:
+        still = [verdict for verdict in verdicts if verdict.is_open]
+        count = f"{len(still)} of {len(verdicts)} claims {'is' if len(still) == 1 else 'are'} open"
+        time_left = f"; {duration(deadline - time.monotonic())} of the budget left" * math.isfinite(deadline)
+        console.print(f"{count}, next at {max(v.next_look for v in still)} seeds{time_left}:", highlight=False)
+        for verdict in still:
+            console.print(f"  {verdict.sentence}", highlight=False)
+    return left
 
 
 def outlook(study: Study | str, options: Options, fields: Mapping[str, Any]) -> list[str]:
@@ -129,19 +170,24 @@ def _report_command(study: Study, options: Options) -> str:
 
 
 def _performed(
-    study: Study, plan: Sequence[Spec], store: "Store", options: Options, console: Console
+    study: Study, plan: Sequence[Spec], store: "Store", options: Options, console: Console, deadline: float
 ) -> list["Outcome"]:
-    """What came of the runs of the plan, after all have been performed."""
+    """What came of the runs that were left of the plan, after all have been performed."""
     from etudes.sweep import cluster as clusters
     from etudes.sweep import local, tracking
+    from etudes.sweep.plan import pending
     from etudes.sweep.progress import PlanProgress
 
-    if not plan:
+    store.bring(plan)
+    left = pending(plan, store.folder)
+    if len(left) < len(plan):
+        console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
+    if not left:
         return []
     if not options.cluster:  # what every run would stop at
         save_seconds()
         device()
-    with PlanProgress(plan, console) as progress:
+    with PlanProgress(left, console) as progress:
 
         def finish(outcome: "Outcome") -> None:
             if outcome.status == "done" and not options.cluster:  # a cluster's workers have sent theirs
@@ -153,17 +199,19 @@ def _performed(
                     console.print(str(problem), highlight=False)
             progress.finish(outcome)
 
-        how: Any = {"watch": progress.watch, "finish": finish}
+        how: Any = {"watch": progress.watch, "finish": finish, "deadline": deadline}
         if options.cluster:
-            return clusters.perform(study, plan, store.root, options.cluster, **how)
-        return local.perform(study, plan, store.folder, count=0, **how)
+            return clusters.perform(study, left, store.root, options.cluster, **how)
+        return local.perform(study, left, store.folder, count=0, **how)
 
 
 def _planned(study: Study, options: Options, fields: Mapping[str, Any]) -> tuple[list[Spec], str]:
     """The runs, and a sentence where the scale's offline changes are made because its data can be had from nowhere."""
     from etudes.train.precision import resolve
 
-    chosen: Any = {name: getattr(options, name) for name in ("scale", "variants", "seeds", "threads", "tune")}
+    chosen: Any = {
+        name: getattr(options, name) for name in ("scale", "variants", "seeds", "threads", "tune", "replicate")
+    }
     chosen |= {"precision": resolve(study, options.precision), **fields}
     plan = study.plan(**chosen)
     if "WORLD_SIZE" in os.environ or not _unreachable(plan, study.scales[options.scale].substitutes.keys() - fields):
@@ -189,7 +237,7 @@ def report(
         if code:
             plan = [dataclasses.replace(spec, code="" if code == UNKNOWN else code) for spec in plan]
         if records := load(plan, Path(root or ROOT)):
-            return build(chosen, plan, records)
+            return build(chosen, plan, records, registration.load(chosen, scale, Path(root or ROOT)))
     committed = catalogue.committed_folder(chosen.name, scale)
     if code:
         raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT} were made by code {code}")

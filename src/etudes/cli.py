@@ -69,6 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     commands = {"list": gallery.list_, "show": gallery.show, "run": run, "report": report, "generate": generate}
     commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask, "check": check, "new": new}
+    commands |= {"register": register}
     if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
         return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
@@ -103,6 +104,25 @@ def check(name: tyro.conf.Positional[str], scale: str = "", variants: str = "", 
     from etudes.sweep.check import main
 
     return main(name, scale, variants, dataset)
+
+
+def register(name: tyro.conf.Positional[str], scale: str = "laptop", root: Path = Path("runs")) -> int:
+    """Write down, before the first judged run, what a study will be judged by; what is changed later is not judged.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: that is to be run
+        root: folder of the runs
+    """
+    from etudes.core import registration
+
+    study = catalogue.find(name)
+    made = registration.register(study, scale, root)
+    print(f"{len(study.claims)} claims of {study.name}, revision {study.revision}, at scale {scale}")
+    print(f"registered {made['registered']} in {registration.path(study, scale, root)}")
+    print(f"hash {made['hash']}")
+    print("Commit the file, or give the hash to somebody: nothing else proves that it came before the runs.")
+    return 0
 
 
 def run(name: tyro.conf.Positional[str]) -> int:

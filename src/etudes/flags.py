@@ -1,6 +1,8 @@
 """The words of `etudes run` after the study's name: options of every run, and the fields of the study's Config."""
 
 import dataclasses
+import math
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -21,6 +23,8 @@ class RunOptions:
     seeds: int = 0  # number of seeds; 0: as many as the scale has
     threads: int = 0  # threads of a run, on which its last digits depend; 0: as many as the scale says
     tune: bool = False  # take seeds that never judge, one by default: for choosing settings
+    until: Literal["", "decided"] = ""  # decided: go on from look to look with what undecided claims read
+    budget: str = ""  # of time, as 90s, 20m or 2h: then stop, whatever is left, and report
     dry: bool = False  # say what would be run, what is kept, and why, and run nothing
     root: str = "runs"  # folder of the runs, or a URL such as s3://bucket/runs
     engine: Literal["local", "ray"] = "local"  # who performs the runs: this process, or the tasks of a Ray cluster
@@ -76,8 +80,20 @@ def choice(options: RunOptions) -> "Options":
         seeds=options.seeds or None,
         threads=options.threads or None,
         tune=options.tune,
+        until=options.until,
+        budget=seconds(options.budget),
         root=options.root,
         precision=options.precision,
         cluster=cluster if options.engine == "ray" else None,
         tracker=options.track,
     )
+
+
+def seconds(budget: str) -> float:
+    """The seconds of a time such as 90s, 20m or 2h; without end for "". Raises Problem on anything else."""
+    if not budget:
+        return math.inf
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
+    if not found or not float(found[1]):
+        raise Problem(f"--budget is '{budget}'; give a time such as 90s, 20m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]

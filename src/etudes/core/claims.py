@@ -138,7 +138,7 @@ def between(
     """The claim that the metric `of` of variant `a` lies between two numbers, of which one may be infinite."""
     variant, metric = _place(a, of)
     return Claim(
-        lambda trial: trial[variant][metric],
+        Metric(variant, metric),
         Interval(low, high, open=math.isinf(low) or math.isinf(high)),
         where,
         paper,
@@ -147,10 +147,31 @@ def between(
     )
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A measure: one metric of one variant, under one seed."""
+
+    variant: str
+    metric: str
+
+    def __call__(self, trial: Trial) -> float:
+        return trial[self.variant][self.metric]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measure: one measure minus another, under one seed."""
+
+    minuend: Measure
+    subtrahend: Measure
+
+    def __call__(self, trial: Trial) -> float:
+        return self.minuend(trial) - self.subtrahend(trial)
+
+
 def difference(a: Place, b: Place, of: str = "test/error") -> Measure:
     """A measure: the metric `of` of variant `a` minus that of `b`, under one seed."""
-    (one, metric), (other, its) = _place(a, of), _place(b, of)
-    return lambda trial: trial[one][metric] - trial[other][its]
+    return Difference(Metric(*_place(a, of)), Metric(*_place(b, of)))
 
 
 def _place(a: Place, of: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ can change and the runs stay. It is the same under every version of Python.
 """
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -13,7 +14,7 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,60 @@ def digest(program: Callable[..., Any]) -> str:
     if file is None:
         return _sha256(sorted(_cells(program)))
     return _sha256(_Reached(file, program.__qualname__.partition(".")[0]).syntax())
+
+
+def measure_digest(measure: Any) -> str:
+    """As `digest`, of what a claim measures: a function, a lambda, what it closes over, or an object that is called."""
+    return _sha256(_described(measure))
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, types.FunctionType):
+        file, node = _file(value), _node(value)
+        closed = {name: _described(cell.cell_contents) for name, cell in _closed(value)}
+        if file is None or node is None:
+            return [_compiled(value), closed, sorted(map(json.dumps, _cells(value)))]
+        names = sorted({child.id for child in ast.walk(node) if isinstance(child, ast.Name)} - closed.keys())
+        # What of the library it calls goes by its name alone, as in `digest`.
+        return [_tree(node), closed, [_Reached(file, name).syntax() for name in names]]
+    if isinstance(value, functools.partial):
+        return [_described(value.func), _described(list(value.args)), _described(value.keywords)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [
+            type(value).__qualname__,
+            {f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)},
+        ]
+    if isinstance(value, Mapping):
+        return {str(key): _described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return sorted(map(repr, value)) if isinstance(value, set | frozenset) else [_described(item) for item in value]
+    return repr(value) if isinstance(value, PLAIN) else [type(value).__qualname__, getattr(value, "__qualname__", "")]
+
+
+def _closed(function: types.FunctionType) -> Iterator[tuple[str, types.CellType]]:
+    return zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+
+
+def _node(function: types.FunctionType) -> ast.AST | None:
+    """The definition of a function in its file, found by where its instructions stand; None without it."""
+    file, code = _file(function), function.__code__
+    if file is None or Path(code.co_filename) != file:
+        return None
+    places = [p for p in code.co_positions() if None not in p and p[2] != p[3]]
+    start, end = min((p[0], p[2]) for p in places[1:] or places), max((p[1], p[3]) for p in places[1:] or places)
+    around = [
+        node
+        for node in ast.walk(_parsed(file, file.stat().st_mtime_ns))
+        if isinstance(node, ast.Lambda | ast.FunctionDef)
+        and (node.lineno, node.col_offset) <= start
+        and (node.end_lineno, node.end_col_offset) >= end
+    ]
+    return max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
+
+
+@functools.cache
+def _parsed(file: Path, changed: int) -> ast.Module:
+    return ast.parse(file.read_bytes())
 
 
 def library(program: Callable[..., Any]) -> str:

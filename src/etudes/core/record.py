@@ -12,8 +12,9 @@ from typing import Any
 from etudes.core.configs import as_tuples
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
-from etudes.core.spec import TUNING, Spec, Study
+from etudes.core.spec import Spec, Study, first_seed
 
+DIVERGED = "diverged.json"  # what a run leaves that diverged, in place of a result
 UNKNOWN = "unknown"  # what a code is called that was not written down: of runs made before it was
 
 
@@ -36,13 +37,17 @@ def clean(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run, as read from its folder. `absent` are the metrics that were not finite."""
+    """A finished run, as read from its folder. `absent` are the metrics that were not finite.
+
+    A run that diverged is a record too, without metrics: `diverged` says how.
+    """
 
     spec: Spec
     metrics: Mapping[str, float]
     env: Mapping[str, Any]
     folder: Path
     absent: Sequence[str] = ()
+    diverged: str = ""
 
     @functools.cached_property
     def log(self) -> list[dict[str, float]]:
@@ -64,9 +69,11 @@ class Record:
 
 
 def read(folder: Path) -> Record:
-    """The finished run in a folder. Raises Problem on files that are not whole."""
+    """The finished run in a folder, or the one that diverged there. Raises Problem on files that are not whole."""
     remedy = f"delete {folder} and run the same command again"
     spec = read_spec(folder)
+    if not (folder / "result.json").exists():
+        return Record(spec, {}, {}, folder, diverged=read_json(folder / DIVERGED, remedy)["reason"])
     result = read_json(folder / "result.json", remedy)
     metrics = {name: number for name, number in result.items() if number is not None}
     return Record(spec, metrics, read_json(folder / "env.json", remedy), folder, sorted(result.keys() - metrics.keys()))
@@ -80,15 +87,15 @@ def read_spec(folder: Path) -> Spec:
 
 
 def load(plan: Sequence[Spec], root: Path) -> list[Record]:
-    """The finished runs with the configs and the code of `plan`, of any seed, ordered by seed and by its variants.
+    """The runs with the configs and the code of `plan` that are finished or diverged, ordered by seed and variant.
 
-    Those of tuning seeds come only where the plan has some. Where a variant and seed was run in several precisions or
-    with several numbers of threads, those that most runs have are taken, then the plan's. Raises Problem on files that
-    are not whole.
+    They are of any seed of those that belong together with the plan's: of a judgement, a replication or a tuning.
+    Where a variant and seed was run in several precisions or with several numbers of threads, those that most runs
+    have are taken, then the plan's. Raises Problem on files that are not whole.
     """
     found: dict[tuple[int, str], list[Record]] = {}
     for path, spec, wanted in _alike(plan, root):
-        if spec.code == wanted.code and (spec.seed >= TUNING) == (wanted.seed >= TUNING):
+        if spec.code == wanted.code and first_seed(spec.seed) == first_seed(wanted.seed):
             found.setdefault((spec.seed, spec.variant), []).append(read(path))
     first = plan[0]
     counts = Counter((r.spec.precision, r.spec.threads) for records in found.values() for r in records)
@@ -108,10 +115,11 @@ def other_code(plan: Sequence[Spec], root: Path) -> dict[str, int]:
 
 
 def _alike(plan: Sequence[Spec], root: Path) -> Iterator[tuple[Path, Spec, Spec]]:
-    """Finished runs with the configs of a plan, whatever the seed, precision, threads and code: of each the folder, its
-    spec, and that of the plan."""
+    """Runs with the configs of a plan that are finished or diverged, whatever the seed, precision, threads and code: of
+    each the folder, its spec, and that of the plan."""
     for variant, wanted in {spec.variant: spec for spec in plan}.items():
-        for path in sorted((root / wanted.study / wanted.scale / variant).glob("*/result.json")):
+        ended = (root / wanted.study / wanted.scale / variant).glob("*/*.json")
+        for path in sorted(path for path in ended if path.name in ("result.json", DIVERGED)):
             spec = read_spec(path.parent)
             free = {name: getattr(spec, name) for name in ("seed", "precision", "threads", "code")}
             if dataclasses.replace(wanted, **free) == spec:

@@ -9,6 +9,7 @@ finished, one without it is not, and running it again goes on from its last chec
     times.txt       when each of them was written: seconds that the run had worked by then
     progress.json   the checkpoints so far, and how long the log was at each; gone when finished
     result.json     the numbers that claims see; null where one was not finite
+    diverged.json   in its place: why the run stopped, where a number that it logged was not finite
 """
 
 import contextlib
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import torch
 
 Watch = Callable[[str, int, int], None]  # (key of the run, steps done, steps in all)
-OWN_FILES = re.compile(r"(spec|env|progress|result)\.json|log\.jsonl|times\.txt|lock|checkpoint-.*")
+OWN_FILES = re.compile(r"(spec|env|progress|result|diverged)\.json|log\.jsonl|times\.txt|lock|checkpoint-.*")
 
 
 def device() -> "torch.device":
@@ -312,12 +313,17 @@ def _perform(
             return "kept"
         if leader:
             write_json(folder / "spec.json", dataclasses.asdict(spec))
+            (folder / record.DIVERGED).unlink(missing_ok=True)
         run = Run(spec, folder, library=library, leader=leader, watch=watch)
         try:
             with limit_threads(spec.threads), seed_generators(run.seed("generators")):
                 program(run)
                 run.note(threads=spec.threads, pools=pools())
             run.finish()
+        except Diverged as problem:
+            if leader:
+                write_json(folder / record.DIVERGED, {"reason": str(problem)})
+            raise
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 raise Problem(f"{spec.key}: the memory does not suffice; try a smaller network or less data") from None

@@ -26,6 +26,11 @@ TUNING = 1000  # the first seed for tuning
 Changes = Mapping[str, Any]
 
 
+def first_seed(seed: int) -> int:
+    """The first of the seeds that belong together with this one: of a judgement, a replication, or a tuning."""
+    return max(first for first in (0, REPLICATION, TUNING) if seed >= first)
+
+
 @dataclass(frozen=True)
 class Paper:
     title: str
@@ -181,6 +186,12 @@ class Study:
     def revision(self) -> int:
         """1, and one more for each change that was made after results had been seen."""
         return 1 + len(self.revisions)
+
+    @functools.cached_property
+    def configs(self) -> dict[str, dict[str, Changes]]:
+        """{scale: {variant: its Config's fields}} as the study has them."""
+        names = [variant.name for variant in self.variants]
+        return {s: {spec.variant: spec.config for spec in self.plan(s, variants=names, seeds=1)} for s in self.scales}
 
     @functools.cached_property
     def code(self) -> str:

@@ -1,27 +1,40 @@
-"""One rule for all claims: a confidence interval over seeds against the interval where the paper puts the number."""
+"""One rule for all claims: one-sided tests over seeds, corrected for the number of claims and of looks.
+
+Three families are kept apart, each with an error rate of its own: at most 5 % of studies have a false "supported",
+5 % a false "refuted" and 5 % a false "negligible". docs/verdicts.md says for what, and for what not.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from etudes.core.claims import Claim, Interval, Trial
-from etudes.core.errors import Problem
+from etudes.core import inference
+from etudes.core.claims import Claim
+from etudes.core.observations import Observations, observe
 from etudes.core.record import Record
-from etudes.core.spec import TUNING, Study
+from etudes.core.spec import TUNING, Study, first_seed
 
-FEWEST_SEEDS = 3
 ALPHA = 0.05
+FUTILE = 0.6  # a |t| below which going on is not worth its time
+CLUSTERED = 8  # the fewest seeds that judge numbers in two clusters
+DECIDED = ("supported", "refuted", "negligible")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the seeds say of one claim.
 
-    `verdict` is "supported", "refuted", "undecided", or "not judged" (a scale too small, fewer than three complete
-    seeds, data that stand in for the scale's own, or a number that the claim cannot be computed from). `reason` says
-    why, where it is about this claim alone. `low` and `high` bound the mean with confidence 1 - alpha over
-    all claims of the study together. `agree` counts the seeds whose number lies where the claim expects it; `sign_p` is
-    the exact two-sided sign test of that count against a fair coin.
+    `verdict` is "supported", "refuted", "negligible" (within the claim's margin of the end of `expect`), "undecided",
+    or "not judged"; `reason` says why, where it is about this claim alone. `values` are those of the look that is
+    shown: the one that decided, or the last one made. `low` and `high` bound their mean at the level at which the claim
+    was tested, so that the interval and the verdict say the same; of a ratio it is the geometric mean. `p` is the
+    verdict's probability, corrected for claims and looks. `agree` counts the seeds whose number lies where it is
+    expected. `is_small`: decided, but within the margin.
+
+    `sees` is the distance from the end which that many seeds see with 80 % power, and `last_sees` what the last look
+    does; `next_look` is the number of seeds that would judge it next, 0 where there is none or where going on is
+    hardly worth it. `reads` are the (variant, metric) of its number, and `noise` is the variance of their difference
+    over the sum of their variances, where it is a difference: below 1 the shared seeds have taken noise away.
     """
 
     sentence: str
@@ -31,90 +44,206 @@ class Verdict:
     low: float
     high: float
     agree: int
-    sign_p: float
     verdict: str
     reason: str = ""
+    p: float = math.nan
+    is_small: bool = False
+    sees: float = math.nan
+    last_sees: float = math.nan
+    next_look: int = 0
+    reads: Sequence[tuple[str, str]] = ()
+    noise: float = math.nan
+    warnings: Sequence[str] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more seeds may decide it."""
+        return self.verdict == "undecided" and self.next_look > 0
 
 
-def trials(study: Study, records: Sequence[Record]) -> dict[int, dict[str, Mapping[str, float]]]:
-    """{seed: {variant: metrics}} for the seeds that have every variant that any of them has.
+def judge(
+    study: Study, records: Sequence[Record], alpha: float = ALPHA, changed: Mapping[str, str] | None = None
+) -> list[Verdict]:
+    """A verdict for each claim of the study, from records of one scale.
 
-    Beside a run's metrics stand its `seconds`.
+    `changed` are the claims that are not what was registered before the first judged run, each with what is to be said
+    of that, see `etudes.core.registration`; those of them which the study no longer has count too.
     """
-    by_seed: dict[int, dict[str, Mapping[str, float]]] = {}
-    for record in records:
-        by_seed.setdefault(record.spec.seed, {})[record.spec.variant] = {
-            "seconds": record.env.get("seconds", math.nan),
-            **record.metrics,
-        }
-    names = {record.spec.variant for record in records}
-    return {seed: trial for seed, trial in sorted(by_seed.items()) if trial.keys() == names}
+    changed = changed or {}
+    seen = [observe(study, sentence, claim, records) for sentence, claim in study.claims.items()]
+    looks = study.scales[records[0].spec.scale].looks if records else ()
+    judged = bool(records) and not unjudged(study, records)
+    tested = [
+        _Tested(claim, n, looks if judged and not n.reason and sentence not in changed else ())
+        for (sentence, claim), n in zip(study.claims.items(), seen, strict=True)
+    ]
+    gone = len(changed.keys() - study.claims.keys())
+    families = {}
+    for k, family in enumerate(DECIDED):
+        # A claim that was left out counts as one that was not shown; a margin is not every claim's.
+        own = [i for i, t in enumerate(tested) if family != "negligible" or not math.isnan(t.claim.matters)]
+        adjusted, levels = inference.holm([*(tested[i].least(k) for i in own), *[1.0] * gone], alpha)
+        families[family] = {i: (p, level) for i, p, level in zip(own, adjusted, levels, strict=False)}
+    return [
+        _plain(sentence, t.claim, n, changed[sentence])
+        if sentence in changed
+        else _verdict(sentence, t, n, {name: family[i] for name, family in families.items() if i in family}, alpha)
+        for i, (sentence, t, n) in enumerate(zip(study.claims, tested, seen, strict=True))
+    ]
 
 
-def interval(values: Sequence[float], alpha: float) -> tuple[float, float]:
-    """The two-sided Student t confidence interval of the mean, at confidence 1 - alpha; unbounded below two values."""
-    n = len(values)
-    if n < 2:
-        return -math.inf, math.inf
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    if variance == 0:
-        return mean, mean
-    from scipy.stats import t
+class _Tested:
+    """A claim's numbers, on the scale on which they vary evenly, tested at each look that they suffice for."""
 
-    reach = float(t.ppf(1 - alpha / 2, n - 1)) * math.sqrt(variance / n)
-    return mean - reach, mean + reach
+    def __init__(self, claim: Claim, seen: Observations, looks: Sequence[int]) -> None:
+        self.claim = claim
+        self.values = [scaled(claim, value) for value in seen.values]
+        self.low, self.high = scaled(claim, claim.expect.low), scaled(claim, claim.expect.high)
+        self.looks = dict(zip(looks, inference.shares(looks), strict=True)) if looks else {}
+        self.made: dict[int, inference.PValues] = {}
+        self.clustered = 0
+        for n in self.looks:
+            values = self.values[:n]
+            if len(values) < n or inference.is_constant(values):
+                continue
+            if n < CLUSTERED and inference.two_clusters(values):
+                self.clustered = n
+                continue
+            self.made[n] = inference.p_values(values, self.low, self.high, claim.matters)
+
+    def corrected(self, n: int, k: int) -> float:
+        """The k-th family's probability at a look, times what its share of the error costs."""
+        return min(1.0, self.made[n][k] / self.looks[n])
+
+    def least(self, k: int) -> float:
+        return min((self.corrected(n, k) for n in self.made), default=1.0)
+
+    def deciding(self, k: int) -> int:
+        """The look at which the k-th family's probability is least."""
+        return min(self.made, key=lambda n: self.corrected(n, k))
+
+    def distance(self, n: int) -> float:
+        """From the mean of n numbers to the nearest end."""
+        mean, _ = inference.mean_and_deviation(self.values[:n])
+        return min(abs(mean - end) for end in (self.low, self.high) if math.isfinite(end))
+
+    def too_few(self, seen: Observations) -> str:
+        """Why no look was made; "" where none was to be."""
+        if not self.looks:
+            return ""
+        first, n = min(self.looks), len(self.values)
+        if n < first:
+            return f"it is judged from {first} seeds on, and {n or 'none'} {'is' if n == 1 else 'are'} complete"
+        if self.clustered:
+            return f"its numbers fall into two clusters, which asks for {CLUSTERED} seeds"
+        return f"the seed has no effect: its number is {seen.values[0]:.6g} under all of them"
+
+    def futile(self, n: int, level: float) -> bool:
+        """Whether going on from look n is hardly worth it: the mean is all but on the end, and the last look would
+        hardly call that negligible either."""
+        _, deviation = inference.mean_and_deviation(self.values[:n])
+        distance, last = self.distance(n), max(self.looks)
+        if n < CLUSTERED or distance >= FUTILE * deviation / math.sqrt(n):
+            return False
+        if math.isnan(self.claim.matters):
+            return True
+        return inference.power((self.claim.matters - distance) / deviation, last, level * self.looks[last]) < 0.1
 
 
-def decide(low: float, high: float, expect: Interval) -> str:
-    """The verdict of a confidence interval: inside `expect`, outside it, or neither. Touching an end is neither."""
-    if expect.low < low and high < expect.high:
-        return "supported"
-    if high < expect.low or low > expect.high:
-        return "refuted"
-    return "undecided"
+def _verdict(
+    sentence: str, t: _Tested, seen: Observations, families: Mapping[str, tuple[float, float]], alpha: float
+) -> Verdict:
+    """`families` is {family: (corrected probability, level)} of this claim."""
+    if seen.reason or not t.made:
+        return _plain(sentence, t.claim, seen, seen.reason or t.too_few(seen))
+    true = [name for name in DECIDED if name in families and families[name][0] <= alpha]
+    conflict = true[:2] == ["supported", "refuted"]
+    verdict = true[0] if true and not conflict else "undecided"
+    last_made, last = max(t.made), max(t.looks)
+    ends = math.isfinite(t.low) + math.isfinite(t.high)
+    levels = {name: level / (ends if name == "refuted" else 1) for name, (_, level) in families.items()}
+    look = last_made if verdict == "undecided" else t.deciding(DECIDED.index(verdict))
+    low, high = inference.interval(
+        t.values[:look], t.looks[look] * (min(levels.values()) if verdict == "undecided" else levels[verdict])
+    )
+    mean, deviation = inference.mean_and_deviation(t.values[:look])
+    further = [n for n in t.looks if n > last_made]
+    futile = verdict == "undecided" and bool(further) and t.futile(last_made, levels.get("negligible", 0.0))
+    reason = f"at {last_made} seeds its mean is all but on the end, so more would hardly decide it" if futile else ""
+    return Verdict(
+        sentence,
+        t.claim,
+        seen.values[:look],
+        unscaled(t.claim, mean),
+        unscaled(t.claim, low),
+        unscaled(t.claim, high),
+        sum(value in t.claim.expect for value in seen.values[:look]),
+        verdict,
+        "its looks contradict each other" if conflict else reason,
+        p=families[verdict][0] if verdict in families else min(p for p, _ in families.values()),
+        is_small=not conflict and len(true) > 1,
+        sees=deviation * inference.detectable(look, levels["supported"] * t.looks[look]),
+        last_sees=deviation * inference.detectable(last, levels["supported"] * t.looks[last]),
+        next_look=further[0] if further and verdict == "undecided" and not (futile or conflict) else 0,
+        reads=seen.reads,
+        noise=seen.noise,
+        warnings=_warnings(t.values[:last_made]),
+    )
 
 
-def judge(study: Study, records: Sequence[Record], alpha: float = ALPHA) -> list[Verdict]:
-    """A verdict for each claim of the study, from records of one scale. Tuning seeds never judge."""
-    complete = trials(study, records)
-    judges = bool(records) and study.scales[records[0].spec.scale].judges and len(complete) >= FEWEST_SEEDS
-    judges = judges and not substitutes(study, records) and not any(r.spec.seed >= TUNING for r in records)
-    verdicts = []
-    for sentence, claim in study.claims.items():
-        values, reason = _values(study, sentence, claim, complete, records)
-        low, high = interval(values, alpha / len(study.claims))
-        agree = sum(value in claim.expect for value in values)
-        verdict = decide(low, high, claim.expect) if judges and values else "not judged"
-        mean = math.fsum(values) / len(values) if values else math.nan
-        sign = _sign_test(agree, len(values))
-        verdicts.append(Verdict(sentence, claim, values, mean, low, high, agree, sign, verdict, reason))
-    return verdicts
+def _plain(sentence: str, claim: Claim, seen: Observations, reason: str) -> Verdict:
+    """What is shown of a claim that is not judged: its numbers, without an interval."""
+    values = [] if seen.reason else seen.values
+    mean = unscaled(claim, inference.mean_and_deviation([scaled(claim, v) for v in values])[0]) if values else math.nan
+    agree = sum(value in claim.expect for value in values)
+    return Verdict(
+        sentence,
+        claim,
+        values,
+        mean,
+        -math.inf,
+        math.inf,
+        agree,
+        "not judged",
+        reason,
+        reads=seen.reads,
+        noise=seen.noise,
+    )
 
 
-def _values(
-    study: Study, sentence: str, claim: Claim, complete: Mapping[int, Trial], records: Sequence[Record]
-) -> tuple[list[float], str]:
-    """The claim's number under each seed, or none and the reason. Raises Problem on a name that no run has."""
-    absent = {variant.name for variant in study.variants} - {record.spec.variant for record in records}
-    lost = {(record.spec.seed, name): record.spec.variant for record in records for name in record.absent}
-    values = []
-    for seed, trial in complete.items():
-        try:
-            value = float(claim.measure(trial))
-        except KeyError as missing:
-            name = missing.args[0]
-            if name in absent:
-                return [], f"{name} was not run"
-            if (seed, name) in lost:
-                return [], f"{name} of {lost[seed, name]} is not finite under seed {seed}"
-            raise Problem(f"the claim '{sentence}' of {study.name} asks for {missing}, which no run has") from None
-        except Exception as error:  # whatever its author wrote
-            return [], f"its number cannot be computed under seed {seed} ({type(error).__name__}: {error})"
-        if not math.isfinite(value):
-            return [], f"its number is {value} under seed {seed}"
-        values.append(value)
-    return values, ""
+def _warnings(values: Sequence[float]) -> list[str]:
+    said = []
+    if inference.two_clusters(values):
+        said.append("its numbers fall into two clusters: the test promises too much where few seeds fail altogether")
+    elif inference.is_skewed(values):
+        said.append("its numbers are skewed: the test promises too much; a logarithm or a difference would not be")
+    return said
+
+
+def unjudged(study: Study, records: Sequence[Record]) -> str:
+    """Why none of the claims is judged from these runs, in a sentence; "" where they are."""
+    scale = records[0].spec.scale
+    if records[0].spec.seed >= TUNING:
+        return "The claims are not judged: these are seeds for tuning."
+    if not study.scales[scale].judges:
+        return f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."
+    if stand_ins := substitutes(study, records):
+        own = study.plan(scale, seeds=1)[0].config
+        listed = ", ".join(f"{field} = {name} for {own[field]}" for field, name in stand_ins.items())
+        return f"The claims are not judged: substitutes stand in for the scale's own data ({listed})."
+    usual = study.configs[scale]
+    changes = {
+        field: value
+        for record in records
+        for field, value in record.spec.config.items()
+        if usual.get(record.spec.variant, {}).get(field, value) != value
+    }
+    if changes:
+        listed = ", ".join(f"{field} = {value}" for field, value in changes.items())
+        return f"The claims are not judged: these runs explore another setting ({listed})."
+    if len({first_seed(record.spec.seed) for record in records}) > 1:
+        return "The claims are not judged: the runs are of seeds that do not belong together."
+    return ""
 
 
 def substitutes(study: Study, records: Sequence[Record]) -> dict[str, object]:
@@ -127,8 +256,17 @@ def substitutes(study: Study, records: Sequence[Record]) -> dict[str, object]:
     }
 
 
-def _sign_test(agree: int, n: int) -> float:
-    """Exact two-sided binomial test of `agree` of n against probability one half; 1 without any."""
-    extreme = max(agree, n - agree)
-    tail = sum(math.comb(n, k) for k in range(extreme, n + 1))
-    return min(1.0, tail / (1 << (n - 1))) if n else 1.0
+def scaled(claim: Claim, value: float) -> float:
+    """A number of the claim, or an end of its interval, on the scale on which it is tested."""
+    if claim.kind == "ratio":
+        return math.log(value) if value > 0 else -math.inf
+    if claim.kind == "correlation" and math.isfinite(value):
+        return math.atanh(value) if -1 < value < 1 else math.copysign(math.inf, value)
+    return value
+
+
+def unscaled(claim: Claim, value: float) -> float:
+    """What `scaled` made of a number, as the number again."""
+    if claim.kind == "ratio":
+        return math.exp(value) if value < 700 else math.inf
+    return math.tanh(value) if claim.kind == "correlation" else value

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etudes.core import catalogue
+from etudes.core import catalogue, registration
+from etudes.core.configs import as_tuples
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
 from etudes.core.record import Record
@@ -23,8 +24,16 @@ POINTS = 200  # kept of a logged metric of a run
 TIMES = 20  # and of its seconds, which rise almost evenly
 
 
-def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Report:
-    """The report of the finished runs of a plan. Raises Problem where there are none."""
+def build(
+    study: Study,
+    plan: Sequence[Spec],
+    records: Sequence[Record],
+    registered: Mapping[str, Any] | None = None,
+) -> Report:
+    """The report of the finished runs of a plan. Raises Problem where there are none.
+
+    `registered` is what was written down before the first of them, see `etudes.core.registration`.
+    """
     scale = plan[0].scale
     if not records:
         again = facts.command(study, scale, facts.choice(study, plan, []), plan[0].precision)
@@ -41,6 +50,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
         "environment": facts.environment(records),
         "commands": [facts.command(study, scale, chosen, records[0].spec.precision)],
         "exhibits": left.collect(study, records),
+        "registration": registered,
     }
     configs = {spec.variant: dict(spec.config) for spec in plan}
     trials = [
@@ -53,6 +63,7 @@ def build(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> Repo
             "threads": record.spec.threads,
             "key": record.spec.key,
             "absent": list(record.absent),
+            "diverged": record.diverged,
         }
         for record in records
     ]
@@ -73,7 +84,7 @@ def read(folder: Path, study: Study) -> Report:
         raise Problem(f"{folder} reports {found}, but this is {study.name}, revision {study.revision}; {remedy}")
     if saved["scale"] not in study.scales or not names.issuperset(row["variant"] for row in saved["table"]):
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
-    configs = {row["variant"]: row["config"] for row in saved["table"]}
+    configs = {row["variant"]: as_tuples(row["config"]) for row in saved["table"]}
     exhibits = left.restore(study, saved.get("exhibits", []), folder, remedy)
     return _report(study, configs, saved["trials"], curves, {**saved, "exhibits": exhibits})
 
@@ -89,18 +100,20 @@ def _report(
         Record(
             Spec(study.name, saved["scale"], t["variant"], t["seed"], configs[t["variant"]], t["precision"],
                  t.get("threads", 0), study.revision, saved["code"]), t["metrics"],
-            {"seconds": t["seconds"] or math.nan}, Path(t["key"]), t.get("absent", ()),
+            {"seconds": t["seconds"] or math.nan}, Path(t["key"]), t.get("absent", ()), t.get("diverged", ""),
         )
         for t in trials
     ]  # fmt: skip
-    verdicts = judge(study, records)
+    changed = registration.changed(study, saved.get("registration"))
+    verdicts = judge(study, records, changed=changed)
     card = catalogue.card(study)
     for claim, verdict in zip(card["claims"], verdicts, strict=True):
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
     origin = facts.origin(study, saved["code"], saved["environment"])
-    unjudged = [f"Not judged: {v.sentence}; {v.reason}." for v in verdicts if v.reason and "not run" not in v.reason]
-    first = [*origin, *unjudged]
+    unjudged = {v.sentence: v.reason for v in verdicts if v.verdict == "not judged" and v.reason}
+    unjudged |= {sentence: words for sentence, words in changed.items() if sentence not in study.claims}
+    first = [*origin, *(f"Not judged: {said}; {why}." for said, why in unjudged.items() if "not run" not in why)]
     kept["warnings"] = [*first, *(words for words in saved["warnings"] if words not in first)]
     return Report(
         **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
@@ -125,10 +138,12 @@ def _table(
         rows.append(
             {
                 "variant": variant.name,
-                "seeds": len(own),
+                "seeds": sum(not trial.get("diverged") for trial in own),
                 "metrics": metrics,
                 "parameters": size["mean"] if size else None,
-                "seconds": _summary([math.nan if t["seconds"] is None else t["seconds"] for t in own])["mean"],
+                "seconds": _summary(
+                    [math.nan if t["seconds"] is None else t["seconds"] for t in own if not t.get("diverged")]
+                )["mean"],
                 "config": dict(configs[variant.name]),
             }
         )
@@ -136,8 +151,10 @@ def _table(
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation (n - 1) over seeds; the deviation of a single value is None."""
+    """Mean and standard deviation (n - 1) over seeds; the deviation of a single value is None, as is no mean at all."""
     n = len(values)
+    if not n:
+        return {"mean": None, "deviation": None, "seeds": 0}
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
     return {"mean": tidy(mean), "deviation": None if deviation is None else tidy(deviation), "seeds": n}

@@ -11,7 +11,7 @@ from typing import Any
 
 from etudes.core import catalogue, verdicts
 from etudes.core.record import Record
-from etudes.core.spec import TUNING, Spec, Study
+from etudes.core.spec import REPLICATION, TUNING, Spec, Study, first_seed
 
 # What must be equal in all runs of a table for its rows to be comparable, and how a warning calls it.
 COMPARED = {
@@ -60,27 +60,34 @@ def changes(study: Study, plan: Sequence[Spec]) -> dict[str, Any]:
 
 
 def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dict[str, Any]:
-    """The keyword arguments of `Study.plan` that make this plan: variants and seeds, where not all, and changes."""
+    """The keyword arguments of `etudes.run` that lead to these runs: variants and seeds, where not all, and changes."""
     chosen: dict[str, Any] = {}
     asked = list(dict.fromkeys(spec.variant for spec in plan))
     scale = study.scales[plan[0].scale]
     if len(asked) < len(study.variants):
         chosen["variants"] = asked
-    last = max(spec.seed for spec in [*plan, *(record.spec for record in records)])
-    if last >= TUNING:
-        chosen["tune"] = True
-    seeds, usual = (last + 1 - TUNING, 1) if last >= TUNING else (last + 1, scale.looks[0])
-    if seeds != usual:
-        chosen["seeds"] = seeds
+    first = first_seed(plan[0].seed)
+    chosen |= {name: True for name, seed in (("tune", TUNING), ("replicate", REPLICATION)) if first == seed}
+    seeds = {name: 1 + max(s.seed for s in _specs(plan, records) if s.variant == name) - first for name in asked}
+    if len({*seeds.values()}) > 1 and max(seeds.values()) in scale.looks:
+        chosen["until"] = "decided"
+    elif max(seeds.values()) != (1 if first == TUNING else scale.looks[0]):
+        chosen["seeds"] = max(seeds.values())
     if plan[0].threads != scale.threads:
         chosen["threads"] = plan[0].threads
     return chosen | changes(study, plan)
 
 
+def _specs(plan: Sequence[Spec], records: Sequence[Record]) -> list[Spec]:
+    return [*plan, *(record.spec for record in records)]
+
+
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:
     """The command line that performs these runs. The precision ("": any) is named where the hardware would decide."""
-    words = ["etudes", "run", address(study), "--scale", scale]
+    words = ["etudes", "replicate" if "replicate" in chosen else "run", address(study), "--scale", scale]
     for name, value in chosen.items():
+        if name == "replicate":
+            continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
@@ -200,11 +207,14 @@ def _differ(words: str, values: Iterable[Any]) -> list[str]:
 
 def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
     have = {(record.spec.variant, record.spec.seed) for record in records}
-    seeds = sorted({spec.seed for spec in plan} | {seed for _, seed in have})
+    seeds = {spec.seed for spec in plan}
     said = []
     for variant in dict.fromkeys(spec.variant for spec in plan):
-        missing = [str(seed) for seed in seeds if (variant, seed) not in have]
-        if len(missing) == len(seeds):
+        own = {seed for name, seed in have if name == variant}
+        # A variant that undecided claims read has more seeds than others.
+        wanted = sorted(seeds.union(*(range(min(seeds), seed) for seed in own)))
+        missing = [str(seed) for seed in wanted if seed not in own]
+        if not own:
             said.append(f"Variant {variant} has no finished run.")
         elif missing:
             said.append(f"Variant {variant} misses {'seed' if len(missing) == 1 else 'seeds'} {', '.join(missing)}.")
@@ -212,21 +222,10 @@ def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
 
 
 def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
-    scale = plan[0].scale
-    if plan[0].seed >= TUNING:
-        return ["The claims are not judged: these are seeds for tuning."]
-    if not study.scales[scale].judges:
-        return [f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."]
-    if stand_ins := verdicts.substitutes(study, records):
-        own = study.plan(scale, seeds=1)[0].config
-        listed = ", ".join(f"{field} = {name} for {own[field]}" for field, name in stand_ins.items())
-        return [f"The claims are not judged: substitutes stand in for the scale's own data ({listed})."]
+    if said := verdicts.unjudged(study, records):
+        return [said]
     asked = {spec.variant for spec in plan}
     absent = [variant.name for variant in study.variants if variant.name not in asked]
     if absent:
         return [f"Claims about variants that were not run are not judged: {', '.join(absent)}."]
-    complete = len(verdicts.trials(study, records))
-    if complete < verdicts.FEWEST_SEEDS:
-        seeds = f"{complete or 'no'} {'seed is' if complete == 1 else 'seeds are'}"
-        return [f"Claims are judged from {verdicts.FEWEST_SEEDS} complete seeds on; {seeds} complete."]
     return []

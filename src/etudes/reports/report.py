@@ -23,7 +23,8 @@ class Report:
 
     `study` is the study's card with a verdict for each claim; `table` has a row for each variant, `trials` an entry for
     each run, `curves` one for each logged metric of each run, `exhibits` one for each file of the runs that a chart
-    shows. `choice` are the keyword arguments of `Study.plan` that lead here, of which `changed` are the Config fields.
+    shows. `choice` are the keyword arguments of `etudes.run` that lead here, of which `changed` are the Config fields.
+    `registration` is what was written down before the first judged run (see `etudes.core.registration`), if anything.
     `committed` is the folder of a report that came with the project, in place of one of the user's own runs.
     """
 
@@ -43,6 +44,7 @@ class Report:
     warnings: Sequence[str]
     environment: Mapping[str, Any]
     commands: Sequence[str]
+    registration: Mapping[str, Any] | None = None
     departures: str = ""
     committed: Path | None = None
 
@@ -53,7 +55,8 @@ class Report:
 
     def folder(self, root: Path) -> Path:
         """Where the report belongs below the root of the runs: each choice of fields and variants has its own."""
-        name = f"report-{facts.digest(self.choice)}" if self.choice else "report"
+        choice = {name: value for name, value in self.choice.items() if name not in ("seeds", "until")}
+        name = f"report-{facts.digest(choice)}" if choice else "report"
         return root / self.definition.name / self.scale / name
 
     def chart(self, name: str) -> "altair.Chart | Exhibition":
@@ -78,7 +81,7 @@ class Report:
                     "mean": number(verdict.mean),
                     "interval": span(verdict.low, verdict.high) if n > 1 else NONE,
                     "expected": str(claim.expect),
-                    "agree": f"{verdict.agree} of {n} (p = {verdict.sign_p:.2g})" if n else NONE,
+                    "agree": f"{verdict.agree} of {n}" if n else NONE,
                     "paper": figure(claim.paper),
                 }
             )
@@ -107,9 +110,14 @@ class Report:
                 "low": v.low,
                 "high": v.high,
                 "expect": [v.claim.expect.low, v.claim.expect.high],
+                "p": v.p,
                 "agree": v.agree,
                 "seeds": len(v.values),
-                "sign_p": v.sign_p,
+                "is_small": v.is_small,
+                "sees": v.sees,
+                "last_sees": v.last_sees,
+                "next_look": v.next_look,
+                "noise": v.noise,
                 "values": list(v.values),
                 "paper": v.claim.paper,
             }
@@ -128,6 +136,7 @@ class Report:
             "warnings": list(self.warnings),
             "environment": plain(self.environment),
             "commands": list(self.commands),
+            "registration": self.registration,
         }
 
     def curves_json(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ folders with POSIX locks (NFS version 4, CephFS, Lustre with flock); where they 
 perform a plan: it gives each run to one task.
 """
 
+import math
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ from etudes.core.environment import sources
 from etudes.core.errors import Broken, Problem
 from etudes.core.run import Watch
 from etudes.core.spec import Spec, Study
-from etudes.sweep.plan import Outcome, attempt
+from etudes.sweep.plan import Outcome, attempt, in_time
 from etudes.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ def perform(
     *,
     watch: Watch | None = None,
     finish: Callable[[Outcome], None] | None = None,
+    deadline: float = math.inf,
 ) -> list[Outcome]:
     """What came of the plan's runs, below a folder that all nodes see or a URL; `finish` is called with each.
 
     Raises Problem where there is no Ray, no such cluster, no node that is large enough, another version of the project
-    on a node, or as soon as a run cannot go on for a reason that is not its own; Broken where the program raised.
+    on a node, or as soon as a run cannot go on for a reason that is not its own; Broken where the program raised;
+    OutOfTime when `time.monotonic()` has passed the deadline.
     """
     threads = plan[0].threads
     ray = _connected(cluster.address)
@@ -66,6 +69,7 @@ def perform(
         running = {task.remote(shared, spec, *fixed): spec for spec in plan}
         outcomes: list[Outcome] = []
         while running:
+            in_time(deadline)
             ready, _ = ray.wait(list(running), timeout=PAUSE)
             for key, (done, steps) in ray.get(board.news.remote()).items():
                 if watch:

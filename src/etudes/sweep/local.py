@@ -1,5 +1,6 @@
 """A plan performed on this machine, beside any other commands that work on the same plan."""
 
+import math
 import multiprocessing
 import os
 import sys
@@ -12,7 +13,7 @@ from etudes.core.errors import Problem
 from etudes.core.run import Watch, device
 from etudes.core.spec import Spec, Study
 from etudes.sweep import team
-from etudes.sweep.plan import Outcome, attempt, pending
+from etudes.sweep.plan import Outcome, attempt, in_time, pending
 
 Start = Literal["fork", "spawn", "none"]
 
@@ -26,21 +27,23 @@ def perform(
     start: Start | None = None,
     watch: Watch | None = None,
     finish: Callable[[Outcome], None] | None = None,
+    deadline: float = math.inf,
 ) -> list[Outcome]:
     """What came of what was left of the plan; `finish` is called with each outcome as soon as it is there.
 
     `count` runs go side by side, each in a process of its own (0: as many as there is room for). `start` says how these
     begin: by what is safe unless named, and "none" performs all in this process. A run that another command holds is
     come back to until it is finished or free, so that every command ends with the whole plan done. Raises Problem,
-    OSError or Broken as soon as a run cannot go on for another reason than divergence.
+    OSError or Broken as soon as a run cannot go on for another reason than divergence, and OutOfTime when
+    `time.monotonic()` has passed the deadline.
     """
     left = pending(plan, root)
     count = min(len(left), count or room(left))
     start = "none" if count < 2 else start or safe_start(study, left)
     if start == "none":
-        each = _one_by_one(study, left, root, watch)
+        each = _one_by_one(study, left, root, watch, deadline)
     else:
-        each = team.perform(study, left, root, count, start, watch)
+        each = team.perform(study, left, root, count, start, watch, deadline)
     outcomes = []
     for outcome in each:
         outcomes.append(outcome)
@@ -71,11 +74,19 @@ def safe_start(study: Study, plan: Sequence[Spec]) -> Start:
     return "spawn" if team.source(study) else "none"
 
 
-def _one_by_one(study: Study, plan: Sequence[Spec], root: Path, watch: Watch | None) -> Iterator[Outcome]:
+def _one_by_one(
+    study: Study, plan: Sequence[Spec], root: Path, watch: Watch | None, deadline: float
+) -> Iterator[Outcome]:
+    def look(key: str, done: int, steps: int) -> None:
+        in_time(deadline)
+        if watch:
+            watch(key, done, steps)
+
     while plan:
         busy = []
         for spec in plan:
-            outcome = attempt(study, spec, root, watch)
+            in_time(deadline)
+            outcome = attempt(study, spec, root, look)
             if outcome.status == "busy":
                 busy.append(spec)
             else:

@@ -1,17 +1,24 @@
 """A plan of runs: what is left of it, what comes of a run, and what a command would do."""
 
 import errno
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from etudes.core.checkpoints import entries
 from etudes.core.errors import Broken, Diverged, Problem, broken
-from etudes.core.record import UNKNOWN, is_finished, other_code, read_spec
+from etudes.core.record import DIVERGED, UNKNOWN, is_finished, other_code, read_spec
 from etudes.core.run import Watch, execute, is_held
 from etudes.core.spec import Spec, Study
+from etudes.core.verdicts import Verdict
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The time that a command may take is over. What its runs saved is kept, as when they are interrupted."""
+
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # errors of the disk, wherever they come up
 
@@ -46,9 +53,27 @@ def attempt(study: Study, spec: Spec, root: Path, watch: Watch | None = None) ->
         raise
 
 
+def in_time(deadline: float) -> None:
+    """Raises OutOfTime where `time.monotonic()` has passed the deadline."""
+    if time.monotonic() >= deadline:
+        raise OutOfTime
+
+
 def pending(plan: Sequence[Spec], root: Path) -> list[Spec]:
     """The runs without a result. Raises Problem where a result is not whole."""
     return [spec for spec in plan if not is_finished(root / spec.key)]
+
+
+def further(verdicts: Sequence[Verdict], make: Callable[[str, int], list[Spec]]) -> list[Spec]:
+    """The runs that the open claims need for their next looks, seeds outermost; some may be finished.
+
+    `make(variant, seeds)` is a plan of so many seeds of one variant.
+    """
+    wanted: dict[str, int] = {}
+    for verdict in verdicts:
+        for variant, _ in verdict.reads if verdict.is_open else ():
+            wanted[variant] = max(wanted.get(variant, 0), verdict.next_look)
+    return sorted((s for name, seeds in wanted.items() for s in make(name, seeds)), key=lambda spec: spec.seed)
 
 
 def outlook(plan: Sequence[Spec], root: Path) -> Iterator[str]:
@@ -63,6 +88,8 @@ def state(spec: Spec, root: Path) -> str:
     folder = root / spec.key
     if is_finished(folder):
         return "finished"
+    if (folder / DIVERGED).exists():
+        return "diverged"
     if is_held(folder):
         return "being run by another process"
     if checkpoints := entries(folder):

@@ -17,7 +17,7 @@ MOST = 8  # bars of runs at work
 class TimeLeft(ProgressColumn):
     def render(self, task: Task) -> Text:
         left = task.fields["left"]
-        return Text("" if left is None else f"{_duration(left)} left")
+        return Text("" if left is None else f"{duration(left)} left")
 
 
 class PlanProgress:
@@ -78,7 +78,7 @@ class PlanProgress:
             self._bars.remove_task(self._present.pop(key)[0])
         left = self._show()
         if not self._live:
-            rest = f", {_duration(left)} left" if left else ""
+            rest = f", {duration(left)} left" if left else ""
             self._console.print(f"{self._runs}/{len(self._work)} {key} {outcome.status}{rest}", highlight=False)
 
     def _show(self) -> float | None:
@@ -89,7 +89,8 @@ class PlanProgress:
         return left
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As "40 s", "3 min 20 s" or "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

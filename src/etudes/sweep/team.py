@@ -28,7 +28,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Broken, Problem
 from etudes.core.run import Watch
 from etudes.core.spec import Spec, Study
-from etudes.sweep.plan import Outcome, attempt
+from etudes.sweep.plan import Outcome, attempt, in_time
 
 Source = Study | str  # a study, or the name or file by which it is found again
 PAUSE = 1.0  # seconds before a run that another command holds is tried again
@@ -50,15 +50,23 @@ def source(study: Study) -> str:
 
 
 def perform(
-    study: Study, plan: Sequence[Spec], root: Path, count: int, start: Literal["fork", "spawn"], watch: Watch | None
+    study: Study,
+    plan: Sequence[Spec],
+    root: Path,
+    count: int,
+    start: Literal["fork", "spawn"],
+    watch: Watch | None,
+    deadline: float,
 ) -> Iterator[Outcome]:
     """What comes of the plan's runs, as they end, performed by `count` processes.
 
-    Raises what `attempt` raises in one of them, or Problem where a worker ends before its run; the others are ended.
+    Raises what `attempt` raises in one of them, Problem where a worker ends before its run, or OutOfTime; the others
+    are ended.
     """
     with _team(study, root, count, start) as team:
         todo, tried = deque(plan), dict[str, float]()
         while todo or any(worker.spec for worker in team):
+            in_time(deadline)
             for worker in team:
                 rested = todo and time.monotonic() - tried.get(todo[0].key, -PAUSE) >= PAUSE
                 if rested and not worker.spec and worker.has_room(team):
