@@ -1,3 +1,5 @@
+import json
+
 import numpy
 import pytest
 import torch
@@ -80,6 +82,26 @@ def test_it_never_runs_in_bf16():
     assert resolve(STUDY, "auto") == "fp32"
     with pytest.raises(Problem, match="measures what bf16 would blur"):
         resolve(STUDY, "bf16")
+
+
+def test_on_a_quadratic_the_loss_grows_above_the_threshold_and_falls_below_it(tmp_path):
+    found = results("quadratic-below", tmp_path), results("quadratic-above", tmp_path)
+    assert found[0]["train/loss-growth"] < 0 < found[1]["train/loss-growth"]
+    assert found[0]["train/rises-before"] + found[0]["train/rises-after"] == 0
+
+
+def test_the_loss_of_a_network_never_rises_far_below_the_threshold(tmp_path):
+    found = results("gd-x1", tmp_path, steps=200)
+    assert found["train/sharpness-plateau"] < 20  # 2/eta of a step size of 0.1
+    assert found["train/rises-before"] + found["train/rises-after"] == 0
+
+
+def results(variant, root, **changes):
+    """The result of a short run of one variant."""
+    (spec,) = STUDY.plan("smoke", variants=(variant,), seeds=1, **changes)
+    (outcome,) = perform(STUDY, [spec], root)
+    assert outcome.status == "done"
+    return json.loads((root / spec.key / "result.json").read_text())
 
 
 def test_a_run_that_diverges_stops_no_other(tmp_path):

@@ -9,8 +9,7 @@ it falls in the long run.
     etudes run edge-of-stability                    3 minutes on two cores, 10 variants, 5 seeds
     etudes run edge-of-stability --scale cifar10    20 minutes, 3 seeds: the same on CIFAR-10 pictures
 
-Expect, at laptop scale, that every rule holds the sharpness within two per cent of its threshold; only by how much
-gradient flow passes it is not settled by five seeds.
+The control `gd-x1` has not reached its threshold when it ends; `flow` has passed the threshold of the others.
 
 The loss is the sum over outputs of (output - one-hot)^2, halved, averaged over examples: the definition sets the
 threshold's scale. All in fp32, and no batch norm, no minibatches: they would blur what is measured.
@@ -124,14 +123,28 @@ def plateau_ratio(trial: Trial) -> float:
     return trial["gd-x2"]["train/sharpness-plateau"] / trial["gd-x4"]["train/sharpness-plateau"]
 
 
+def worst_tenth(trial: Trial) -> float:
+    """The largest ratio of the mean losses of consecutive tenths of the run at the edge."""
+    return trial["gd-x2"]["train/worst-tenth"]
+
+
 def flow_ratio(trial: Trial) -> float:
     """The last sharpness of gradient flow over the plateau of gradient descent at its edge."""
     return trial["flow"]["train/sharpness"] / trial["gd-x2"]["train/sharpness-plateau"]
 
 
-def rises(trial: Trial) -> float:
-    """The share of steps on which the loss of the stable control rises."""
-    return trial["gd-x1"]["train/rises-before"] + trial["gd-x1"]["train/rises-after"]
+def holds(variant: str, where: str) -> Claim:
+    """The claim that a variant's plateau of sharpness is within ten per cent of its threshold. A run that diverged held
+    nothing, and counts as twice the threshold."""
+    return Claim(
+        lambda trial: trial[variant][PLATEAU],
+        within(0.9, 1.1),
+        where,
+        paper=1.0,
+        number=f"{PLATEAU} of {variant}",
+        kind="ratio",
+        worst=2.0,
+    )
 
 
 CIFAR = {"dataset": "cifar10", "gd_step": 0.005, "momentum_step": 0.04}
@@ -170,7 +183,7 @@ STUDY = Study(
         "smoke": Scale(
             {"steps": 40, "examples": 60, "width": 8, "measure_every": 5}, seeds=2, minutes=0.1, judges=False
         ),
-        "laptop": Scale({}, seeds=5, minutes=3),
+        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=3),
         "cifar10": Scale(CIFAR, seeds=3, minutes=20),
         "paper": Scale(
             CIFAR | {"examples": 5000, "width": 200, "steps": 100_000, "measure_every": 101}, seeds=3, minutes=600
@@ -180,11 +193,8 @@ STUDY = Study(
         "below its threshold gradient descent raises the sharpness in most intervals between measurements": between(
             "gd-x1", 0.5, math.inf, f"{COHEN}, abstract and fig. 1", of="train/sharpness-rises"
         ),
-        "gradient descent holds the sharpness at 2/eta, within ten per cent": between(
-            "gd-x2", 0.9, 1.1, f"{COHEN}, abstract and fig. 1", of=PLATEAU, paper=1.0
-        ),
-        "gradient descent with twice the step size holds the sharpness at its own 2/eta, within ten per cent": between(
-            "gd-x4", 0.9, 1.1, f"{COHEN}, fig. 1", of=PLATEAU, paper=1.0
+        "gradient descent holds the sharpness at 2/eta, within ten per cent": holds(
+            "gd-x2", f"{COHEN}, abstract and fig. 1"
         ),
         "half the step size has twice the plateau of sharpness, within ten per cent": Claim(
             plateau_ratio,
@@ -192,32 +202,40 @@ STUDY = Study(
             f"{COHEN}, fig. 1",
             paper=2.0,
             number="plateau of sharpness over that of twice the step size",
+            kind="ratio",
         ),
         "at the edge of stability the loss rises on more than a tenth of the steps": between(
             "gd-x2", 0.1, math.inf, f"{COHEN}, abstract", of="train/rises-after"
         ),
-        "at the edge of stability each tenth of the run has a lower mean loss than the one before": between(
-            "gd-x2", -math.inf, 1, f"{COHEN}, abstract", of="train/worst-tenth"
-        ),
-        "a run that never reaches its threshold has a rising loss on fewer than one step in a thousand": Claim(
-            rises, below(0.001), f"{COHEN}, fig. 1", number="share of steps on which the loss of gd-x1 rises"
+        "at the edge of stability each tenth of the run has a lower mean loss than the one before": Claim(
+            worst_tenth,
+            below(1),
+            f"{COHEN}, abstract",
+            matters=0.02,
+            number="largest ratio of the mean losses of consecutive tenths of gd-x2",
+            kind="ratio",
         ),
         "gradient flow ends with a sharpness more than ten per cent above the plateau of gradient descent": Claim(
-            flow_ratio, above(1.1), f"{COHEN}, gradient flow", number="sharpness of flow over the plateau of gd-x2"
+            flow_ratio,
+            above(1.1),
+            f"{COHEN}, gradient flow",
+            number="sharpness of flow over the plateau of gd-x2",
+            kind="ratio",
         ),
-        "with ReLU gradient descent holds the sharpness at 2/eta, within ten per cent": between(
-            "relu", 0.9, 1.1, f"{COHEN}, abstract", of=PLATEAU, paper=1.0
+        "with ReLU gradient descent holds the sharpness at 2/eta, within ten per cent": holds(
+            "relu", f"{COHEN}, abstract"
         ),
-        "heavy-ball momentum holds the sharpness at (2 + 2 beta)/eta, within ten per cent": between(
-            "momentum", 0.9, 1.1, f"{COHEN}, momentum", of=PLATEAU, paper=1.0
+        "heavy-ball momentum holds the sharpness at (2 + 2 beta)/eta, within ten per cent": holds(
+            "momentum", f"{COHEN}, momentum"
         ),
-        "Adam holds the sharpness in the norm of its preconditioner at 38/eta, within ten per cent": between(
-            "adam", 0.9, 1.1, ADAPTIVE, of=PLATEAU, paper=1.0
-        ),
-        "on a quadratic a step size five per cent above the largest stable one makes the loss grow": between(
-            "quadratic-above", 0, math.inf, f"{COHEN}, sec. 2", of="train/loss-growth"
+        "Adam holds the sharpness in the norm of its preconditioner at 38/eta, within ten per cent": holds(
+            "adam", ADAPTIVE
         ),
     },
+    revisions=(
+        "Ratios are judged as logarithms; the claims on the quadratic and on the loss of the stable control, the same "
+        "under every seed, became tests; a second plateau that two others imply is no claim; looks go on to 20 seeds.",
+    ),
     charts=(
         curves("train/sharpness", facet=True, reference="train/threshold", variants=NETWORKS),
         curves("train/sharpness", facet=True, reference="train/threshold", variants=("adam",), log=True),
