@@ -8,12 +8,11 @@ nn/llama.py are one small file each). Everything is scored in bits per byte of t
 
 by which networks with any tokenizers can be compared.
 
-    etudes run llama-fr                      8 minutes on two cores, 9 variants, 3 seeds: blocks, tokenizers, sizes
+    etudes run llama-fr                      9 minutes on two cores, 9 variants, 5 seeds: blocks, tokenizers, sizes
     etudes run llama-fr --scale novelist     20 minutes, one network of 6 million parameters, for samples
     etudes generate llama-fr "Il était une fois"
 
-Expect, at laptop scale, that pieces of words beat letters and more tokens fewer, and that another register costs more
-than half a bit; three seeds do not tell the two blocks apart.
+At laptop scale a difference of less than 0.025 bits per byte, a hundredth of all, is taken as too small to matter.
 
 Departures from the paper: a millionth of its arithmetic, on French novels of 1870 to 1920; the output layer shares its
 weights with the embedding, as in GPT-2. Networks with another tokenizer take as many steps as cost the same
@@ -29,8 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from etudes.core import Claim, Paper, Problem, Run, Scale, Study, Variant
-from etudes.core.claims import above, alike, at_least, below, difference, lower, positive, within
+from etudes.core import Claim, Paper, Problem, Run, Scale, Study, Trial, Variant
+from etudes.core.claims import at_least, below, lower, positive, within
 from etudes.core.files import write_text
 from etudes.data.text import beginnings, texts
 from etudes.data.tokens import Tokenizer, Windows
@@ -40,10 +39,10 @@ from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
-from etudes.studies.language.llama_fr.findings import BITS, cache_agreement, least_agreement, wider_gain
 from etudes.studies.language.llama_fr.reading import tokenize
 from etudes.train import Adam, descend, fitted, part, scheduled, seeded, shard, weights
 
+BITS = "test/bits-per-byte"
 REFERENCE = 4096  # the vocabulary whose steps are counted
 BEGINNINGS = ("", "Il était une fois", "— Vous ne savez pas", "Le lendemain matin, elle")
 
@@ -150,15 +149,19 @@ def train(cfg: Config, run: Run) -> None:
         run.result(**{BITS: bits(held_out["test"]), "train/bits-per-byte": bits(beginnings(d.train, cfg.tested))})
         run.result(**{f"{BITS}-unseen": bits(beginnings(texts(cfg.unseen).test, cfg.tested))})
     run.result(**{f"{BITS}-unigram": unigram_bits(d.train, held_out["test"])})
-    prompt = torch.tensor([tokenizer.start, *tokenizer.encode(held_out["test"][0][:40])][: cfg.context // 2])
-    agreement = cache_agreement(model, prompt.to(run.device), min(50, cfg.context // 2))
-    run.result(**{"test/cache-agreement": agreement})
     writing = samples(model, tokenizer, BEGINNINGS, cfg.context // 2, run.seed("samples"))
     weights.save(run.path("model.safetensors"), model)
     if run.leader:
         write_text(run.path("samples.txt"), writing)
         tokenizer.save(run.path("tokenizer.json"))
 
+
+def wider_gain(trial: Trial) -> float:
+    """The larger change in bits per byte of the two steps from `narrow` to `llama` to `wide`."""
+    return max(trial["llama"][BITS] - trial["narrow"][BITS], trial["wide"][BITS] - trial["llama"][BITS])
+
+
+MARGIN = 0.025  # bits per byte that are too few to matter: a hundredth of what the networks need
 
 STUDY = Study(
     name="llama-fr",
@@ -194,8 +197,8 @@ STUDY = Study(
         ),
         "laptop": Scale(
             {"characters": 3_000_000, "tested": 20_000, "steps": 300, "eval_every": 150},
-            seeds=3,
-            minutes=8,
+            seeds=(5, 8, 12, 20),
+            minutes=9,
             offline={"dataset": "python", "unseen": "python"},
         ),
         "novelist": Scale(
@@ -217,31 +220,23 @@ STUDY = Study(
     },
     claims={
         "at equal arithmetic a network that reads 4,096 pieces of words needs fewer bits per byte than letters": lower(
-            "llama", "letters", "sec. 2.1", of=BITS
+            "llama", "letters", "sec. 2.1", of=BITS, matters=MARGIN
         ),
         "a network of Llama's blocks needs fewer bits per byte than one of GPT's of the same size": lower(
-            "llama", "gpt", "sec. 2.2", of=BITS
+            "llama", "gpt", "sec. 2.2", of=BITS, matters=MARGIN
         ),
         "a network trained on four times as many tokens needs fewer bits per byte": lower(
-            "llama", "brief", "sec. 3, figure 1", of=BITS
+            "llama", "brief", "sec. 3, figure 1", of=BITS, matters=MARGIN
         ),
         "as much training on twenty times the text needs fewer bits per byte than on the same text again": lower(
-            "llama", "little-text", "sec. 2.1", of=BITS
-        ),
-        "networks of Llama's and of GPT's blocks of the same size differ by less than 0.1 bits per byte": alike(
-            "llama", "gpt", 0.1, "sec. 2.2, which gives no figure", of=BITS
+            "llama", "little-text", "sec. 2.1", of=BITS, matters=MARGIN
         ),
         "of three widths, trained on as many tokens, each step up needs fewer bits per byte": Claim(
-            wider_gain, below(0), "sec. 3, figure 1", number="bits per byte changed by the less useful step in width"
-        ),
-        "newspapers, encyclopedias, leaflets and debates need at least 0.01 bits per byte more than novels": Claim(
-            difference(("llama", f"{BITS}-unseen"), ("llama", BITS)),
-            above(0.01),
-            "no paper",
-            number=f"{BITS}-unseen of llama minus {BITS} of llama",
-        ),
-        "greedy tokens are the same with and without cached keys and values": Claim(
-            least_agreement, above(0.99), "no paper", number="share of tokens that are the same, of the worse block"
+            wider_gain,
+            below(0),
+            "sec. 3, figure 1",
+            matters=MARGIN,
+            number="bits per byte changed by the less useful step in width",
         ),
     },
     charts=(
@@ -249,6 +244,11 @@ STUDY = Study(
         curves("validation/bits-per-byte"),
         curves("train/loss", says="In nats a token: only losses of one tokenizer can be compared."),
         pictures("samples.txt", says="Beginnings and how the network went on, in three ways."),
+    ),
+    revisions=(
+        "all claims have a margin of 0.025 bits per byte; withdrawn are that the two blocks differ by less than 0.1, "
+        "which the margin asks more sharply, that another register needs more bits, as two texts' own bits differ, and "
+        "that the cache changes no token, which a test of the program checks.",
     ),
     origin="A3",
 )
