@@ -4,12 +4,12 @@ L_q = (1 - p^q) / q for the probability p of the label given (eq. 6). Its limit 
 q = 1 it is 1 - p, half the mean absolute error. Its gradient is that of cross entropy times p^q: a label that the
 network finds improbable, as most wrong ones are, pulls less.
 
-    etudes run cifar-noisy-labels                      8 minutes on two cores, 12 variants, 5 seeds
+    etudes run cifar-noisy-labels                      8 minutes on two cores, 12 variants, 5 seeds (to 20)
     etudes run cifar-noisy-labels --scale imagenette   Noisy Imagenette at 32 pixels, 3 seeds: 40 minutes
     etudes run cifar-noisy-labels --scale paper        ResNet-34, 120 epochs of CIFAR-10, 5 seeds: 50 hours on a GPU
 
-To expect of the first: with random labels up to a half the generalised loss errs less and fits fewer of the wrong ones,
-at no cost on right labels; labels of similar classes it does not resist.
+`--until decided` adds seeds for the claims that the first do not decide. To expect of the first: cross entropy fits
+nearly all of its labels, right or wrong, and the generalised loss by far not all of the wrong ones.
 
 Departures from the paper at laptop scale: 4,000 training pictures of CIFAR-10 at 16 pixels, a small VGG with batch
 normalisation for ResNet-34, no augmentation. Everywhere: steps for epochs, the last step's test error, and no
@@ -154,6 +154,7 @@ SMOKE = {"dataset": "digits", "side": 8, "width": 8, "examples": 20, "batch": 50
 IMAGENETTE = {"dataset": "imagenette", "labels": "own", "augment": True, "steps": 3000, "log_every": 100}
 LARGE = {"network": "resnet-34", "width": 64, "augment": True, "lr": 0.01, "schedule": "decay"}
 PAPER = LARGE | {"steps": 46_875, "eval_every": 3_906, "log_every": 100}
+MATTERS = 0.012  # of the test error: what two seeds of one variant differ by
 
 STUDY = Study(
     name="cifar-noisy-labels",
@@ -172,7 +173,9 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=5, minutes=8, offline={"dataset": "digits", "side": 8, "examples": 100}),
+        "laptop": Scale(
+            LAPTOP, seeds=(5, 8, 12, 20), minutes=8, offline={"dataset": "digits", "side": 8, "examples": 100}
+        ),
         "imagenette": Scale(
             IMAGENETTE,
             seeds=3,
@@ -189,12 +192,14 @@ STUDY = Study(
         ),
         **{
             f"with {noise} % random labels generalised cross entropy ends with a lower test error than cross entropy": (
-                lower(f"gce-symmetric-{noise}", f"ce-symmetric-{noise}", "sec. 4, table 1")
+                lower(f"gce-symmetric-{noise}", f"ce-symmetric-{noise}", "sec. 4, table 1", matters=MATTERS)
             )
             for noise in (25, 50, 80)
         },
         "where 20 % of the labels of five classes are those of a similar class, generalised cross entropy ends with a "
-        "lower test error than cross entropy": lower("gce-asymmetric-20", "ce-asymmetric-20", "sec. 4, table 1"),
+        "lower test error than cross entropy": lower(
+            "gce-asymmetric-20", "ce-asymmetric-20", "sec. 4, table 1", matters=MATTERS
+        ),
         "on right labels generalised cross entropy errs by less than 0.03 (our margin) more than cross entropy": Claim(
             difference("gce", "ce"), below(0.03), "abstract", number="test/error: gce minus ce"
         ),
@@ -213,6 +218,9 @@ STUDY = Study(
             variants=("ce", "ce-symmetric-50", "gce", "gce-symmetric-50"),
             says="The two losses are on different scales.",
         ),
+    ),
+    revisions=(
+        "margins of 0.012 on the test errors of the two losses; up to 20 seeds; no claim restated or withdrawn",
     ),
     origin="C",
 )

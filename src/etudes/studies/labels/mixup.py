@@ -3,10 +3,11 @@
 x~ = l*x_i + (1-l)*x_j and the same for the labels, l ~ Beta(alpha, alpha), j a random permutation of the batch
 (sec. 1 and fig. 1a). alpha = 0 is plain training, empirical risk minimisation (ERM).
 
-    etudes run mixup                  8 minutes on two cores, 10 variants, 5 seeds
+    etudes run mixup                  8 minutes on two cores, 10 variants, 5 seeds (to 20 with --until decided)
     etudes run mixup --scale paper    the paper's network and 200 epochs of CIFAR-10, 3 seeds: 15 hours on a GPU
 
-To expect: strong mixing fits worse, and errs less with 80 % random labels; on right labels five seeds do not tell.
+To expect: plain training fits its pictures, wrong labels included; with alpha = 8 mixup is slower to do so.
+
 Departures from the paper at laptop scale: 500 training pictures, a narrow network, and steps instead of epochs; the
 test error is the last step's. So the claims kept are comparisons at equal steps, not the paper's error rates.
 """
@@ -97,14 +98,15 @@ def train(cfg: Config, run: Run) -> None:
         if wrong.any():
             run.result(**{"train/error-wrong-labels": error_rate(model, d.x[wrong], labels[wrong])})
         else:
-            run.result(**{"train/misses": misses(model, d.x, d.y, 500, run.rng("pairs"))})
+            run.result(**{"train/misses": misses(model, d.x, d.y, 1000, run.rng("pairs"))})
             recalibrate(model, [unit(x) for x in d.x.split(500)])
             run.result(**{"test/error-recalibrated": error_rate(model, d.test_x, d.test_y)})
 
 
-LAPTOP = {"width": 16, "first": 0, "depth": 1, "stages": 3, "batch": 50, "examples": 50, "steps": 360}
+LAPTOP = {"width": 16, "first": 0, "depth": 1, "stages": 3, "batch": 50, "examples": 50, "steps": 720}
 TINY = {"dataset": "digits", "width": 4, "examples": 20, "steps": 20, "eval_every": 10}
 PAPER = {"steps": 78_125, "schedule": "decay", "augment": True, "eval_every": 3_906, "log_every": 100}
+MATTERS = 0.014  # of the test error: what the paper's own gain on CIFAR-10 is, from 5.6 to 4.2 %
 
 STUDY = Study(
     name="mixup",
@@ -131,16 +133,16 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(LAPTOP | TINY, seeds=2, minutes=0.3, judges=False),
-        "laptop": Scale(LAPTOP, seeds=5, minutes=8, offline={"dataset": "digits"}),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=8, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=900),
     },
     claims={
         "mixup has a lower test error than plain training": lower(
-            "mixup", "erm", "sec. 3.2, fig. 3a", paper=0.042 - 0.056
+            "mixup", "erm", "sec. 3.2, fig. 3a", paper=0.042 - 0.056, matters=MATTERS
         ),
         **{
             f"with {noise} % random labels mixup ends with a lower test error than plain training": lower(
-                f"mixup-noisy-{noise}", f"erm-noisy-{noise}", "sec. 3.4, table 2"
+                f"mixup-noisy-{noise}", f"erm-noisy-{noise}", "sec. 3.4, table 2", matters=MATTERS
             )
             for noise in (20, 50, 80)
         },
@@ -160,6 +162,10 @@ STUDY = Study(
         curves("train/loss", says="Mixed and plain pictures are different tasks: their losses cannot be compared."),
         bars("train/misses"),
         bars("test/error-recalibrated"),
+    ),
+    revisions=(
+        "twice the steps, as mixup had not fitted its own pictures; twice the pairs of pictures in the misses; margins "
+        "of 0.014 on the test error; no claim restated or withdrawn",
     ),
     origin="C",
 )
