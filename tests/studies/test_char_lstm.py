@@ -5,12 +5,17 @@ import numpy
 import pytest
 import torch
 
+from etudes.core.errors import Problem
 from etudes.core.run import execute
+from etudes.data.sources import cache_folder
+from etudes.data.sources.carriers import cache_path
 from etudes.data.tokens import characters
 from etudes.measure.size import count_parameters
+from etudes.measure.writing import words
 from etudes.nn.recurrent import Recurrent
-from etudes.studies.language.char_lstm import STUDY, load_network, network
+from etudes.studies.language.char_lstm import STUDY, dictionary, load_network, network
 from etudes.studies.language.char_lstm.findings import WAYS, continuations, errors
+from etudes.studies.language.char_lstm.measures import repetition_gain, spelling_gain
 from etudes.studies.language.char_lstm.reading import HiddenState, reader
 from etudes.train import checkpoint
 
@@ -93,7 +98,8 @@ def test_half_and_double_are_so_in_parameters():
 def test_all_that_is_asked_for_is_measured(folder):
     found = json.loads((folder / "result.json").read_text())
     ways = {*WAYS, "beam", "human"}
-    assert {f"test/{metric}-{way}" for metric in ("spelling", "distinct", "repetition") for way in ways} <= {*found}
+    metrics = ("spelling", "dictionary", "distinct", "repetition")
+    assert {f"test/{metric}-{way}" for metric in metrics for way in ways} <= {*found}
     causes = [value for name, value in found.items() if name.startswith("test/errors-")]
     assert len(causes) == 6
     assert sum(causes) == pytest.approx(1)
@@ -124,6 +130,34 @@ def test_the_baselines_are_made_once_for_all_variants_of_a_seed(root):
     assert len(list(root.glob("char-lstm/smoke/once/*/*/result.json"))) == 2
 
 
+def test_a_claim_on_several_ways_reads_the_hardest():
+    ways = {"beam": 0.5, "human": 0.0, "nucleus-95": 0.125}
+    known = {"temperature-70": 0.875, "nucleus-95": 0.75, "pure": 0.625}
+    numbers = {f"test/repetition-{way}": share for way, share in ways.items()}
+    numbers |= {f"test/dictionary-{way}": share for way, share in known.items()}
+    assert repetition_gain({"lstm-2": numbers}) == 0.375
+    assert spelling_gain({"lstm-2": numbers}) == 0.125
+
+
+def test_the_dictionary_has_inflected_words_and_old_ones_and_no_misspelt_ones():
+    shelf = cache_path(dictionary.CARRIER, cache_folder())
+    if not shelf.exists():
+        pytest.skip("the dictionary was not fetched yet")
+    found = dictionary.english()
+    assert {"sleeps", "neighbour", "thou", "hath", "it's", "john", "château"} <= found
+    assert not {"a", "slepes", "nieghbour", "thoth'd", "Thou"} & found
+    assert all(words(word) == [word] for word in found)
+
+
+def test_a_dictionary_that_cannot_be_had_says_what_to_do(monkeypatch):
+    def nowhere(*_):
+        raise Problem("wbritish-large needs apt-get, which this machine lacks")
+
+    monkeypatch.setattr(dictionary, "fetch", nowhere)
+    with pytest.raises(Problem, match=r"the dictionary cannot be had: wbritish-large needs apt-get.*--no-dictionary"):
+        dictionary.english()
+
+
 class Sure(Recurrent):
     """After any token it is nearly sure of the next number, round a circle of ten."""
 
@@ -140,11 +174,12 @@ def test_continuations_are_of_the_passages_after_their_beginning():
     passages = torch.tensor([tokenizer.encode(text)[i : i + 60] for i in (0, 32)])
     torch.manual_seed(0)
     model = Recurrent("gru", tokenizer.size, 8)
-    known = frozenset({"to", "be", "or", "not", "that", "is", "it"})
+    known = {"spelling": frozenset({"to", "be", "or", "not", "that", "is", "it"}), "dictionary": frozenset({"be"})}
     found = continuations(model, tokenizer, passages, 20, 0, known, 1)
     assert set(found) == {
-        f"test/{m}-{way}" for m in ("spelling", "distinct", "repetition") for way in ("human", "pure")
+        f"test/{m}-{way}" for m in ("spelling", "dictionary", "distinct", "repetition") for way in ("human", "pure")
     }
+    assert 0 < found["test/dictionary-human"] < found["test/spelling-human"]
     assert found["test/spelling-human"] > 0.9  # the last word is cut
     assert found["test/spelling-pure"] < 0.2
     same = continuations(model, tokenizer, passages, 20, 0, known, 1)

@@ -70,9 +70,16 @@ def passages(tokens: Tensor, count: int, length: int) -> Tensor:
 
 
 def continuations(
-    model: Recurrent, tokenizer: Tokenizer, passages: Tensor, prompt: int, width: int, known: frozenset[str], seed: int
+    model: Recurrent,
+    tokenizer: Tokenizer,
+    passages: Tensor,
+    prompt: int,
+    width: int,
+    lexicons: Mapping[str, frozenset[str]],
+    seed: int,
 ) -> dict[str, float]:
-    """Spelling, distinct pairs and repetitions of the continuations of passages int64 [n, t] after `prompt` tokens.
+    """Distinct pairs and repetitions of the continuations of passages int64 [n, t] after `prompt` tokens, and the share
+    of their words that each lexicon has.
 
     Their own, and those drawn purely; with a beam of `width`, if that is not 0, those of all other ways too.
     """
@@ -87,7 +94,7 @@ def continuations(
     metrics = {}
     for way, rows in after.items():
         texts = [tokenizer.decode(row.tolist()) for row in rows]
-        metrics[f"test/spelling-{way}"] = spelling(texts, known)
+        metrics |= {f"test/{name}-{way}": spelling(texts, lexicon) for name, lexicon in lexicons.items()}
         metrics[f"test/distinct-{way}"] = distinct(map(marks, texts), 2)
         metrics[f"test/repetition-{way}"] = repetition(texts)
     return metrics

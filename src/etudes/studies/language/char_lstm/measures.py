@@ -11,9 +11,15 @@ def size_gain(trial: Trial) -> float:
     return max(one - half, double - one)
 
 
+def repetition_gain(trial: Trial) -> float:
+    """How far the repetitions of beam search are above those of human text and of the nucleus, whichever has more."""
+    of = {way: trial["lstm-2"][f"test/repetition-{way}"] for way in ("beam", "human", "nucleus-95")}
+    return of["beam"] - max(of["human"], of["nucleus-95"])
+
+
 def spelling_gain(trial: Trial) -> float:
-    """How far the spelling of draws with a cut tail is above that of pure draws, for the worse way of cutting it."""
-    return min(_above_pure(trial, "spelling"))
+    """How far the dictionary's words in draws with a cut tail are above those in pure draws, for the worse cut."""
+    return min(_above_pure(trial, "dictionary"))
 
 
 def distinct_gain(trial: Trial) -> float:
