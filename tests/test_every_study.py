@@ -67,7 +67,7 @@ def test_it_imports_in_under_a_second_without_data(name, tmp_path):
 def test_smoke_runs_every_variant_and_every_claim_finds_its_numbers(study, smoke):
     records = load(study.plan("smoke"), smoke)
     complete = trials(study, records)
-    assert len(complete) == study.scales["smoke"].seeds
+    assert len(complete) == study.scales["smoke"].looks[0]
     left_out = {v.name for v in study.variants} - {record.spec.variant for record in records}
     for claim in study.claims.values():
         for trial in complete.values():
@@ -115,7 +115,7 @@ def test_its_header_tells_the_minutes_and_seeds_of_its_scales(study):
     assert {"minutes", "seeds"} <= said.get("laptop", {}).keys(), "its header has no minutes and seeds of `etudes run`"
     for name, numbers in said.items():
         scale = study.scales[name]
-        has = {"minutes": scale.minutes, "seeds": scale.seeds, "variants": len(scale.variants or study.variants)}
+        has = {"minutes": scale.minutes, "seeds": scale.looks[0], "variants": len(scale.variants or study.variants)}
         assert numbers == {what: has[what] for what in numbers}, f"scale {name}"
 
 
