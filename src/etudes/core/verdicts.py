@@ -4,6 +4,7 @@ Three families are kept apart, each with an error rate of its own: at most 5 % o
 5 % a false "refuted" and 5 % a false "negligible". docs/verdicts.md says for what, and for what not.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,8 +135,6 @@ class _Tested:
         first, n = min(self.looks), len(self.values)
         if n < first:
             return f"it is judged from {first} seeds on, and {n or 'none'} {'is' if n == 1 else 'are'} complete"
-        if self.clustered:
-            return f"its numbers fall into two clusters, which asks for {CLUSTERED} seeds"
         return f"the seed has no effect: its number is {seen.values[0]:.6g} under all of them"
 
     def futile(self, n: int, level: float) -> bool:
@@ -147,7 +146,9 @@ class _Tested:
             return False
         if math.isnan(self.claim.matters):
             return True
-        return inference.power((self.claim.matters - distance) / deviation, last, level * self.looks[last]) < 0.1
+        room = (self.claim.matters - distance, self.claim.matters + distance)  # to the margin's two ends
+        misses = sum(1 - inference.power(gap / deviation, last, level * self.looks[last]) for gap in room)
+        return misses > 0.9
 
 
 def _verdict(
@@ -155,6 +156,11 @@ def _verdict(
 ) -> Verdict:
     """`families` is {family: (corrected probability, level)} of this claim."""
     if seen.reason or not t.made:
+        if t.clustered and not seen.reason:
+            reason = f"its numbers fall into two clusters, which asks for {CLUSTERED} seeds"
+            further = [n for n in t.looks if n > t.clustered]
+            plain = _plain(sentence, t.claim, seen, reason)
+            return dataclasses.replace(plain, verdict="undecided", next_look=further[0] if further else 0)
         return _plain(sentence, t.claim, seen, seen.reason or t.too_few(seen))
     true = [name for name in DECIDED if name in families and families[name][0] <= alpha]
     conflict = true[:2] == ["supported", "refuted"]
