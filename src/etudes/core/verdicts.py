@@ -29,7 +29,8 @@ class Verdict:
     or "not judged"; `reason` says why, where it is about this claim alone. `values` are those of the look that is
     shown: the one that decided, or the last one made. `low` and `high` bound their mean at the level at which the claim
     was tested, so that the interval and the verdict say the same; of a ratio it is the geometric mean. `p` is the
-    verdict's probability, corrected for claims and looks. `agree` counts the seeds whose number lies where it is
+    verdict's probability, corrected for claims and looks. `deviation` is the standard deviation of the numbers (of
+    their logarithms, or of Fisher's z). `agree` counts the seeds whose number lies where it is
     expected. `is_small`: decided, but within the margin.
 
     `sees` is the distance from the end which that many seeds see with 80 % power, and `last_sees` what the last look
@@ -49,6 +50,7 @@ class Verdict:
     reason: str = ""
     p: float = math.nan
     is_small: bool = False
+    deviation: float = math.nan
     sees: float = math.nan
     last_sees: float = math.nan
     next_look: int = 0
@@ -188,6 +190,7 @@ def _verdict(
         "its looks contradict each other" if conflict else reason,
         p=families[verdict][0] if verdict in families else min(p for p, _ in families.values()),
         is_small=not conflict and len(true) > 1,
+        deviation=deviation,
         sees=deviation * inference.detectable(look, levels["supported"] * t.looks[look]),
         last_sees=deviation * inference.detectable(last, levels["supported"] * t.looks[last]),
         next_look=further[0] if further and verdict == "undecided" and not (futile or conflict) else 0,
@@ -200,18 +203,20 @@ def _verdict(
 def _plain(sentence: str, claim: Claim, seen: Observations, reason: str) -> Verdict:
     """What is shown of a claim that is not judged: its numbers, without an interval."""
     values = [] if seen.reason else seen.values
-    mean = unscaled(claim, inference.mean_and_deviation([scaled(claim, v) for v in values])[0]) if values else math.nan
-    agree = sum(value in claim.expect for value in values)
+    mean, deviation = math.nan, math.nan
+    if values:
+        mean, deviation = inference.mean_and_deviation([scaled(claim, value) for value in values])
     return Verdict(
         sentence,
         claim,
         values,
-        mean,
+        unscaled(claim, mean),
         -math.inf,
         math.inf,
-        agree,
+        sum(value in claim.expect for value in values),
         "not judged",
         reason,
+        deviation=deviation,
         reads=seen.reads,
         noise=seen.noise,
     )

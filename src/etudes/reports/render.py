@@ -116,6 +116,7 @@ def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
                 for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
             ],
             confidence=confidence(),
+            origins=origins(report),
             head=head,
             body=body,
             charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawn],
@@ -157,11 +158,16 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     lines += [f"> **Note.** {_escape(warning)}" for warning in report.warnings]
     claims = [
         [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["mean"],
-         row["interval"], row["expected"], row["agree"], row["paper"]]
+         row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]
         for row in report.verdict_rows()
     ]  # fmt: skip
-    names = ["claim", "verdict", "mean", "interval", "expected", "seeds agree", "paper"]
-    lines += ["## Claims", _table(names, claims), confidence()]
+    names = ["claim", "verdict", "mean", "interval", "p", "expected", "seeds agree", "paper"]
+    lines += ["## Claims", _table(names, claims)]
+    remarks = [
+        f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in report.verdict_rows() if row["remark"]
+    ]
+    lines += ["\n".join(remarks)] if remarks else []
+    lines += [confidence(), "\n".join(f"- {_escape(words)}" for words in origins(report))]
     head, body = report.table_rows()
     lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
     lines += ["## Charts"] if drawn else []
@@ -241,13 +247,30 @@ def notebook(report: Report) -> "nbformat.NotebookNode":
 
 def confidence() -> str:
     """What the intervals and verdicts mean, in a few sentences."""
+    rate, three = f"{100 * ALPHA:g} %", f"{300 * ALPHA:g} %"
     return (
-        f"Intervals are Student t intervals over seeds; all of them hold together with {100 * (1 - ALPHA):g} % "
-        "confidence (Bonferroni). A claim is supported where its interval lies inside the expected range, refuted "
-        "where it lies outside, and else undecided. An interval without width comes from seeds that gave the same "
-        "number, and says nothing about chance. “Seeds agree” counts the seeds whose own number lies in the range, "
-        "with the p of an exact two-sided sign test. The paper's figure was not measured here."
+        "Each claim is tested over its seeds by one-sided t tests: that its number lies in the expected range "
+        "(supported), outside of it (refuted), or, where the claim names a margin, so near to the range's end that the "
+        f"difference is too small to matter (negligible). Each kind of false verdict is made in at most {rate} of "
+        f"studies, and any of the three in at most {three}, however many claims and looks there are: over seeds, given "
+        "the data, the test set and what the variants share. The interval is at the level of the claim's own test, so "
+        "it says what the verdict says; p is corrected likewise. “Seeds agree” counts the seeds whose own number lies "
+        "in the range. The paper's figure was not measured here. docs/verdicts.md derives the rule."
     )
+
+
+def origins(report: Report) -> list[str]:
+    """Whether the claims were written down before the runs, and what changed between revisions, in sentences."""
+    made = report.registration
+    said = [
+        f"Registered {made['registered']}, before the first judged run: {made['hash']}." if made else "Not registered."
+    ]
+    study = report.definition
+    return said + [f"Revision {i} of {study.name}: {_capital(words)}" for i, words in enumerate(study.revisions, 2)]
+
+
+def _capital(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
 def _seeds(report: Report) -> str:

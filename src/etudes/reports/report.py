@@ -1,5 +1,6 @@
 """What a report is: the numbers, verdicts and words of a study's runs at one scale."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.spec import Study
 from etudes.core.verdicts import Verdict
-from etudes.reports import facts
+from etudes.reports import facts, remarks
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.look import frame
 from etudes.reports.numbers import NONE, figure, number, plain, span, spread
@@ -79,10 +80,12 @@ class Report:
                     "where": claim.where,
                     "verdict": verdict.verdict,
                     "mean": number(verdict.mean),
-                    "interval": span(verdict.low, verdict.high) if n > 1 else NONE,
+                    "interval": span(verdict.low, verdict.high) if math.isfinite(verdict.low) else NONE,
+                    "p": f"{verdict.p:.2g}" if math.isfinite(verdict.p) else NONE,
                     "expected": str(claim.expect),
                     "agree": f"{verdict.agree} of {n}" if n else NONE,
                     "paper": figure(claim.paper),
+                    "remark": remarks.remark(self, verdict),
                 }
             )
         return rows
@@ -114,6 +117,7 @@ class Report:
                 "agree": v.agree,
                 "seeds": len(v.values),
                 "is_small": v.is_small,
+                "deviation": v.deviation,
                 "sees": v.sees,
                 "last_sees": v.last_sees,
                 "next_look": v.next_look,

@@ -10,7 +10,7 @@ from etudes.reports.report import Report
 if TYPE_CHECKING:
     from rich.text import Text
 
-STYLES = {"supported": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}
+STYLES = {"supported": "green", "refuted": "red", "negligible": "cyan", "undecided": "yellow", "not judged": "dim"}
 INDENT = "    "
 
 
@@ -23,14 +23,16 @@ def verdict_list(report: Report, width: int) -> "Text":
         facts = {
             "mean": row["mean"],
             "interval": row["interval"],
+            "p": row["p"],
             "expected": row["expected"],
-            "seeds agree": row["agree"].partition(" (")[0],
+            "seeds agree": row["agree"],
             "the paper's figure": row["paper"],
         }
         parts = [f"{name} {value}" for name, value in facts.items() if value != NONE]
         where = f" ({row['where']})" if row["where"] else ""
         found.append("\n".join(_wrap([f"{row['claim']}{where}"], width)) + "\n", "bold")
         first, *others = _wrap([row["verdict"], *parts], width - len(INDENT), "; ")
+        others += _wrap([row["remark"]], width - len(INDENT)) if row["remark"] else []
         found.append(INDENT).append(row["verdict"], STYLES[row["verdict"]])
         found.append("".join(f"{line}\n" for line in [first[len(row["verdict"]) :], *(INDENT + o for o in others)]))
     return found

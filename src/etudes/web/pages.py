@@ -28,7 +28,7 @@ COURSES = {
     "C": "DD2424 projects, KTH, 2022",
     "D": "Project suggestions",
 }
-VERDICTS = ("supported", "refuted", "undecided", "not judged")
+VERDICTS = ("supported", "refuted", "negligible", "undecided", "not judged")
 QUERY = 200  # characters of a search that are looked at
 COLUMN = 430  # pixels of a picture among several
 LISTED = 200  # runs of one kind on the page of runs

@@ -1,0 +1,113 @@
+"""What is to be said beside a verdict: what could have been seen, with how many seeds and at which cost."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etudes.core import inference
+from etudes.core.claims import Claim
+from etudes.core.verdicts import ALPHA, Verdict
+from etudes.reports import facts
+from etudes.reports.numbers import number
+
+if TYPE_CHECKING:
+    from etudes.reports.report import Report
+
+CORES = 2  # on which a study's minutes are told
+
+
+def remark(report: "Report", verdict: Verdict) -> str:
+    """What is to be said of a claim beside its verdict and numbers, in sentences; "" where nothing is."""
+    claim = verdict.claim
+    said = [_sentence(verdict.reason)] if verdict.reason else []
+    if verdict.verdict == "negligible":
+        said.append(f"The difference, if any, is smaller than the margin of {size(claim, claim.matters)}.")
+    if verdict.is_small:
+        said.append(f"It is smaller than the margin of {size(claim, claim.matters)}: too small to matter.")
+    if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
+        said.append(
+            f"{len(verdict.values)} seeds see {size(claim, verdict.sees)} with 80 % power{_further(report, verdict)}."
+        )
+    said += [_sentence(warning) for warning in verdict.warnings]
+    return " ".join(said)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _further(report: "Report", verdict: Verdict) -> str:
+    last = report.definition.scales[report.scale].looks[-1]
+    if last <= len(verdict.values):
+        return ""
+    seen = f"; {last} would see {size(verdict.claim, verdict.last_sees)}"
+    if not verdict.is_open:
+        return seen
+    variants = {variant for variant, _ in verdict.reads}
+    return f"{seen}, in about {number(minutes(report, dict.fromkeys(variants, last)), 2)} minutes more"
+
+
+def going_on(report: "Report") -> str:
+    """The command that goes on with the claims which are open, after a sentence; "" where none is."""
+    still = [verdict for verdict in report.verdicts if verdict.is_open]
+    if not still or report.committed:
+        return ""
+    chosen = {name: value for name, value in report.choice.items() if name != "seeds"} | {"until": "decided"}
+    precision = report.trials[0]["precision"] if report.trials else ""
+    command = facts.command(report.definition, report.scale, chosen, precision)
+    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them: {command}"
+
+
+def size(claim: Claim, distance: float) -> str:
+    """A distance from an end of a claim's interval, on the scale on which the claim is judged, in words."""
+    if claim.kind == "ratio":
+        return f"a factor of {number(math.exp(min(distance, 700.0)), 3)}"
+    return (
+        f"{number(distance, 2)} in Fisher's z"
+        if claim.kind == "correlation"
+        else f"a difference of {number(distance, 2)}"
+    )
+
+
+def minutes(report: "Report", seeds: Mapping[str, int]) -> float:
+    """How long the runs of so many seeds of each variant take on two cores that the report does not have yet."""
+    left = 0.0
+    for variant, count in seeds.items():
+        own = [trial["seconds"] for trial in report.trials if trial["variant"] == variant and trial["seconds"]]
+        done = sum(trial["variant"] == variant for trial in report.trials)
+        left += max(count - done, 0) * (sum(own) / len(own) if own else 0.0)
+    return left / 60 / max(1, CORES // report.definition.scales[report.scale].threads)
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What the looks of a scale would see of a claim with 80 % power, in its own unit, and which margin the last one
+    would call negligible where there is no difference (nan: the claim names none). `noise` as in a Verdict."""
+
+    claim: Claim
+    sentence: str
+    sees: Mapping[int, float]
+    least_margin: float
+    noise: float
+
+    @property
+    def margin_is_too_small(self) -> bool:
+        return self.claim.matters < self.least_margin
+
+
+def prospects(report: "Report") -> list[Prospect]:
+    """For each claim, from the deviation over seeds that the report shows, were it tested first of all (Holm)."""
+    looks = report.definition.scales[report.scale].looks
+    shares = dict(zip(looks, inference.shares(looks), strict=True))
+    margins = sum(not math.isnan(verdict.claim.matters) for verdict in report.verdicts)
+    found = []
+    for verdict in report.verdicts:
+        level, deviation = ALPHA / len(report.verdicts), verdict.deviation
+        sees = {n: deviation * inference.detectable(n, level * share) for n, share in shares.items()}
+        least = math.nan
+        if not math.isnan(verdict.claim.matters):  # both tests must succeed: each fails half as often
+            both = 1 - (1 - inference.POWER) / 2
+            least = deviation * inference.detectable(looks[-1], ALPHA / margins * shares[looks[-1]], both)
+        found.append(Prospect(verdict.claim, verdict.sentence, sees, least, verdict.noise))
+    return found
