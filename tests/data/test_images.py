@@ -99,6 +99,18 @@ def test_a_damaged_picture_is_named(tiny_mirror: Path) -> None:
         images("cifar10")
 
 
+def test_the_part_that_a_set_calls_valid_is_its_test_part(
+    hub_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = [np.full((4, 4), 9 * i, np.uint8) for i in range(6)]
+    hub_folder(tmp_path / "zh-plus" / "tiny-imagenet", {"train": grey[:4], "valid": grey[4:]},
+                     {"train": [0, 1, 0, 1], "valid": [1, 0]}, ["n01", "n02"])  # fmt: skip
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
+    found = images("tiny-imagenet")
+    assert (len(found.x), found.test_y.tolist()) == (4, [1, 0])
+    assert "held out" not in found.source["says"]
+
+
 def test_formats_are_read_off_the_bytes(hub_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grey = [np.full((4, 4), 50 * i, np.uint8) for i in range(3)]
     hub_folder(tmp_path / "a" / "jpeg", {"train": grey, "test": grey[:1]}, {"train": [0, 1, 0], "test": [1]},
@@ -211,6 +223,7 @@ MIRROR = os.environ.get("ETUDES_MIRROR", "")
         ("fashion-mnist", (1, 28, 28), (60_000, 10_000), 10),
         ("imagenette", (3, 96, 96), None, 10),
         ("stanford-cars", (3, 64, 64), None, 196),
+        ("tiny-imagenet", (3, 64, 64), None, 200),
     ],
 )
 def test_the_real_mirror(

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -267,8 +267,9 @@ def _load(path: Path, source: Source, kind: str) -> Images | None:
 # Decoding
 
 
-def _tables(source: Source, kind: str, tables: "DatasetDict", report: Report) -> Images:
+def _tables(source: Source, kind: str, tables: Mapping[str, "Dataset"], report: Report) -> Images:
     """The Images of hub-style splits: the first picture column, the first class column."""
+    tables = {"validation" if split == "valid" else split: table for split, table in tables.items()}
     splits = [split for split in ("train", "test", "validation") if split in tables]
     if "test" in splits:
         splits = [split for split in splits if split != "validation"]

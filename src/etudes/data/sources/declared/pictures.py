@@ -117,6 +117,16 @@ DECLARED = (
         config="160px",
     ),
     Source(
+        name="tiny-imagenet",
+        task="classification",
+        hub="zh-plus/tiny-imagenet",
+        revision="main",
+        licence="none declared (pictures of ImageNet: research)",
+        megabytes=155,
+        splits={"train": 100_000, "valid": 10_000},
+        columns=("image", "label"),
+    ),
+    Source(
         name="stanford-cars",
         task="classification",
         hub="tanganke/stanford_cars",
