@@ -143,7 +143,8 @@ def _further(
     if left:
         still = [verdict for verdict in verdicts if verdict.is_open]
         count = f"{len(still)} of {len(verdicts)} claims {'is' if len(still) == 1 else 'are'} open"
-        time_left = f"; {duration(deadline - time.monotonic())} of the budget left" * math.isfinite(deadline)
+        rest = deadline - time.monotonic()
+        time_left = f"; {duration(max(rest, 0))} of the budget left" if math.isfinite(rest) else ""
         console.print(f"{count}, next at {max(v.next_look for v in still)} seeds{time_left}:", highlight=False)
         for verdict in still:
             console.print(f"  {verdict.sentence}", highlight=False)

@@ -69,7 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     commands = {"list": gallery.list_, "show": gallery.show, "run": run, "report": report, "generate": generate}
     commands |= {"data": data, "bench": bench, "serve": serve, "ask": ask, "check": check, "new": new}
-    commands |= {"register": register}
+    commands |= {"plan": plan, "register": register, "replicate": replicate}
     if arguments and arguments[0] in commands:  # one command's words are parsed in half the time that all take
         return tyro.cli(commands[arguments[0]], prog=f"etudes {arguments[0]}", args=arguments[1:])
     return tyro.extras.subcommand_cli_from_dict(
@@ -104,6 +104,39 @@ def check(name: tyro.conf.Positional[str], scale: str = "", variants: str = "", 
     from etudes.sweep.check import main
 
     return main(name, scale, variants, dataset)
+
+
+def plan(name: tyro.conf.Positional[str], scale: str = "laptop", root: str = "") -> int:
+    """Say, before a study is run, which differences 5, 8, 12 ... seeds would see, and what they cost.
+
+    How much numbers vary is taken from runs at hand, from the committed report, or from runs of tuning seeds.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: that is to be run
+        root: folder of the runs; by default runs, and where that has none the committed report
+    """
+    from etudes.forecast import main
+
+    return main(name, scale, root)
+
+
+def replicate(
+    name: tyro.conf.Positional[str], scale: str = "laptop", budget: str = "", root: Path = Path("runs")
+) -> int:
+    """Run a study again with seeds that nobody has judged, until decided, and lay its verdicts beside the first ones.
+
+    The first are those of your own runs where there are some, or the committed ones. Killed, the same command goes on.
+
+    Args:
+        name: the study, or the Python file of one
+        scale: that was run
+        budget: of time, as 90s, 20m or 2h: then stop, whatever is left, and compare
+        root: folder of the runs
+    """
+    from etudes.replication import main
+
+    return main(name, scale, flags.seconds(budget), root)
 
 
 def register(name: tyro.conf.Positional[str], scale: str = "laptop", root: Path = Path("runs")) -> int:

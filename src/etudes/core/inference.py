@@ -123,11 +123,14 @@ def is_constant(values: Sequence[float]) -> bool:
     return max(values) - min(values) <= 1e-9 * max(map(abs, values))
 
 
-def two_clusters(values: Sequence[float]) -> bool:
-    """Whether the numbers fall into two clusters, as of learners that succeed or fail altogether."""
+def two_clusters(values: Sequence[float], distance: float = 0.0) -> bool:
+    """Whether the numbers fall into two clusters, as of learners that succeed or fail altogether.
+
+    `distance` is that from the numbers to the nearest end: a gap that is smaller than it bears on no verdict.
+    """
     ordered = sorted(values)
-    gaps = [b - a for a, b in itertools.pairwise(ordered)]
-    return len(values) >= 4 and max(gaps) > GAP * (ordered[-1] - ordered[0])
+    gap = max((b - a for a, b in itertools.pairwise(ordered)), default=0.0)
+    return len(values) >= 4 and gap > GAP * (ordered[-1] - ordered[0]) and gap > distance
 
 
 def is_skewed(values: Sequence[float]) -> bool:

@@ -109,7 +109,7 @@ class _Tested:
             values = self.values[:n]
             if len(values) < n or inference.is_constant(values):
                 continue
-            if n < CLUSTERED and inference.two_clusters(values):
+            if n < CLUSTERED and self.in_clusters(n):
                 self.clustered = n
                 continue
             self.made[n] = inference.p_values(values, self.low, self.high, claim.matters)
@@ -138,6 +138,11 @@ class _Tested:
         if n < first:
             return f"it is judged from {first} seeds on, and {n or 'none'} {'is' if n == 1 else 'are'} complete"
         return f"the seed has no effect: its number is {seen.values[0]:.6g} under all of them"
+
+    def in_clusters(self, n: int) -> bool:
+        ends = [end for end in (self.low, self.high) if math.isfinite(end)]
+        values = self.values[:n]
+        return inference.two_clusters(values, min(abs(value - end) for value in values for end in ends))
 
     def futile(self, n: int, level: float) -> bool:
         """Whether going on from look n is hardly worth it: the mean is all but on the end, and the last look would
@@ -196,7 +201,7 @@ def _verdict(
         next_look=further[0] if further and verdict == "undecided" and not (futile or conflict) else 0,
         reads=seen.reads,
         noise=seen.noise,
-        warnings=_warnings(t.values[:last_made]),
+        warnings=_warnings(t, last_made),
     )
 
 
@@ -222,13 +227,12 @@ def _plain(sentence: str, claim: Claim, seen: Observations, reason: str) -> Verd
     )
 
 
-def _warnings(values: Sequence[float]) -> list[str]:
-    said = []
-    if inference.two_clusters(values):
-        said.append("its numbers fall into two clusters: the test promises too much where few seeds fail altogether")
-    elif inference.is_skewed(values):
-        said.append("its numbers are skewed: the test promises too much; a logarithm or a difference would not be")
-    return said
+def _warnings(t: _Tested, n: int) -> list[str]:
+    if t.in_clusters(n):
+        return ["its numbers fall into two clusters: the test promises too much where few seeds fail altogether"]
+    if inference.is_skewed(t.values[:n]):
+        return ["its numbers are skewed: the test promises too much; a logarithm or a difference may not be"]
+    return []
 
 
 def unjudged(study: Study, records: Sequence[Record]) -> str:

@@ -1,7 +1,7 @@
 """What is to be said beside a verdict: what could have been seen, with how many seeds and at which cost."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,8 @@ def remark(report: "Report", verdict: Verdict) -> str:
     if verdict.is_small:
         said.append(f"It is smaller than the margin of {size(claim, claim.matters)}: too small to matter.")
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
-        said.append(
-            f"{len(verdict.values)} seeds see {size(claim, verdict.sees)} with 80 % power{_further(report, verdict)}."
-        )
+        seen = _difference(claim, verdict.sees)
+        said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(report, verdict)}.")
     said += [_sentence(warning) for warning in verdict.warnings]
     return " ".join(said)
 
@@ -41,11 +40,11 @@ def _further(report: "Report", verdict: Verdict) -> str:
     last = report.definition.scales[report.scale].looks[-1]
     if last <= len(verdict.values):
         return ""
-    seen = f"; {last} would see {size(verdict.claim, verdict.last_sees)}"
+    seen = f"; {last} would see {_difference(verdict.claim, verdict.last_sees)}"
     if not verdict.is_open:
         return seen
-    variants = {variant for variant, _ in verdict.reads}
-    return f"{seen}, in about {number(minutes(report, dict.fromkeys(variants, last)), 2)} minutes more"
+    left = cost(report, {variant for variant, _ in verdict.reads}) * (last - len(verdict.values)) / 60
+    return f"{seen}, in about {number(left, 2)} minutes more"
 
 
 def going_on(report: "Report") -> str:
@@ -60,24 +59,23 @@ def going_on(report: "Report") -> str:
 
 
 def size(claim: Claim, distance: float) -> str:
-    """A distance from an end of a claim's interval, on the scale on which the claim is judged, in words."""
+    """A distance from an end of a claim's interval, on the scale on which the claim is judged."""
     if claim.kind == "ratio":
         return f"a factor of {number(math.exp(min(distance, 700.0)), 3)}"
-    return (
-        f"{number(distance, 2)} in Fisher's z"
-        if claim.kind == "correlation"
-        else f"a difference of {number(distance, 2)}"
-    )
+    return f"{number(distance, 2)} in Fisher's z" if claim.kind == "correlation" else number(distance, 2)
 
 
-def minutes(report: "Report", seeds: Mapping[str, int]) -> float:
-    """How long the runs of so many seeds of each variant take on two cores that the report does not have yet."""
-    left = 0.0
-    for variant, count in seeds.items():
+def _difference(claim: Claim, distance: float) -> str:
+    return "a difference of " * (claim.kind == "difference") + size(claim, distance)
+
+
+def cost(report: "Report", variants: Iterable[str]) -> float:
+    """The seconds that one seed of these variants takes on two cores, by the report's own runs."""
+    total = 0.0
+    for variant in variants:
         own = [trial["seconds"] for trial in report.trials if trial["variant"] == variant and trial["seconds"]]
-        done = sum(trial["variant"] == variant for trial in report.trials)
-        left += max(count - done, 0) * (sum(own) / len(own) if own else 0.0)
-    return left / 60 / max(1, CORES // report.definition.scales[report.scale].threads)
+        total += sum(own) / len(own) if own else 0.0
+    return total / max(1, CORES // report.definition.scales[report.scale].threads)
 
 
 @dataclass(frozen=True)
