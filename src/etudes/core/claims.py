@@ -93,9 +93,7 @@ class Claim:
             raise Problem(f"a claim expects its number {self.expect}; give it an end, and the lower one first")
         if not math.isnan(self.matters):
             if len(ends) == 2:
-                raise Problem(
-                    f"a claim that expects its number {self.expect} has its margin already: leave out matters"
-                )
+                raise Problem(f"a claim that expects its number {self.expect} has a margin already; leave out matters")
             if not 0 < self.matters < math.inf:
                 raise Problem(f"a claim's margin is {self.matters:g}; matters must be above 0")
         if self.kind == "ratio" and min(ends) < 0:

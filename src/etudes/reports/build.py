@@ -5,7 +5,7 @@ back says, draws and judges the same as the one that was built from the runs, to
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from etudes.core.errors import Problem
 from etudes.core.files import read_json
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
-from etudes.core.verdicts import judge
+from etudes.core.verdicts import Verdict, judge
 from etudes.reports import facts, left
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
@@ -111,9 +111,7 @@ def _report(
         claim["verdict"] = verdict.verdict
     kept = {name: saved[name] for name in saved if name in Report.__dataclass_fields__ and name != "study"}
     origin = facts.origin(study, saved["code"], saved["environment"])
-    unjudged = {v.sentence: v.reason for v in verdicts if v.verdict == "not judged" and v.reason}
-    unjudged |= {sentence: words for sentence, words in changed.items() if sentence not in study.claims}
-    first = [*origin, *(f"Not judged: {said}; {why}." for said, why in unjudged.items() if "not run" not in why)]
+    first = [*origin, *_unjudged(verdicts, {k: v for k, v in changed.items() if k not in study.claims})]
     kept["warnings"] = [*first, *(words for words in saved["warnings"] if words not in first)]
     return Report(
         **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
@@ -122,6 +120,17 @@ def _report(
         curves=curves,
         departures=facts.departures(study),
     )
+
+
+def _unjudged(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each reason for which claims are not judged; {sentence: reason} of those that were left out."""
+    reasons: dict[str, list[str]] = {}
+    for sentence, why in [*((v.sentence, v.reason) for v in verdicts if v.verdict == "not judged"), *left_out.items()]:
+        reasons.setdefault(why, []).append(sentence)
+    for why, sentences in reasons.items():
+        if why and "not run" not in why:
+            said = sentences[0] if len(sentences) == 1 else f"{len(sentences)} claims"
+            yield f"Not judged: {said}; {why}."
 
 
 def _table(

@@ -132,6 +132,8 @@ def environment(records: Sequence[Record]) -> dict[str, Any]:
     """The noted facts that all runs have in common; of the libraries, those of one version."""
     shared = _common([{k: v for k, v in r.env.items() if k not in ("data", "seconds", "libraries")} for r in records])
     libraries = _common([record.env.get("libraries", {}) for record in records])
+    if commits := dict.fromkeys(record.env["commit"] for record in records if record.env.get("commit")):
+        shared["commit"] = ", ".join(commits)  # what one command began, another may have gone on with later
     return shared | ({"libraries": libraries} if libraries else {})
 
 
@@ -159,7 +161,7 @@ def origin(study: Study, code: str, environment: Mapping[str, Any]) -> list[str]
         said.append(f"The runs were made by other code of {study.name} than the present{made}.")
     elif study.library not in ("", environment.get("library")):
         said.append("The project's modules that the study uses have changed since the runs.")
-    if str(environment.get("commit", "+")).endswith("+"):
+    if "+" in str(environment.get("commit", "+")):
         said.append("The code that made the runs was not committed.")
     return said
 
