@@ -1,7 +1,9 @@
 """How often the rule of judgement errs, and what it sees: etudes bench verdicts
 
-Simulated studies of eight claims are judged by `judge` at 5, 8, 12 and 20 seeds, going on as `--until decided` does.
-The tables go into docs/verdicts.md, between the comments that name them. About two minutes of one core.
+Simulated studies of eight claims are judged at 5, 8, 12 and 20 seeds, going on as `--until decided` does. Of each kind
+of study, the first fifty are judged by `judge` itself; all 1,000 by `rule`, which does the same with arrays, and must
+agree on the fifty in each verdict and each seed. The tables go into docs/verdicts.md, between the comments that name
+them. Half a minute of one core.
 
 errors     false verdicts where the rule holds. Goal: each kind in at most 5 % of studies.
 failures   false verdicts where it does not, beside the remedy
@@ -10,26 +12,25 @@ power      what is seen at which price, beside fixed numbers of seeds and a two-
 shares     other shares of the error for the looks
 """
 
-import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
-from etudes.core import inference, observations
+from etudes.core import inference
 from etudes.core.claims import Claim, Metric, above, higher
 from etudes.core.record import Record
 from etudes.core.spec import Paper, Scale, Spec, Study, Variant
 from etudes.core.verdicts import ALPHA, CLUSTERED, DECIDED, FUTILE, judge
 from etudes.sweep.plan import further
 
-LOOKS, COUNT, STUDIES, MANY = (5, 8, 12, 20), 8, 1000, 20_000
+LOOKS, COUNT, STUDIES, JUDGED = (5, 8, 12, 20), 8, 1000, 50
 MIXED = (0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0)
 PAGE = Path(__file__).parents[1] / "docs" / "verdicts.md"
 Array = NDArray[Any]
@@ -44,7 +45,7 @@ def nothing(cfg: Config, run: object) -> None:
     """The program: the numbers come from elsewhere."""
 
 
-NOISE: Mapping[str, Callable[[np.random.Generator, tuple[int, int]], Array]] = {
+NOISE: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
     "normal": lambda draw, shape: draw.normal(size=shape) / math.sqrt(2),  # a difference of two has deviation 1
     "heavy": lambda draw, shape: draw.standard_t(3, shape) / math.sqrt(6),  # and of two of these
     "skewed": lambda draw, shape: draw.lognormal(size=shape),
@@ -80,10 +81,18 @@ class Scenario:
         variants = [Variant(name) for name in (["base"] if self.end is None else []) + names]
         return Study("simulated", "", Paper("", "", 2026, ""), Config, nothing, variants, scales, claims)
 
-    def scores(self, generator: np.random.Generator, seeds: int) -> Array:
-        """[seeds, variants], the baseline first."""
+    def scores(self, studies: int, seed: int) -> Array:
+        """[studies, seeds, variants], the baseline first."""
         shifts = [0.0, *self.distances] if self.end is None else self.distances
-        return NOISE[self.noise](generator, (seeds, len(shifts))) + shifts
+        return NOISE[self.noise](np.random.default_rng(seed), (studies, LOOKS[-1], len(shifts))) + shifts
+
+    def numbers(self, scores: Array) -> Array:
+        """[studies, claims, seeds]: the claims' numbers less their end, on the scale on which they are tested."""
+        if self.end is None:
+            numbers = scores[..., 1:] - scores[..., :1]
+        else:
+            numbers = np.log(scores / self.end) if self.kind == "ratio" else scores - self.end
+        return numbers.swapaxes(1, 2)
 
 
 class Outcomes(NamedTuple):
@@ -114,25 +123,23 @@ FAILURES = (
 MARGINS = tuple(Scenario("", (0.0,) * 4 + (margin,) * 4, matters=margin) for margin in (0.5, 1.0, 1.5, 2.0))
 
 
-@contextlib.contextmanager
-def only_verdicts() -> Iterator[None]:
-    """Without what `judge` says beside its verdicts, which takes nine tenths of its time."""
-    before = inference.is_skewed, observations._noise
-    inference.is_skewed, observations._noise = lambda values: False, lambda values, parts: math.nan
-    try:
-        yield
-    finally:
-        inference.is_skewed, observations._noise = before
-
-
 def simulate(scenario: Scenario, studies: int = STUDIES, looks: Sequence[int] = LOOKS, seed: int = 0) -> Outcomes:
-    """What `judge` says of so many studies at the end of `--until decided`."""
-    study, generator = scenario.study(looks), np.random.default_rng(seed)
+    """What is decided in so many studies. Raises AssertionError where `rule` decides otherwise than `judge`."""
+    scores = scenario.scores(studies, seed)
+    outcomes = rule(scenario, scores, looks, inference.shares(looks))
+    for ours, its in zip(outcomes, judgements(scenario, scores[:JUDGED], looks), strict=True):
+        np.testing.assert_array_equal(ours[..., :JUDGED, :], its)
+    return outcomes
+
+
+def judgements(scenario: Scenario, scores: Array, looks: Sequence[int]) -> Outcomes:
+    """What `judge` says at the end of `--until decided`."""
+    study = scenario.study(looks)
     specs = {variant.name: study.plan(variants=[variant.name], seeds=looks[-1]) for variant in study.variants}
-    verdicts = np.zeros((len(DECIDED), studies, COUNT), bool)
-    seeds = np.zeros((studies, len(specs)), int)
-    for i in range(studies):
-        made, used = outcome(study, specs, scenario.scores(generator, looks[-1]))
+    verdicts = np.zeros((len(DECIDED), len(scores), COUNT), bool)
+    seeds = np.zeros((len(scores), len(specs)), int)
+    for i in range(len(scores)):
+        made, used = outcome(study, specs, scores[i])
         seeds[i] = [*used.values()]
         for k, name in enumerate(DECIDED):
             verdicts[k, i] = [v.verdict == name or (v.is_small and name == "negligible") for v in made]
@@ -167,32 +174,46 @@ def power(outcomes: Outcomes, distance: float) -> float:
     return float(outcomes.verdicts[0][:, np.array(MIXED) == distance].mean())
 
 
-def rule(numbers: Array, looks: Sequence[int], shares: Sequence[float]) -> Outcomes:
-    """What `judge` decides of [studies, claims, seeds] of claims without margins that share a baseline, at once.
+def rule(scenario: Scenario, scores: Array, looks: Sequence[int], shares: Sequence[float]) -> Outcomes:
+    """What `judge` decides of these studies, and which seeds `--until decided` runs, for all of them at once."""
+    numbers, margin = scenario.numbers(scores), scenario.matters
+    found = [corrected(numbers[..., :n], share, margin) for n, share in zip(looks, shares, strict=True)]
+    p = np.minimum.accumulate([one[0] for one in found])  # [looks, families, studies, claims]
+    mean, deviation = (np.array([one[k] for one in found]) for k in (1, 2))
+    look = np.zeros(mean.shape[1:], int)  # that each claim has reached
+    while True:
+        shown = holm(np.take_along_axis(p, look[None, None], 0)[0]) <= ALPHA
+        center, spread = (np.take_along_axis(array, look[None], 0)[0] for array in (mean, deviation))
+        n = np.array(looks)[look]
+        futile = (n >= CLUSTERED) & (np.abs(center) < FUTILE * spread / np.sqrt(n))
+        if not math.isnan(margin):
+            level = ALPHA / (COUNT - shown[2].sum(-1, keepdims=True)) * shares[-1]  # of those that Holm keeps
+            reach, root = -stdtrit(looks[-1] - 1, level), math.sqrt(looks[-1])
+            gaps = ((margin + sign * np.abs(center)) / spread * root for sign in (-1, 1))
+            futile &= sum(nctdtr(looks[-1] - 1, gap, reach) for gap in gaps) > 0.9
+        going = ~shown.any(0) & ~futile & (look < len(looks) - 1)
+        if not going.any():
+            seeds = np.column_stack([n.max(1), n] if scenario.end is None else [n])
+            return Outcomes(shown & ~shown[:2].all(0), seeds)
+        look += going
 
-    `seeds` are the baseline's, which are the most of any claim, and the claims'.
-    """
-    p = np.ones((len(DECIDED), *numbers.shape[:2]))
-    going, seeds = np.ones(p.shape[1:], bool), np.full(p.shape[1:], looks[0])
-    shown = np.zeros(p.shape, bool)
-    for n, share in zip(looks, shares, strict=True):
-        values = numbers[..., :n]
-        t = values.mean(-1) / values.std(-1, ddof=1) * math.sqrt(n)
-        gaps = np.diff(np.sort(values)).max(-1) / np.ptp(values, axis=-1)
-        made = going & ((n >= CLUSTERED) | (gaps <= inference.GAP))
-        for k, sign in enumerate((-1, 1)):
-            p[k] = np.where(made, np.minimum(p[k], stdtr(n - 1, sign * t) / share), p[k])
-        seeds[going] = n
-        shown = holm(p) <= ALPHA
-        going = going & ~shown.any(0) & ((n < CLUSTERED) | (np.abs(t) >= FUTILE))
-    return Outcomes(shown & ~shown[:2].all(0), np.column_stack([seeds.max(1), seeds]))
+
+def corrected(values: Array, share: float, margin: float) -> tuple[Array, Array, Array]:
+    """One look's probabilities over its share, [families, studies, claims], with the means and standard deviations."""
+    n = values.shape[-1]
+    mean, deviation = values.mean(-1), values.std(-1, ddof=1)
+    t, width = mean / deviation * math.sqrt(n), margin / deviation * math.sqrt(n)
+    p = np.array([stdtr(n - 1, -t), stdtr(n - 1, t), np.maximum(stdtr(n - 1, -t - width), stdtr(n - 1, t - width))])
+    gaps = np.diff(np.sort(values)).max(-1) / np.ptp(values, axis=-1)
+    p[:, (n < CLUSTERED) & (gaps > inference.GAP)] = 1
+    return np.where(np.isnan(p), 1, np.minimum(p / share, 1)), mean, deviation
 
 
 def holm(p: Array) -> Array:
     """Holm's corrected probabilities along the last axis."""
     order, m = p.argsort(-1), p.shape[-1]
-    corrected = np.maximum.accumulate(np.take_along_axis(p, order, -1) * np.arange(m, 0, -1), -1)
-    return np.take_along_axis(corrected, order.argsort(-1), -1)
+    rising = np.maximum.accumulate(np.take_along_axis(p, order, -1) * np.arange(m, 0, -1), -1)
+    return np.take_along_axis(rising, order.argsort(-1), -1)
 
 
 def two_sided(numbers: Array, n: int) -> Outcomes:
@@ -201,13 +222,6 @@ def two_sided(numbers: Array, n: int) -> Outcomes:
     reach = float(stdtrit(n - 1, 1 - ALPHA / COUNT / 2)) * error
     verdicts = np.array([mean > reach, mean < -reach, np.zeros(mean.shape, bool)])
     return Outcomes(verdicts, np.full((len(numbers), COUNT + 1), n))
-
-
-def differences(scenario: Scenario, studies: int, seed: int = 0) -> Array:
-    """[studies, claims, seeds] of the studies that `simulate` draws."""
-    generator = np.random.default_rng(seed)
-    scores = np.array([scenario.scores(generator, LOOKS[-1]) for _ in range(studies)])
-    return (scores[..., 1:] - scores[..., :1]).swapaxes(1, 2)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -233,24 +247,20 @@ def power_row(says: str, outcomes: Outcomes) -> list[str]:
     return [says, *seen, f"{outcomes.seeds.mean():.1f}", share(hits[0]), share(hits[1])]
 
 
-def power_table(decided: Outcomes) -> str:
-    numbers = differences(ERRORS[0], STUDIES)
+def power_table() -> str:
+    numbers = ERRORS[0].numbers(ERRORS[0].scores(STUDIES, 0))
     rows = [power_row(f"Bonferroni, two-sided, one look at {n} seeds", two_sided(numbers, n)) for n in LOOKS]
     rows += [power_row(f"this rule, one look at {n} seeds", simulate(ERRORS[0], looks=(n,))) for n in LOOKS]
-    rows.append(power_row("this rule, `--until decided`", decided))
+    rows.append(power_row("this rule, `--until decided`", simulate(ERRORS[0])))
     return table(["", "0.5", "1", "2", "seeds", "false supported", "false refuted"], rows)
 
 
-def shares_table(decided: Outcomes) -> str:
-    """Raises AssertionError where `rule` decides otherwise than `judge` did in the same studies."""
-    numbers = differences(ERRORS[0], MANY)
-    for ours, judged in zip(rule(numbers[:STUDIES], LOOKS, inference.shares(LOOKS)), decided, strict=True):
-        assert (ours == judged).all()
-    rows = []
+def shares_table() -> str:
+    scores, rows = ERRORS[0].scores(10 * STUDIES, 0), []  # where little is to be told apart
     for parts in ((1, 1, 1, 2), (1, 1, 1, 1), (1, 2, 3, 4), (1, 2, 2, 5), (4, 3, 2, 1)):
         shares = [part / sum(parts) for part in parts]
-        *cells, supported, _ = power_row(" : ".join(map(str, parts)), rule(numbers, LOOKS, shares))
-        first = power(rule(numbers, LOOKS[:1], shares[:1]), 2.0)
+        *cells, supported, _ = power_row(" : ".join(map(str, parts)), rule(ERRORS[0], scores, LOOKS, shares))
+        first = power(rule(ERRORS[0], scores, LOOKS[:1], shares[:1]), 2.0)
         rows.append([*cells, f"{100 * first:.0f} %", supported])
     return table(["shares", "0.5", "1", "2", "seeds", "2, at the first look", "false supported"], rows)
 
@@ -276,15 +286,13 @@ def write(name: str, text: str) -> None:
 
 def main() -> None:
     head = ["", "false supported", "false refuted", "false negligible", "any", "seeds"]
-    found = [simulate(scenario) for scenario in ERRORS]
-    write("errors", table(head, [error_row(*pair) for pair in zip(ERRORS, found, strict=True)]))
-    write("power", power_table(found[0]))
-    write("shares", shares_table(found[0]))
+    write("errors", table(head, [error_row(scenario, simulate(scenario)) for scenario in ERRORS]))
+    write("power", power_table())
+    write("shares", shares_table())
     write("margins", margins_table())
     failures = [error_row(scenario, simulate(scenario)) for scenario in FAILURES]
     write("failures", table([*head[:3], *head[4:]], [[*row[:3], *row[4:]] for row in failures]))
 
 
 if __name__ == "__main__":
-    with only_verdicts():
-        main()
+    main()
