@@ -184,6 +184,11 @@ def test_two_clusters_ask_for_eight_seeds_and_are_told():
     assert verdict_of(score(), values[1:6]).warnings == []
 
 
+def test_a_look_that_two_clusters_skipped_is_not_the_next_one():
+    found = verdict_of(score(), [0.05, -0.1, 0.07, 0.02, 9.0, 9.1], looks=(4, 6, 12))
+    assert (found.verdict, len(found.values), found.next_look) == ("undecided", 4, 12)
+
+
 def test_skewed_numbers_are_told():
     values = [math.exp(x * 40) for x in NEAR]
     assert "skewed" in verdict_of(score(), values).warnings[0]

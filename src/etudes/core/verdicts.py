@@ -162,10 +162,10 @@ def _verdict(
     sentence: str, t: _Tested, seen: Observations, families: Mapping[str, tuple[float, float]], alpha: float
 ) -> Verdict:
     """`families` is {family: (corrected probability, level)} of this claim."""
+    further = [n for n in t.looks if n > len(t.values)]  # not after the last look made: clusters may have skipped one
     if seen.reason or not t.made:
         if t.clustered and not seen.reason:
             reason = f"its numbers fall into two clusters, which asks for {CLUSTERED} seeds"
-            further = [n for n in t.looks if n > t.clustered]
             plain = _plain(sentence, t.claim, seen, reason)
             return dataclasses.replace(plain, verdict="undecided", next_look=further[0] if further else 0)
         return _plain(sentence, t.claim, seen, seen.reason or t.too_few(seen))
@@ -180,7 +180,6 @@ def _verdict(
         t.values[:look], t.looks[look] * (min(levels.values()) if verdict == "undecided" else levels[verdict])
     )
     mean, deviation = inference.mean_and_deviation(t.values[:look])
-    further = [n for n in t.looks if n > last_made]
     futile = verdict == "undecided" and bool(further) and t.futile(last_made, levels.get("negligible", 0.0))
     reason = f"at {last_made} seeds its mean is all but on the end, so more would hardly decide it" if futile else ""
     return Verdict(
