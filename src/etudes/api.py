@@ -17,7 +17,7 @@ from etudes.core.errors import Problem
 from etudes.core.record import UNKNOWN, Record, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.run import device
-from etudes.core.spec import Spec, Study
+from etudes.core.spec import Changes, Spec, Study
 from etudes.core.verdicts import judge
 from etudes.reports import facts
 from etudes.reports.build import build, read
@@ -44,7 +44,8 @@ class Options:
     never judge, `replicate` those of a replication. `until` "decided" goes on, look by look, with the variants that
     undecided claims read. `budget` is the seconds that it all may take. `root` is a folder or a URL (see
     `etudes.sweep.store`). `cluster` (see `etudes.sweep.cluster`) performs the plan in place of this machine, and
-    `tracker` shows each finished run (see `etudes.sweep.tracking`).
+    `tracker` shows each finished run (see `etudes.sweep.tracking`). `vary` are variants of the user's own, {name:
+    changed fields}: they are compared with `variants`, by default with the scale's first, and nothing is judged.
     """
 
     scale: str = "laptop"
@@ -59,6 +60,7 @@ class Options:
     precision: str = "auto"
     cluster: "Cluster | None" = None
     tracker: str = ""
+    vary: Mapping[str, Changes] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -76,6 +78,7 @@ def run(
     precision: str = "auto",
     cluster: "Cluster | None" = None,
     tracker: str = "",
+    vary: Mapping[str, Changes] | None = None,
     **fields: Any,
 ) -> Report:
     """The report of a scale's runs, after those that are left of them have been performed below `root`.
@@ -85,7 +88,7 @@ def run(
     Broken where the program raises; a run that diverges is told of and left out of the report.
     """
     options = Options(
-        scale, variants, seeds, threads, tune, replicate, until, budget, root, precision, cluster, tracker
+        scale, variants, seeds, threads, tune, replicate, until, budget, root, precision, cluster, tracker, vary or {}
     )
     return run_all(study, options, fields)[0]
 
@@ -97,7 +100,7 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
 
-    chosen = _found(study)
+    chosen = _chosen(study, options)
     if options.tracker:
         tracking.check(options.tracker)
     console = Console(stderr=True, quiet=rank() > 0)
@@ -156,7 +159,7 @@ def outlook(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     from etudes.sweep.plan import code_notes, outlook, pending
     from etudes.sweep.store import Store
 
-    chosen = _found(study)
+    chosen = _chosen(study, options)
     plan, notice = _planned(chosen, options, fields)
     store = Store(options.root)
     store.bring(plan)
@@ -224,15 +227,24 @@ def _planned(study: Study, options: Options, fields: Mapping[str, Any]) -> tuple
 
 
 def report(
-    study: Study | str, scale: str = "laptop", *, root: Path | str = "", code: str = "", **fields: Any
+    study: Study | str,
+    scale: str = "laptop",
+    *,
+    root: Path | str = "",
+    code: str = "",
+    vary: Mapping[str, Changes] | None = None,
+    **fields: Any,
 ) -> Report:
     """The report of a scale's finished runs below `root`.
 
     Without a root it is that of the runs in `runs`, or, where there are none, the one committed with the project, which
     has a `committed` folder. `code` is that of the study's program which made the runs, by default the present one.
-    `fields` are those that the runs overrode. Raises Problem where there is neither.
+    `vary` are variants of the user's own, which are then among the runs, and `fields` are those that the runs overrode.
+    Raises Problem where there is neither.
     """
     chosen = _found(study)
+    if vary:
+        chosen = chosen.vary(vary)
     for offline in (False, True):
         plan = chosen.plan(scale, offline=offline, **fields)
         if code:
@@ -242,9 +254,11 @@ def report(
     committed = catalogue.committed_folder(chosen.name, scale)
     if code:
         raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT} were made by code {code}")
-    if not root and not fields and (committed / "report.json").exists():
+    if not root and not fields and not vary and (committed / "report.json").exists():
         return dataclasses.replace(read(committed, chosen), committed=committed)
-    again = facts.command(chosen, scale, fields | ({"root": str(root)} if root else {}), precision="")
+    again = facts.command(
+        chosen, scale, fields | ({"vary": vary} if vary else {}) | ({"root": str(root)} if root else {}), precision=""
+    )
     raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT}; `{again}` makes them")
 
 
@@ -293,6 +307,13 @@ def write(
 
 def _found(study: Study | str) -> Study:
     return catalogue.find(study) if isinstance(study, str) else study
+
+
+def _chosen(study: Study | str, options: Options) -> Study:
+    """The study, with the variants of the user's own."""
+    if options.vary and options.until:
+        raise Problem("--until goes by claims, and beside a variant of your own none is judged; give --seeds instead")
+    return _found(study).vary(options.vary) if options.vary else _found(study)
 
 
 def _unreachable(plan: Sequence[Spec], fields: Iterable[str]) -> bool:

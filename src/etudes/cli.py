@@ -175,7 +175,7 @@ def _run(name: str, arguments: list[str]) -> int:
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank
 
-    chosen = flags.choice(options)
+    chosen = flags.choice(study, options)
     if options.dry:
         print("\n".join(api.outlook(study, chosen, fields)))
         return 0
@@ -233,7 +233,7 @@ def report(
 def _publish(found: Any, folder: Path) -> None:
     from rich.console import Console
 
-    from etudes.reports import render, terminal
+    from etudes.reports import compare, render, terminal
 
     results = catalogue.committed_folder(found.definition.name, found.scale)
     kept = folder.resolve() == results.resolve()  # where the project keeps its own
@@ -241,12 +241,13 @@ def _publish(found: Any, folder: Path) -> None:
         (render.keep if kept else render.write)(found, folder)
     console = Console()
     console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
-    console.print(terminal.verdict_list(found, console.width), end="", soft_wrap=True)
+    shown = compare.listing if found.definition.own else terminal.verdict_list
+    console.print(shown(found, console.width), end="", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     kind = "Committed report" if folder == found.committed else "Report"
-    shown = folder / ("report.md" if kept else "report.html")
-    console.print(f"{kind}: {shown}", highlight=False, soft_wrap=True)
+    page = folder / ("report.md" if kept else "report.html")
+    console.print(f"{kind}: {page}", highlight=False, soft_wrap=True)
 
 
 def generate(

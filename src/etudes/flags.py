@@ -1,15 +1,19 @@
 """The words of `etudes run` after the study's name: options of every run, and the fields of the study's Config."""
 
+import contextlib
+import csv
 import dataclasses
+import io
 import math
 import re
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
 from etudes.core import catalogue
-from etudes.core.errors import Problem
+from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 class RunOptions:
     scale: str = "laptop"  # how large: see `etudes show NAME`
     variants: str = ""  # only these, as a,b; all by default
+    # a variant of your own, as "mine: FIELD=VALUE FIELD=VALUE"; compared with --variants, by default with the first
+    vary: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     seeds: int = 0  # number of seeds; 0: as many as the scale has
     threads: int = 0  # threads of a run, on which its last digits depend; 0: as many as the scale says
     tune: bool = False  # take seeds that never judge, one by default: for choosing settings
@@ -66,8 +72,9 @@ def parse(study: Study, arguments: list[str]) -> tuple[RunOptions, dict[str, Any
     return options, {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name in flags}
 
 
-def choice(options: RunOptions) -> "Options":
-    """The options as Python's verbs take them. Raises Problem on flags that ask for a cluster without saying so."""
+def choice(study: Study, options: RunOptions) -> "Options":
+    """The options as Python's verbs take them. Raises Problem on flags that ask for a cluster without saying so, and on
+    malformed variants."""
     from etudes.api import Options
     from etudes.sweep.cluster import Cluster
 
@@ -77,6 +84,7 @@ def choice(options: RunOptions) -> "Options":
     return Options(
         scale=options.scale,
         variants=tuple(filter(None, options.variants.split(","))),
+        vary=own_variants(study, options.vary),
         seeds=options.seeds or None,
         threads=options.threads or None,
         tune=options.tune,
@@ -87,6 +95,46 @@ def choice(options: RunOptions) -> "Options":
         cluster=cluster if options.engine == "ray" else None,
         tracker=options.track,
     )
+
+
+def own_variants(study: Study, said: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """{name: changed fields} of what --vary was given. Raises Problem on words that are none, and on unknown fields."""
+    found: dict[str, dict[str, Any]] = {}
+    hints = get_type_hints(study.config, include_extras=True)
+    for text in said:
+        name, colon, rest = text.partition(":")
+        name = name.strip()
+        try:
+            pairs = [word.partition("=") for word in shlex.split(rest)]
+        except ValueError:  # a quotation that does not end
+            pairs = []
+        fields = [field for field, _, _ in pairs]
+        if not (name and colon and pairs and all(field and sign for field, sign, _ in pairs)):
+            raise Problem(f"--vary is '{text}'; write it as in --vary \"mine: {next(iter(hints))}=VALUE\"")
+        if name in found or len({*fields}) < len(fields):
+            twice = name if name in found else next(field for field in fields if fields.count(field) > 1)
+            raise Problem(f"--vary says '{twice}' twice; say it once")
+        for field in fields:
+            if field not in hints:
+                raise unknown(f"config field of {study.name},", field, hints)
+        found[name] = {field: value(hints[field], text) for field, _, text in pairs}
+    return found
+
+
+def value(hint: Any, text: str) -> Any:
+    """The text as a value of the type, as a flag would be, or as it is where it is none: the study then says so.
+
+    A tuple has commas between its items, and quotation marks around those that hold some.
+    """
+    kinds = [hint, *get_args(hint)] if get_origin(hint) is not tuple else [hint]
+    several = any(get_origin(kind) is tuple for kind in kinds) and text != "None"
+    words = next(csv.reader([text]), []) if several else [text.capitalize() if bool in kinds else text]
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        try:
+            return tyro.cli(hint, args=words)
+        except SystemExit:
+            return text
 
 
 def seconds(budget: str) -> float:

@@ -21,6 +21,7 @@ from etudes.core.configs import check_fields, configure
 from etudes.core.errors import Problem, unknown
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FOLDERS = re.compile("once|report(-.*)?")  # what else stands beside the variants in a folder of runs
 REPLICATION = 500  # the first seed of a replication; those below judge
 TUNING = 1000  # the first seed for tuning
 Changes = Mapping[str, Any]
@@ -116,6 +117,7 @@ class Study:
     that writes: what `etudes generate` takes.
     `origin` names the list of course projects that asked for the study. `revisions` says, a sentence each, what was
     changed after results had been seen, be it claims, margins, variants or program: each revision has fresh seeds.
+    `base` is the study as its author wrote it, where a user has added variants of their own: see `vary`.
 
     Raises Problem, at definition, on unknown fields, impossible values or types of fields, duplicate or malformed
     names, no claims, no "smoke" scale, or looks that do not grow or judge on fewer than three seeds.
@@ -134,6 +136,7 @@ class Study:
     revisions: Sequence[str] = ()
     precision: Literal["auto", "fp32"] = "auto"
     generator: Callable[[Any, Path], tuple[Any, Any]] | None = None
+    base: "Study | None" = None
 
     def __post_init__(self) -> None:
         if not SLUG.fullmatch(self.name):
@@ -153,7 +156,7 @@ class Study:
                 raise Problem(f"study '{self.name}': scale '{name}' has {scale.threads} threads; it needs 1 or more")
             self._check_looks(name, scale)
             both = set(self._varied()) & ({*scale.changes} | {*scale.offline})
-            if both:
+            if both and self.base is None:  # a variant of a user's own may change what the scale does
                 raise Problem(
                     f"study '{self.name}': '{min(both)}' is changed by variants and by scale '{name}'; choose one"
                 )
@@ -203,6 +206,33 @@ class Study:
         """The hash of the project's modules that the study uses. It is recorded, and no part of a run's key."""
         return program.library(self.program)
 
+    def vary(self, own: Mapping[str, Changes]) -> "Study":
+        """The study with variants of a user's own, {name: changed Config fields}: what explores, and judges nothing.
+
+        Raises Problem on names that it cannot have, and on unknown fields and impossible values.
+        """
+        if not isinstance(own, Mapping):
+            raise Problem(f"vary is {own!r}; it is {{name: {{field: value}}}}, as in {{'mine': {{'steps': 100}}}}")
+        added = []
+        for name, changes in own.items():
+            if not SLUG.fullmatch(name) or FOLDERS.fullmatch(name):
+                raise Problem(
+                    f"your variant cannot be named '{name}'; "
+                    "take lower-case words joined by hyphens, other than 'once' and 'report'"
+                )
+            if name in {variant.name for variant in self.variants}:
+                raise Problem(f"{self.name} has a variant '{name}' already; give yours another name")
+            if not isinstance(changes, Mapping) or not changes:
+                raise Problem(f"your variant '{name}' changes no field; `etudes run {self.name} --help` lists them")
+            config = configure(self.name, self.config, changes)
+            added.append(Variant(name, {field: getattr(config, field) for field in changes}, "your own"))
+        return dataclasses.replace(self, variants=(*self.variants, *added), base=self.base or self)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The names of the variants that are a user's own."""
+        return () if self.base is None else tuple(v.name for v in self.variants[len(self.base.variants) :])
+
     def plan(
         self,
         scale: str = "laptop",
@@ -218,10 +248,11 @@ class Study:
     ) -> list[Spec]:
         """The runs of one scale, seeds outermost, so that whole trials are finished first.
 
-        `variants` keeps those named (by default the scale's); `overrides` are Config fields set for every run. A field
-        in which the variants differ can be overridden for a single named variant only. `seeds` are by default those of
-        the scale's first look. `tune` takes seeds that never judge, one by default, and `replicate` those of a
-        replication, which no first judgement has seen. Raises Problem on unknown names and impossible values.
+        `variants` keeps those named (by default the scale's); a user's own are always among them, by default beside the
+        scale's first alone. `overrides` are Config fields set for every run. A field in which the variants differ can
+        be overridden for a single named variant only. `seeds` are by default those of the first look. `tune` takes
+        seeds that never judge, one by default, and `replicate` those of a replication, which no first judgement has
+        seen. Raises Problem on unknown names and impossible values.
         """
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales)
@@ -230,14 +261,18 @@ class Study:
         for name in (*variants, *plain.variants):
             if name not in by_name:
                 raise unknown(f"variant of {self.name}", name, by_name)
-        chosen = [by_name[name] for name in variants or plain.variants or by_name]
+        names = list(variants or plain.variants or by_name)
+        if self.own:
+            named = [name for name in variants if name not in self.own]
+            names = [*(named or list(plain.variants or by_name)[:1]), *self.own]
+        chosen = [by_name[name] for name in names]
         configure(self.name, self.config, overrides)  # an impossible value is told before a forbidden one
         varied = [name for name in overrides if name in self._varied()]
         if varied and len(chosen) > 1:
-            raise Problem(
-                f"{self.name}: '{varied[0]}' is what the variants differ in; "
-                f"name one of them to set it, as in --variants {chosen[-1].name}"
+            remedy = (
+                "set it in --vary alone" if self.own else f"name one of them to set it, as in --variants {names[-1]}"
             )
+            raise Problem(f"{self.name}: '{varied[0]}' is what the variants differ in; {remedy}")
         count = (1 if tune else plain.looks[0]) if seeds is None else seeds
         team = plain.threads if threads is None else threads
         for what, number in (("seeds", count), ("threads", team)):

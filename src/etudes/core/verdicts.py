@@ -73,6 +73,7 @@ def judge(
     of that, see `etudes.core.registration`; those of them which the study no longer has count too.
     """
     changed = changed or {}
+    records = [record for record in records if record.spec.variant not in study.own]  # of which no claim speaks
     seen = [observe(study, sentence, claim, records) for sentence, claim in study.claims.items()]
     looks = study.scales[records[0].spec.scale].looks if records else ()
     judged = bool(records) and not unjudged(study, records)
@@ -237,6 +238,9 @@ def _warnings(t: _Tested, n: int) -> list[str]:
 def unjudged(study: Study, records: Sequence[Record]) -> str:
     """Why none of the claims is judged from these runs, in a sentence; "" where they are."""
     scale = records[0].spec.scale
+    if study.own:
+        what = "a variant" if len(study.own) == 1 else "variants"
+        return f"The claims are not judged: these runs explore {what} of your own ({', '.join(study.own)})."
     if records[0].spec.seed >= TUNING:
         return "The claims are not judged: these are seeds for tuning."
     if not study.scales[scale].judges:

@@ -16,7 +16,7 @@ from etudes.core.files import read_json
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
 from etudes.core.verdicts import Verdict, judge
-from etudes.reports import facts, left
+from etudes.reports import compare, facts, left
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
 
@@ -35,6 +35,9 @@ def build(
     `registered` is what was written down before the first of them, see `etudes.core.registration`.
     """
     scale = plan[0].scale
+    if study.own:  # what else was run of those beside them does not enter the comparison
+        seeds = {spec.seed for spec in plan}
+        records = [record for record in records if record.spec.seed in seeds]
     if not records:
         again = facts.command(study, scale, facts.choice(study, plan, []), plan[0].precision)
         raise Problem(f"no finished runs of {study.name} at scale {scale}; `{again}` makes them")
@@ -78,10 +81,13 @@ def read(folder: Path, study: Study) -> Report:
     )
     packed = read_json(folder / "curves.json", remedy, check=lambda value: {"steps", "curves"} == set(value))
     curves = [{**series, "steps": packed["steps"][series["steps"]]} for series in packed["curves"]]
-    card, names = saved["study"], {variant.name for variant in study.variants}
+    card = saved["study"]
     if (card["name"], card["revision"]) != (study.name, study.revision):
         found = f"{card['name']}, revision {card['revision']}"
         raise Problem(f"{folder} reports {found}, but this is {study.name}, revision {study.revision}; {remedy}")
+    if own := saved.get("choice", {}).get("vary"):
+        study = study.vary(own)
+    names = {variant.name for variant in study.variants}
     if saved["scale"] not in study.scales or not names.issuperset(row["variant"] for row in saved["table"]):
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: as_tuples(row["config"]) for row in saved["table"]}
@@ -113,8 +119,9 @@ def _report(
     origin = facts.origin(study, saved["code"], saved["environment"])
     first = [*origin, *_unjudged(verdicts, {k: v for k, v in changed.items() if k not in study.claims})]
     kept["warnings"] = [*first, *(words for words in saved["warnings"] if words not in first)]
+    kept |= {"table": _table(study, configs, trials), "comparisons": compare.comparisons(study, trials)}
     return Report(
-        **kept | {"verdicts": verdicts, "table": _table(study, configs, trials), "trials": trials},
+        **kept | {"verdicts": verdicts, "trials": trials},
         definition=study,
         study=card,
         curves=curves,

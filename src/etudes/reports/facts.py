@@ -1,6 +1,8 @@
 """What a table depends on besides its numbers: the data, what was changed, the environment, and what to beware of."""
 
+import csv
 import hashlib
+import io
 import json
 import shlex
 import sys
@@ -50,7 +52,7 @@ def title(study: Study, scale: str, records: Sequence[Record]) -> str:
 
 def changes(study: Study, plan: Sequence[Spec]) -> dict[str, Any]:
     """The Config fields in which the plan differs from the plain plan of its scale."""
-    usual = {spec.variant: spec.config for spec in study.plan(plan[0].scale, seeds=1)}
+    usual = study.configs[plan[0].scale]
     return {
         name: value
         for spec in plan
@@ -60,11 +62,15 @@ def changes(study: Study, plan: Sequence[Spec]) -> dict[str, Any]:
 
 
 def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dict[str, Any]:
-    """The keyword arguments of `etudes.run` that lead to these runs: variants and seeds, where not all, and changes."""
+    """The keyword arguments of `etudes.run` that lead to these runs: variants and seeds, where not all, variants of a
+    user's own, and changes."""
     chosen: dict[str, Any] = {}
     asked = list(dict.fromkeys(spec.variant for spec in plan))
     scale = study.scales[plan[0].scale]
-    if len(asked) < len(study.variants):
+    if study.own:
+        chosen["variants"] = [name for name in asked if name not in study.own]
+        chosen["vary"] = {v.name: dict(v.changes) for v in study.variants if v.name in study.own}
+    elif len(asked) < len(study.variants):
         chosen["variants"] = asked
     first = first_seed(plan[0].seed)
     chosen |= {name: True for name, seed in (("tune", TUNING), ("replicate", REPLICATION)) if first == seed}
@@ -93,6 +99,8 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif name == "variants":
             words += [f"--{flag}", ",".join(value)]
+        elif name == "vary":
+            words += [word for own, changed in value.items() for word in (f"--{flag}", own_words(own, changed))]
         elif isinstance(value, list | tuple):
             words += [f"--{flag}", *map(str, value)]
         else:
@@ -100,6 +108,19 @@ def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str)
     if precision and study.precision == "auto":
         words += ["--precision", precision]
     return shlex.join(words)
+
+
+def own_words(name: str, changed: Mapping[str, Any]) -> str:
+    """A variant of a user's own as the command line takes it: "mine: alpha=0.4 draw=example"."""
+
+    def text(value: Any) -> str:
+        if not isinstance(value, list | tuple):
+            return str(value)
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(value)
+        return line.getvalue()
+
+    return f"{name}: {' '.join(shlex.quote(f'{field}={text(value)}') for field, value in changed.items())}"
 
 
 def report_command(study: Study, scale: str, root: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.files import appearing
 from etudes.core.verdicts import ALPHA
-from etudes.reports import drawings, facts
+from etudes.reports import compare, drawings, facts
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition
 from etudes.reports.numbers import NONE, number, spread
@@ -126,6 +126,8 @@ def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
             link=address(report.study["paper"]["url"]),
             seeds=_seeds(report),
             duration=_duration(report),
+            compared=compare.table(report),
+            means_of_differences=compare.WORDS,
         )
     )
 
@@ -156,6 +158,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
     lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
     lines += [f"> **Note.** {_escape(warning)}" for warning in report.warnings]
+    lines += ["## Compared", _table(*compare.table(report)), compare.WORDS] if report.comparisons else []
     claims = [
         [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["mean"],
          row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]

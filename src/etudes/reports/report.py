@@ -25,6 +25,7 @@ class Report:
     `study` is the study's card with a verdict for each claim; `table` has a row for each variant, `trials` an entry for
     each run, `curves` one for each logged metric of each run, `exhibits` one for each file of the runs that a chart
     shows. `choice` are the keyword arguments of `etudes.run` that lead here, of which `changed` are the Config fields.
+    `comparisons` has a row for each variant of the user's own, each of those beside it, and each measured number.
     `registration` is what was written down before the first judged run (see `etudes.core.registration`), if anything.
     `committed` is the folder of a report that came with the project, in place of one of the user's own runs.
     """
@@ -47,6 +48,7 @@ class Report:
     commands: Sequence[str]
     registration: Mapping[str, Any] | None = None
     departures: str = ""
+    comparisons: Sequence[Mapping[str, Any]] = ()
     committed: Path | None = None
 
     @property
@@ -141,6 +143,7 @@ class Report:
             "environment": plain(self.environment),
             "commands": list(self.commands),
             "registration": self.registration,
+            **({"comparisons": plain(list(self.comparisons))} if self.definition.own else {}),
         }
 
     def curves_json(self) -> dict[str, Any]:

@@ -36,7 +36,11 @@ TICK = 0.2  # seconds between two looks at what waits, and between two messages 
 
 
 def source(study: Study) -> str:
-    """The name or the file by which another process finds this very study; "" where there is none."""
+    """The name or the file by which another process finds this very study; "" where there is none.
+
+    Of one with variants of a user's own it is the study's as its author wrote it: a run needs its program and Config.
+    """
+    study = study.base or study
     homes = {
         module.__name__: Path(module.__file__).resolve()
         for module in list(sys.modules.values())

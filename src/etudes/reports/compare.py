@@ -1,0 +1,82 @@
+"""Variants of a user's own beside those that a study has: how far their numbers differ. Nothing is judged here."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from etudes.core.inference import interval, mean_and_deviation
+from etudes.core.spec import Study
+from etudes.reports.numbers import NONE, number, span
+from etudes.reports.report import Report
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+LEVEL = 0.025  # at each end: an interval of 95 %
+WORDS = (
+    "Differences are taken seed by seed, and their mean has a 95 % Student t interval. The intervals are one by one, "
+    "not corrected for their number: of twenty about one misses by chance alone, so this explores, and judges nothing. "
+    "An interval without width comes from differences that are all the same, and says nothing about chance."
+)
+
+
+def comparisons(study: Study, trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each variant of the user's own, each other that was run, and each number that both have.
+
+    `values` are the differences, own minus other, of the seeds that have both.
+    """
+    found: dict[str, dict[int, Mapping[str, float]]] = {}
+    for trial in trials:
+        found.setdefault(trial["variant"], {})[trial["seed"]] = trial["metrics"]
+    metrics = sorted({name for trial in trials for name in trial["metrics"]} - {"parameters"})
+    others = [variant.name for variant in study.variants if variant.name in found and variant.name not in study.own]
+    rows = []
+    for own in (name for name in study.own if name in found):
+        for other in others:
+            pairs = [(found[own][seed], found[other][seed]) for seed in sorted(found[own].keys() & found[other].keys())]
+            for metric in metrics:
+                values = [
+                    ours[metric] - theirs[metric] for ours, theirs in pairs if metric in ours and metric in theirs
+                ]
+                if values:
+                    rows.append({"variant": own, "reference": other, "metric": metric} | _summary(values))
+    return rows
+
+
+def _summary(values: Sequence[float]) -> dict[str, Any]:
+    low, high = interval(values, LEVEL)
+    return {"mean": mean_and_deviation(values)[0], "low": low, "high": high, "seeds": len(values), "values": values}
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """The headings and the cells of the comparisons."""
+    head = ["difference", "of", "mean", "95 % interval", "seeds"]
+    return head, [[f"{row['variant']} − {row['reference']}", *_cells(row)] for row in report.comparisons]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    found = span(row["low"], row["high"]) if row["seeds"] > 1 else NONE
+    return [row["metric"], number(row["mean"]), found, str(row["seeds"])]
+
+
+def listing(report: Report, width: int) -> "Text":
+    """The comparisons in the terminal, and what they mean; no line is longer than `width`, no word is cut."""
+    from rich.text import Text
+
+    found, pair = Text(), ""
+    head, body = table(report)
+    longest = max((len(row[1]) for row in body), default=0)
+    for difference, metric, mean, ends, seeds in body:
+        if difference != pair:
+            found.append(f"{difference}, with its {head[3]}\n", "bold")
+            pair = difference
+        words = f"{metric.ljust(longest)}  {mean}  {ends}  {seeds} {'seed' if seeds == '1' else 'seeds'}"
+        found.append(f"{_fold(words, width, '    ')}\n")
+    if body:
+        found.append(f"{_fold(WORDS, width)}\n", "dim")
+    return found
+
+
+def _fold(words: str, width: int, indent: str = "") -> str:
+    how: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(words, max(width, 1), initial_indent=indent, subsequent_indent=indent, **how)
