@@ -204,8 +204,8 @@ def corrected(values: Array, share: float, margin: float) -> tuple[Array, Array,
     mean, deviation = values.mean(-1), values.std(-1, ddof=1)
     t, width = mean / deviation * math.sqrt(n), margin / deviation * math.sqrt(n)
     p = np.array([stdtr(n - 1, -t), stdtr(n - 1, t), np.maximum(stdtr(n - 1, -t - width), stdtr(n - 1, t - width))])
-    gaps = np.diff(np.sort(values)).max(-1) / np.ptp(values, axis=-1)
-    p[:, (n < CLUSTERED) & (gaps > inference.GAP)] = 1
+    gaps = np.diff(np.sort(values)).max(-1)
+    p[:, (n < CLUSTERED) & (gaps > inference.GAP * np.ptp(values, axis=-1)) & (gaps > np.abs(values).min(-1))] = 1
     return np.where(np.isnan(p), 1, np.minimum(p / share, 1)), mean, deviation
 
 
