@@ -138,7 +138,7 @@ def _further(
 
     plan, _ = _planned(study, options, fields)
     registered = registration.load(study, options.scale, store.folder)
-    verdicts = judge(study, load(plan, store.folder), changed=registration.changed(study, registered))
+    verdicts = judge(study, load(plan, store.folder), changed=registration.alterations(study, registered))
     how = {"precision": plan[0].precision, "threads": options.threads, "replicate": options.replicate}
     wanted = further(verdicts, lambda name, seeds: study.plan(options.scale, variants=[name], seeds=seeds, **how))
     store.bring(wanted)

@@ -19,7 +19,7 @@ def main(name: str, scale: str, root: str) -> int:
     if scale not in study.scales:
         raise unknown(f"scale of {study.name}", scale, study.scales)
     found = pilot(study, scale, root)
-    prospects = remarks.prospects(found)
+    prospects = remarks.prospects(study.scales[scale].looks, found.verdicts)
     print("\n".join(lines(found, prospects)))
     if small := [prospect for prospect in prospects if prospect.margin_is_too_small]:
         listed = "; ".join(
@@ -48,8 +48,8 @@ def lines(found: Report, prospects: list[remarks.Prospect]) -> list[str]:
     seeds = max(len(verdict.values) for verdict in found.verdicts)
     said = [f"{found.title}, from {seeds} {'seed' if seeds == 1 else 'seeds'}; seen with 80 % power, two cores:"]
     names = list(dict.fromkeys(variant for verdict in found.verdicts for variant, _ in verdict.reads))
-    for n in scale.looks:
-        said.append(f"  {n} seeds: about {number(remarks.cost(found, names) * n / 60, 2)} minutes")
+    seconds = remarks.cost(found.definition, found.scale, found.trials, names)
+    said += [f"  {n} seeds: about {number(seconds * n / 60, 2)} minutes" for n in scale.looks]
     for prospect in prospects:
         said.append(prospect.sentence)
         if math.isnan(max(prospect.sees.values())):

@@ -16,7 +16,7 @@ from etudes.core import catalogue, inference
 from etudes.core.errors import Problem
 from etudes.core.files import read_json, write_json
 from etudes.core.spec import Study
-from etudes.core.verdicts import ALPHA, DECIDED, Verdict, scaled
+from etudes.core.verdicts import ALPHA, DECIDED, Verdict, to_scale
 from etudes.reports.numbers import NONE, number, plain
 from etudes.reports.report import Report
 
@@ -54,15 +54,15 @@ class Replication:
     pairs: Sequence[Pair]
 
     @property
-    def decided(self) -> list[Pair]:
+    def decisions(self) -> list[Pair]:
         return [pair for pair in self.pairs if pair.first in DECIDED]
 
     @property
     def alike(self) -> int:
-        return sum(pair.first == pair.second for pair in self.decided)
+        return sum(pair.first == pair.second for pair in self.decisions)
 
     @property
-    def expected(self) -> float:
+    def expectation(self) -> float:
         powers = [pair.power for pair in self.pairs if math.isfinite(pair.power)]
         return sum(power**2 for power in powers) / sum(powers) if sum(powers) else math.nan
 
@@ -75,8 +75,8 @@ class Replication:
         reversals = sum(pair.is_reversed for pair in self.pairs)
         tested = sum(math.isfinite(pair.p_apart) for pair in self.pairs)
         return [
-            f"Of {len(self.decided)} verdicts {self.alike} came out alike; by their power one expects "
-            f"{self.expected * len(self.decided):.1f}.",
+            f"Of {len(self.decisions)} verdicts {self.alike} came out alike; by their power one expects "
+            f"{self.expectation * len(self.decisions):.1f}.",
             f"{reversals or 'None'} of them {'is' if reversals == 1 else 'are'} reversed.",
             f"Of {tested} pairs of means {self.apart} are apart at 5 %; chance alone sets {LEVEL * tested:.1f} apart.",
         ]
@@ -132,8 +132,8 @@ def power(report: Report, verdict: Verdict) -> float:
     if not verdict.deviation > 0:
         return math.nan
     share, claims = inference.shares(looks)[-1], len(report.verdicts)
-    mean = scaled(claim, verdict.mean)
-    ends = [scaled(claim, end) for end in (claim.expect.low, claim.expect.high)]
+    mean = to_scale(claim, verdict.mean)
+    ends = [to_scale(claim, end) for end in (claim.expect.low, claim.expect.high)]
 
     def seen(distance: float, level: float) -> float:
         return inference.power(distance / verdict.deviation, looks[-1], level * share)
@@ -152,7 +152,7 @@ def power(report: Report, verdict: Verdict) -> float:
 def _apart(first: Verdict, second: Verdict) -> float:
     from scipy.stats import ttest_ind
 
-    values = [[scaled(v.claim, value) for value in v.values] for v in (first, second)]
+    values = [[to_scale(v.claim, value) for value in v.values] for v in (first, second)]
     if min(map(len, values)) < 2:
         return math.nan
     return float(ttest_ind(*values, equal_var=False).pvalue)

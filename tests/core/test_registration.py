@@ -119,11 +119,11 @@ def mutation(study, rng):
 
 def test_a_hundred_mutations_are_told_a_hundred_times(tmp_path):
     made = registration.register(original(), "laptop", tmp_path)
-    assert registration.changed(original(), made) == {}
+    assert registration.alterations(original(), made) == {}
     rng, kinds = random.Random(0), set()
     for _ in range(100):
         study, told = mutation(original(), rng)
-        found = registration.changed(study, made)
+        found = registration.alterations(study, made)
         assert set(found) == set(told)
         assert all(words.startswith("changed after the data: ") for words in found.values())
         verdicts = {v.sentence: v for v in judge(study, records(study), changed=found)}
@@ -138,9 +138,9 @@ def test_words_and_places_may_still_be_mended(tmp_path):
     made = registration.register(study, "laptop", tmp_path)
     mended = with_claim(study, "it is lower by more than a half", where="sec. 2.1", paper=-0.7, number="in points")
     mended = replace(mended, question="Does it?", variants=tuple(replace(v, says="new") for v in study.variants))
-    assert registration.changed(mended, made) == {}
+    assert registration.alterations(mended, made) == {}
     more = replace(study, variants=(*study.variants, Variant("third", {"shift": 2.0})))
-    assert registration.changed(more, made) == {}  # another variant takes nothing from those that claims read
+    assert registration.alterations(more, made) == {}  # another variant takes nothing from those that claims read
 
 
 def test_a_claim_that_was_left_out_still_counts_among_the_claims(tmp_path):
@@ -148,7 +148,7 @@ def test_a_claim_that_was_left_out_still_counts_among_the_claims(tmp_path):
     made = registration.register(study, "laptop", tmp_path)
     rest = replace(study, claims=dict(list(study.claims.items())[:2]))
     all_of_them = judge(study, records(study))
-    fewer = judge(rest, records(rest), changed=registration.changed(rest, made))
+    fewer = judge(rest, records(rest), changed=registration.alterations(rest, made))
     alone = judge(rest, records(rest))
     assert fewer[0].p >= alone[0].p
     assert fewer[0].p >= all_of_them[0].p
@@ -170,7 +170,7 @@ def test_a_registration_comes_before_the_first_judged_run(tmp_path):
         registration.register(study, "laptop", tmp_path)
     later = replace(study, revisions=("a margin",))
     assert registration.register(later, "laptop", tmp_path)["hash"] != made["hash"]
-    assert registration.changed(study, None) == {}
+    assert registration.alterations(study, None) == {}
 
 
 def test_a_registration_that_was_edited_is_not_taken(tmp_path):

@@ -107,7 +107,7 @@ def load(study: Study, scale: str, root: Path) -> dict[str, Any] | None:
     return read(file) if file.exists() else None
 
 
-def changed(study: Study, registered: Mapping[str, Any] | None) -> dict[str, str]:
+def alterations(study: Study, registered: Mapping[str, Any] | None) -> dict[str, str]:
     """{sentence: what is not as it was registered}, also of claims that were left out; {} without a registration."""
     if not registered:
         return {}

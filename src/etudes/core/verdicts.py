@@ -76,7 +76,7 @@ def judge(
     records = [record for record in records if record.spec.variant not in study.own]  # of which no claim speaks
     seen = [observe(study, sentence, claim, records) for sentence, claim in study.claims.items()]
     looks = study.scales[records[0].spec.scale].looks if records else ()
-    judged = bool(records) and not unjudged(study, records)
+    judged = bool(records) and not why_not_judged(study, records)
     tested = [
         _Tested(claim, n, looks if judged and not n.reason and sentence not in changed else ())
         for (sentence, claim), n in zip(study.claims.items(), seen, strict=True)
@@ -101,8 +101,8 @@ class _Tested:
 
     def __init__(self, claim: Claim, seen: Observations, looks: Sequence[int]) -> None:
         self.claim = claim
-        self.values = [scaled(claim, value) for value in seen.values]
-        self.low, self.high = scaled(claim, claim.expect.low), scaled(claim, claim.expect.high)
+        self.values = [to_scale(claim, value) for value in seen.values]
+        self.low, self.high = to_scale(claim, claim.expect.low), to_scale(claim, claim.expect.high)
         self.looks = dict(zip(looks, inference.shares(looks), strict=True)) if looks else {}
         self.made: dict[int, inference.PValues] = {}
         self.clustered = 0
@@ -187,9 +187,9 @@ def _verdict(
         sentence,
         t.claim,
         seen.values[:look],
-        unscaled(t.claim, mean),
-        unscaled(t.claim, low),
-        unscaled(t.claim, high),
+        from_scale(t.claim, mean),
+        from_scale(t.claim, low),
+        from_scale(t.claim, high),
         sum(value in t.claim.expect for value in seen.values[:look]),
         verdict,
         "its looks contradict each other" if conflict else reason,
@@ -210,12 +210,12 @@ def _plain(sentence: str, claim: Claim, seen: Observations, reason: str) -> Verd
     values = [] if seen.reason else seen.values
     mean, deviation = math.nan, math.nan
     if values:
-        mean, deviation = inference.mean_and_deviation([scaled(claim, value) for value in values])
+        mean, deviation = inference.mean_and_deviation([to_scale(claim, value) for value in values])
     return Verdict(
         sentence,
         claim,
         values,
-        unscaled(claim, mean),
+        from_scale(claim, mean),
         -math.inf,
         math.inf,
         sum(value in claim.expect for value in values),
@@ -235,7 +235,7 @@ def _warnings(t: _Tested, n: int) -> list[str]:
     return []
 
 
-def unjudged(study: Study, records: Sequence[Record]) -> str:
+def why_not_judged(study: Study, records: Sequence[Record]) -> str:
     """Why none of the claims is judged from these runs, in a sentence; "" where they are."""
     scale = records[0].spec.scale
     if study.own:
@@ -274,7 +274,7 @@ def substitutes(study: Study, records: Sequence[Record]) -> dict[str, object]:
     }
 
 
-def scaled(claim: Claim, value: float) -> float:
+def to_scale(claim: Claim, value: float) -> float:
     """A number of the claim, or an end of its interval, on the scale on which it is tested."""
     if claim.kind == "ratio":
         return math.log(value) if value > 0 else -math.inf
@@ -283,8 +283,8 @@ def scaled(claim: Claim, value: float) -> float:
     return value
 
 
-def unscaled(claim: Claim, value: float) -> float:
-    """What `scaled` made of a number, as the number again."""
+def from_scale(claim: Claim, value: float) -> float:
+    """What `to_scale` made of a number, as the number again."""
     if claim.kind == "ratio":
         return math.exp(value) if value < 700 else math.inf
     return math.tanh(value) if claim.kind == "correlation" else value

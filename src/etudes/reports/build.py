@@ -110,7 +110,7 @@ def _report(
         )
         for t in trials
     ]  # fmt: skip
-    changed = registration.changed(study, saved.get("registration"))
+    changed = registration.alterations(study, saved.get("registration"))
     verdicts = judge(study, records, changed=changed)
     card = catalogue.card(study)
     for claim, verdict in zip(card["claims"], verdicts, strict=True):

@@ -60,7 +60,7 @@ def forest(verdict: Verdict) -> str:
     if not verdict.values:
         return ""
     expect = verdict.claim.expect
-    judged = verdict.verdict != "not judged"  # else the interval may be so wide that it hides the seeds
+    judged = math.isfinite(verdict.low)
     bounds = [verdict.low, verdict.high] if judged else []
     ends = [end for end in (expect.low, expect.high) if math.isfinite(end)]
     points = [*bounds, *verdict.values, *ends]

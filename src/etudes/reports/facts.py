@@ -245,7 +245,7 @@ def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
 
 
 def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
-    if said := verdicts.unjudged(study, records):
+    if said := verdicts.why_not_judged(study, records):
         return [said]
     asked = {spec.variant for spec in plan}
     absent = [variant.name for variant in study.variants if variant.name not in asked]

@@ -1,23 +1,21 @@
 """What is to be said beside a verdict: what could have been seen, with how many seeds and at which cost."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from etudes.core import inference
 from etudes.core.claims import Claim
+from etudes.core.spec import Study
 from etudes.core.verdicts import ALPHA, Verdict
-from etudes.reports import facts
 from etudes.reports.numbers import number
 
-if TYPE_CHECKING:
-    from etudes.reports.report import Report
-
+Trials = Sequence[Mapping[str, Any]]  # a report's entries for its runs
 CORES = 2  # on which a study's minutes are told
 
 
-def remark(report: "Report", verdict: Verdict) -> str:
+def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     """What is to be said of a claim beside its verdict and numbers, in sentences; "" where nothing is."""
     claim = verdict.claim
     said = [_sentence(verdict.reason)] if verdict.reason else []
@@ -27,7 +25,7 @@ def remark(report: "Report", verdict: Verdict) -> str:
         said.append(f"It is smaller than the margin of {size(claim, claim.matters)}: too small to matter.")
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
         seen = _difference(claim, verdict.sees)
-        said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(report, verdict)}.")
+        said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(study, scale, trials, verdict)}.")
     said += [_sentence(warning) for warning in verdict.warnings]
     return " ".join(said)
 
@@ -36,26 +34,15 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def _further(report: "Report", verdict: Verdict) -> str:
-    last = report.definition.scales[report.scale].looks[-1]
+def _further(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
+    last = study.scales[scale].looks[-1]
     if last <= len(verdict.values):
         return ""
     seen = f"; {last} would see {_difference(verdict.claim, verdict.last_sees)}"
     if not verdict.is_open:
         return seen
-    left = cost(report, {variant for variant, _ in verdict.reads}) * (last - len(verdict.values)) / 60
+    left = cost(study, scale, trials, {variant for variant, _ in verdict.reads}) * (last - len(verdict.values)) / 60
     return f"{seen}, in about {number(left, 2)} minutes more"
-
-
-def going_on(report: "Report") -> str:
-    """The command that goes on with the claims which are open, after a sentence; "" where none is."""
-    still = [verdict for verdict in report.verdicts if verdict.is_open]
-    if not still or report.committed:
-        return ""
-    chosen = {name: value for name, value in report.choice.items() if name != "seeds"} | {"until": "decided"}
-    precision = report.trials[0]["precision"] if report.trials else ""
-    command = facts.command(report.definition, report.scale, chosen, precision)
-    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them: {command}"
 
 
 def size(claim: Claim, distance: float) -> str:
@@ -69,13 +56,13 @@ def _difference(claim: Claim, distance: float) -> str:
     return "a difference of " * (claim.kind == "difference") + size(claim, distance)
 
 
-def cost(report: "Report", variants: Iterable[str]) -> float:
-    """The seconds that one seed of these variants takes on two cores, by the report's own runs."""
+def cost(study: Study, scale: str, trials: Trials, variants: Iterable[str]) -> float:
+    """The seconds that one seed of these variants takes on two cores, by a report's own runs."""
     total = 0.0
     for variant in variants:
-        own = [trial["seconds"] for trial in report.trials if trial["variant"] == variant and trial["seconds"]]
+        own = [trial["seconds"] for trial in trials if trial["variant"] == variant and trial["seconds"]]
         total += sum(own) / len(own) if own else 0.0
-    return total / max(1, CORES // report.definition.scales[report.scale].threads)
+    return total / max(1, CORES // study.scales[scale].threads)
 
 
 @dataclass(frozen=True)
@@ -94,14 +81,13 @@ class Prospect:
         return self.claim.matters < self.least_margin
 
 
-def prospects(report: "Report") -> list[Prospect]:
-    """For each claim, from the deviation over seeds that the report shows, were it tested first of all (Holm)."""
-    looks = report.definition.scales[report.scale].looks
+def prospects(looks: Sequence[int], verdicts: Sequence[Verdict]) -> list[Prospect]:
+    """For each claim, from its deviation over seeds, were it tested first of all (Holm)."""
     shares = dict(zip(looks, inference.shares(looks), strict=True))
-    margins = sum(not math.isnan(verdict.claim.matters) for verdict in report.verdicts)
+    margins = sum(not math.isnan(verdict.claim.matters) for verdict in verdicts)
     found = []
-    for verdict in report.verdicts:
-        level, deviation = ALPHA / len(report.verdicts), verdict.deviation
+    for verdict in verdicts:
+        level, deviation = ALPHA / len(verdicts), verdict.deviation
         sees = {n: deviation * inference.detectable(n, level * share) for n, share in shares.items()}
         least = math.nan
         if not math.isnan(verdict.claim.matters):  # both tests must succeed: each fails half as often

@@ -87,7 +87,7 @@ class Report:
                     "expected": str(claim.expect),
                     "agree": f"{verdict.agree} of {n}" if n else NONE,
                     "paper": figure(claim.paper),
-                    "remark": remarks.remark(self, verdict),
+                    "remark": remarks.remark(self.definition, self.scale, self.trials, verdict),
                 }
             )
         return rows

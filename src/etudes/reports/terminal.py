@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from etudes.reports import facts
 from etudes.reports.numbers import NONE
 from etudes.reports.report import Report
 
@@ -36,6 +37,16 @@ def verdict_list(report: Report, width: int) -> "Text":
         found.append(INDENT).append(row["verdict"], STYLES[row["verdict"]])
         found.append("".join(f"{line}\n" for line in [first[len(row["verdict"]) :], *(INDENT + o for o in others)]))
     return found
+
+
+def going_on(report: Report) -> str:
+    """How many claims are open, and the command that goes on with them; "" where none is."""
+    still = [verdict for verdict in report.verdicts if verdict.is_open]
+    if not still:
+        return ""
+    chosen = {name: value for name, value in report.choice.items() if name != "seeds"} | {"until": "decided"}
+    command = facts.command(report.definition, report.scale, chosen, report.trials[0]["precision"])
+    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them: {command}"
 
 
 def _wrap(parts: Sequence[str], width: int, between: str = "") -> list[str]:
