@@ -1,5 +1,6 @@
 import os
 
+import hypothesis
 import pytest
 
 from coins import make_study
@@ -8,6 +9,8 @@ from etudes.core.spec import Study
 
 def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests go side by side, as runs do; read when PyTorch is imported
+    hypothesis.settings.register_profile("house", deadline=None)  # other work on the machine is no failure
+    hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture

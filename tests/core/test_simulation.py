@@ -39,14 +39,14 @@ def simulate(bench, monkeypatch):
 
 
 def test_each_kind_of_false_verdict_is_rare_and_a_difference_of_one_deviation_is_seen(bench, simulate):
-    found, outcomes = simulate(bench.ERRORS[0], judged=100)
+    found, outcomes = simulate(bench.ERRORS[0], judged=STUDIES)
     assert max(found) <= BOUND
     assert bench.power(outcomes, 1.0) > 0.85
     assert outcomes.seeds.mean() < 14.5
 
 
 def test_each_kind_is_rare_where_all_claims_are_on_the_end(bench, simulate):
-    found, _ = simulate(bench.ERRORS[2], judged=100)
+    found, _ = simulate(bench.ERRORS[2], judged=STUDIES)
     assert max(found) <= BOUND
     assert min(found[:2]) > 0.01  # it is there that the rule spends its error
 

@@ -5,13 +5,13 @@ a claim as soon as it has the variants which that claim reads, whatever others a
 """
 
 import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from etudes.core.claims import Claim
 from etudes.core.errors import Problem
+from etudes.core.inference import mean_and_deviation
 from etudes.core.record import Record
 from etudes.core.spec import Study
 
@@ -135,5 +135,5 @@ def _noise(values: Sequence[float], parts: Sequence[Sequence[float]]) -> float:
         math.isclose(value, a - b, rel_tol=1e-6, abs_tol=1e-12) for value, (a, b) in zip(values, parts, strict=True)
     ):
         return math.nan
-    both = sum(statistics.variance(column) for column in zip(*parts, strict=True))
-    return statistics.variance(values) / both if both else math.nan
+    both = sum(mean_and_deviation(column)[1] ** 2 for column in zip(*parts, strict=True))
+    return mean_and_deviation(values)[1] ** 2 / both if both else math.nan

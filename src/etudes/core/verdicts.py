@@ -115,16 +115,16 @@ class _Tested:
                 continue
             self.made[n] = inference.p_values(values, self.low, self.high, claim.matters)
 
-    def corrected(self, n: int, k: int) -> float:
+    def probability(self, n: int, k: int) -> float:
         """The k-th family's probability at a look, times what its share of the error costs."""
         return min(1.0, self.made[n][k] / self.looks[n])
 
     def least(self, k: int) -> float:
-        return min((self.corrected(n, k) for n in self.made), default=1.0)
+        return min((self.probability(n, k) for n in self.made), default=1.0)
 
     def deciding(self, k: int) -> int:
         """The look at which the k-th family's probability is least."""
-        return min(self.made, key=lambda n: self.corrected(n, k))
+        return min(self.made, key=lambda n: self.probability(n, k))
 
     def distance(self, n: int) -> float:
         """From the mean of n numbers to the nearest end."""
