@@ -9,7 +9,7 @@ take their associations from GloVe, MiniLM, WordNet or a chat model, and differ 
     shy         drawn so, but never the strongest
     seats       the i-th giver gives the i-th strongest
 
-    etudes run just-one                  9 minutes on two cores, 27 variants, 5 seeds
+    etudes run just-one                  7 minutes on two cores, 27 variants, 5 seeds
     etudes run just-one --scale paper    ten times as many games, 5 seeds: 45 minutes on two cores
 
 One variant, `llm-alone`, has the chat model in every seat: it gives all clues and guesses.
@@ -169,7 +169,7 @@ STUDY = Study(
     variants=VARIANTS,
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.5, judges=False, variants=WITHOUT_CHAT),
-        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=9),
+        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=7),
         "paper": Scale({"games": 1440, "trials": 720}, seeds=5, minutes=45),
     },
     claims={
