@@ -1,6 +1,6 @@
 """What users wait for between runs: etudes bench reports
 
-judge   reading and judging 10,000 finished runs of a study with four variants and eight claims. Goal: under 2 seconds.
+judge   reading and judging 10,000 finished runs of a study with 25 variants and eight claims, at four looks. Goal: under 2 seconds.
 report  building the whole report of them, curves included.
 list    `etudes list` in a process of its own, and a plain `python -c pass` beside it.
 
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etudes.core.claims import Claim, below, difference
+from etudes.core.claims import lower
 from etudes.core.environment import environment
 from etudes.core.record import load
 from etudes.core.spec import Paper, Scale, Study, Variant
@@ -33,7 +33,7 @@ class Config:
     shift: float = 0.0  # added to the score
 
 
-NAMES = ("a", "b", "c", "d")
+NAMES = tuple(f"v{i}" for i in range(25))
 STUDY = Study(
     name="many",
     question="How long do ten thousand runs keep one waiting?",
@@ -41,19 +41,19 @@ STUDY = Study(
     config=Config,
     program=lambda cfg, run: None,
     variants=tuple(Variant(name, {"shift": 0.1 * i}) for i, name in enumerate(NAMES)),
-    scales={"smoke": Scale({}, seeds=RUNS // len(NAMES), minutes=1)},
-    claims=tuple(
-        Claim(f"{metric} {name}", "is lower", "", difference(name, "a", f"test/{metric}"), below(0))
+    scales={"smoke": Scale({}, seeds=(5, 20, 100, RUNS // len(NAMES)), minutes=1)},
+    claims={
+        f"{metric} is lower in {name}": lower(name, "v0", "", of=f"test/{metric}", matters=0.01)
         for metric in ("error", "loss")
-        for name in NAMES
-    ),
+        for name in NAMES[1:5]
+    },
 )
 
 
 def written(root: Path) -> None:
     """The folders of the finished runs, as `execute` leaves them."""
     facts = environment() | {"seconds": 1.0, "precision": "fp32", "data": {"dataset": "none", "says": "nothing"}}
-    for i, spec in enumerate(STUDY.plan("smoke")):
+    for i, spec in enumerate(STUDY.plan("smoke", seeds=RUNS // len(NAMES))):
         folder = root / spec.key
         folder.mkdir(parents=True)
         (folder / "log.jsonl").write_text("".join(f'{{"step": {k}, "train/loss": {1 / k}}}\n' for k in range(1, 11)))
@@ -76,7 +76,7 @@ def timed(do: Callable[[], object]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        root, plan = Path(folder), STUDY.plan("smoke")
+        root, plan = Path(folder), STUDY.plan("smoke", seeds=RUNS // len(NAMES))
         written(root)
         print(f"judge   {timed(lambda: judge(STUDY, load(plan, root)))}")
         print(f"report  {timed(lambda: build(STUDY, plan, load(plan, root)))}")

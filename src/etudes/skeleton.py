@@ -111,7 +111,7 @@ def _begun(name: str, like: str, address: str) -> tuple[str, Study]:
         "question": '"TODO: the question that the claims answer?"',
         "claims": f'{{\n        "{SENTENCE}": (\n            {call}\n        ),\n    }}',
         "origin": '""',
-        "revision": "1",
+        "revisions": "()",
     }
     text = _rewritten(file.read_text(encoding="utf-8"), _docstring(name, study, address), changes)
     return _with_imports(text, kind), study

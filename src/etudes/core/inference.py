@@ -119,8 +119,9 @@ def power(difference: float, n: int, level: float) -> float:
 
 
 def is_constant(values: Sequence[float]) -> bool:
-    """Whether the numbers are all the same, up to what rounding does to differences."""
-    return max(values) - min(values) <= 1e-9 * max(map(abs, values))
+    """Whether the numbers are all the same, up to what rounding does to differences, or too small to be told apart."""
+    alike = max(values) - min(values) <= 1e-9 * max(map(abs, values))
+    return alike or mean_and_deviation(values)[1] == 0
 
 
 def two_clusters(values: Sequence[float], distance: float = 0.0) -> bool:
