@@ -196,12 +196,12 @@ def test_a_plan_tells_what_each_look_would_see_and_what_it_costs(tmp_path, capsy
 
 def test_a_margin_that_the_last_look_cannot_see_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = {"far is lower": lower("far", "plain", "", of="test/score", matters=0.01)}
+    small = {"same is lower": lower("same", "plain", "", of="test/score", matters=0.01)}
     monkeypatch.setattr("etudes.core.catalogue.find", lambda name: make(claims=small))
     assert main(["run", "rolls"]) == 0
     assert main(["plan", "rolls"]) == 2
     told = capsys.readouterr().err
-    assert "margins that the last look cannot see: 'far is lower' has 0.01000 and would need" in told
+    assert "margins that the last look cannot see: 'same is lower' has 0.01 and would need" in told
     large = {"far is lower": lower("far", "plain", "", of="test/score", matters=30.0)}
     monkeypatch.setattr("etudes.core.catalogue.find", lambda name: make(claims=large))
     assert main(["plan", "rolls"]) == 0

@@ -8,22 +8,22 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.spec import Study
 from etudes.reports import facts, remarks
-from etudes.reports.numbers import number
+from etudes.reports.numbers import figure, number
 from etudes.reports.report import Report
 
 
 def main(name: str, scale: str, root: str) -> int:
     """Print it; the command's exit status. Raises Problem where no run tells how much the numbers vary from seed to
-    seed, or where a margin is smaller than what the last look can see."""
+    seed, or where a margin is smaller than what the last look can see of a claim that is not decided yet."""
     study = catalogue.find(name)
     if scale not in study.scales:
         raise unknown(f"scale of {study.name}", scale, study.scales)
     found = pilot(study, scale, root)
     prospects = remarks.prospects(study.scales[scale].looks, found.verdicts)
     print("\n".join(lines(found, prospects)))
-    if small := [prospect for prospect in prospects if prospect.margin_is_too_small]:
+    if small := [p for p in prospects if p.margin_is_too_small and not p.is_decided]:
         listed = "; ".join(
-            f"'{p.sentence}' has {number(p.claim.matters)} and would need {number(p.least_margin, 2)}" for p in small
+            f"'{p.sentence}' has {figure(p.claim.matters)} and would need {number(p.least_margin, 2)}" for p in small
         )
         raise Problem(f"margins that the last look cannot see: {listed}. Name larger ones or none, or add a look")
     return 0
@@ -59,7 +59,7 @@ def lines(found: Report, prospects: list[remarks.Prospect]) -> list[str]:
         said.append(f"    sees {', '.join(sizes)}")
         if not math.isnan(prospect.claim.matters):
             verb = "cannot" if prospect.margin_is_too_small else "can"
-            said.append(f"    its margin, {number(prospect.claim.matters)}, {verb} be seen")
+            said.append(f"    its margin, {figure(prospect.claim.matters)}, {verb} be seen")
         if not math.isnan(prospect.noise):
             said.append(f"    shared seeds leave {100 * prospect.noise:.0f} % of the variance of two runs apart")
     return said

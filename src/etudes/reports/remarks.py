@@ -8,7 +8,7 @@ from typing import Any
 from etudes.core import inference
 from etudes.core.claims import Claim
 from etudes.core.spec import Study
-from etudes.core.verdicts import ALPHA, Verdict
+from etudes.core.verdicts import ALPHA, DECIDED, Verdict
 from etudes.reports.numbers import number
 
 Trials = Sequence[Mapping[str, Any]]  # a report's entries for its runs
@@ -68,13 +68,15 @@ def cost(study: Study, scale: str, trials: Trials, variants: Iterable[str]) -> f
 @dataclass(frozen=True)
 class Prospect:
     """What the looks of a scale would see of a claim with 80 % power, in its own unit, and which margin the last one
-    would call negligible where there is no difference (nan: the claim names none). `noise` as in a Verdict."""
+    would call negligible where there is no difference (nan: the claim names none). `noise` as in a Verdict;
+    `is_decided`: by the runs that tell."""
 
     claim: Claim
     sentence: str
     sees: Mapping[int, float]
     least_margin: float
     noise: float
+    is_decided: bool
 
     @property
     def margin_is_too_small(self) -> bool:
@@ -93,5 +95,5 @@ def prospects(looks: Sequence[int], verdicts: Sequence[Verdict]) -> list[Prospec
         if not math.isnan(verdict.claim.matters):  # both tests must succeed: each fails half as often
             both = 1 - (1 - inference.POWER) / 2
             least = deviation * inference.detectable(looks[-1], ALPHA / margins * shares[looks[-1]], both)
-        found.append(Prospect(verdict.claim, verdict.sentence, sees, least, verdict.noise))
+        found.append(Prospect(verdict.claim, verdict.sentence, sees, least, verdict.noise, verdict.verdict in DECIDED))
     return found
