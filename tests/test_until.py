@@ -19,7 +19,7 @@ from etudes.flags import seconds
 from etudes.reports import remarks
 from etudes.sweep.cluster import Cluster
 
-SHIFTS = {"plain": 0.0, "far": -9.0, "near": -1.6, "same": 0.0}
+SHIFTS = {"plain": 0.0, "far": -9.0, "near": -1.6, "same": 0.1}
 
 
 def roll(cfg: Config, run: Run) -> None:
