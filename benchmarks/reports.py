@@ -1,6 +1,7 @@
 """What users wait for between runs: etudes bench reports
 
-judge   reading and judging 10,000 finished runs of a study with 25 variants and eight claims, at four looks. Goal: under 2 seconds.
+judge   reading and judging 10,000 finished runs of a study with 25 variants and eight claims, at four looks.
+        Goal: under 2 seconds.
 report  building the whole report of them, curves included.
 list    `etudes list` in a process of its own, and a plain `python -c pass` beside it.
 

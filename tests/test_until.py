@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from coins import PAPER, Config
-from etudes import api, forecast, replication
+from etudes import api, forecast
 from etudes.cli import main
 from etudes.core import Problem, Run, Scale, Study, Variant, higher, lower
 from etudes.core.record import is_finished, load
 from etudes.core.verdicts import judge
 from etudes.flags import seconds
-from etudes.reports import remarks
+from etudes.reports import remarks, render, replication
 from etudes.sweep.cluster import Cluster
 
 SHIFTS = {"plain": 0.0, "far": -9.0, "near": -1.6, "same": 0.1}
@@ -223,11 +223,15 @@ def test_a_stranger_gets_the_verdicts_that_the_power_lets_one_expect(tmp_path, c
     file = tmp_path / "runs" / "rolls" / "laptop" / "report" / replication.FILE
     found = replication.read(file, study)
     assert found is not None
-    assert "\n".join(replication.table(found)) in said
+    assert "\n".join(replication.lines(found)) in said
     assert json.loads(file.read_text())["revision"] == 1
     assert [pair.claim for pair in found.pairs] == list(study.claims)
     assert found.pairs[0].power > 0.99
     assert 0.3 < found.pairs[1].power < 1
+    page = api.report(study)
+    assert page.replication == found
+    assert "Of 3 verdicts" in render.render(page, "md")
+    assert 'id="replicated"' in render.render(page, "html")
     assert replication.read(file, dataclasses.replace(study, revisions=("new",))) is None
     assert replication.read(tmp_path / "nothing.json", study) is None
 
@@ -240,8 +244,7 @@ def test_a_replication_has_seeds_that_nobody_has_judged(tmp_path):
     assert second.commands[0].startswith("etudes replicate ")
     assert second.folder(tmp_path) != first.folder(tmp_path)
     assert second.verdicts != first.verdicts
-    with pytest.raises(Problem, match="replicates something else"):
-        replication.compare(first, api.run(make(revisions=("one",)), replicate=True, root=tmp_path))
+    assert replication.compare(study, "laptop", first.verdicts, second.verdicts).study == "rolls"
 
 
 def test_the_power_of_a_replication_is_what_a_simulation_says(tmp_path):
@@ -253,7 +256,7 @@ def test_the_power_of_a_replication_is_what_a_simulation_says(tmp_path):
     single = make(claims={"near is lower": higher("plain", "near", "", of="test/score")})
     report = api.run(single, until="decided", root=tmp_path)
     (verdict,) = report.verdicts
-    expected = replication.power(report, verdict)
+    expected = replication.power((5, 8, 12, 20), [verdict], verdict)
     rng, plan, hits = np.random.default_rng(0), single.plan(variants=["plain", "near"], seeds=20), 0
     last = dataclasses.replace(single, scales={**single.scales, "laptop": Scale({}, seeds=20, minutes=1)})
     for _ in range(300):

@@ -9,7 +9,7 @@ report = etudes.report(study, "laptop")
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["report", "run", "study"]
+__all__ = ["replicate", "report", "run", "study"]
 
 
 def __getattr__(name: str) -> Any:

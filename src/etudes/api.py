@@ -14,13 +14,15 @@ from rich.console import Console
 from etudes.core import catalogue, registration
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
+from etudes.core.files import write_json
 from etudes.core.record import UNKNOWN, Record, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.run import device
 from etudes.core.spec import Changes, Spec, Study
 from etudes.core.verdicts import judge
-from etudes.reports import facts
+from etudes.reports import facts, replication
 from etudes.reports.build import build, read
+from etudes.reports.replication import Replication
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:
@@ -250,7 +252,9 @@ def report(
         if code:
             plan = [dataclasses.replace(spec, code="" if code == UNKNOWN else code) for spec in plan]
         if records := load(plan, Path(root or ROOT)):
-            return build(chosen, plan, records, registration.load(chosen, scale, Path(root or ROOT)))
+            found = build(chosen, plan, records, registration.load(chosen, scale, Path(root or ROOT)))
+            again = replication.read(found.folder(Path(root or ROOT)) / replication.FILE, chosen)
+            return dataclasses.replace(found, replication=again)
     committed = catalogue.committed_folder(chosen.name, scale)
     if code:
         raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT} were made by code {code}")
@@ -260,6 +264,26 @@ def report(
         chosen, scale, fields | ({"vary": vary} if vary else {}) | ({"root": str(root)} if root else {}), precision=""
     )
     raise Problem(f"no finished runs of {chosen.name} at scale {scale} in {root or ROOT}; `{again}` makes them")
+
+
+def replicate(
+    study: Study | str, scale: str = "laptop", *, budget: float = math.inf, root: Path | str = ROOT
+) -> Replication:
+    """The verdicts of a scale, those of your runs or else the committed ones, beside those of seeds that nobody judged.
+
+    The second runs are performed until decided, or until so many seconds are over, and the comparison is left beside
+    the first report. Raises Problem where there is no first judgement, and as `run` does.
+    """
+    from etudes.sweep.store import Store
+
+    chosen = _found(study)
+    first = report(chosen, scale, root="" if str(root) == str(ROOT) else root)
+    second = run(chosen, scale, replicate=True, until="decided", budget=budget, root=root)
+    if first.code != second.code:
+        raise Problem(f"the first judgement of {chosen.name} was of other code than the present; run it again first")
+    found = replication.compare(chosen, scale, first.verdicts, second.verdicts)
+    write_json(first.folder(Store(root).folder) / replication.FILE, found.json())
+    return found
 
 
 def write(

@@ -134,9 +134,11 @@ def replicate(
         budget: of time, as 90s, 20m or 2h: then stop, whatever is left, and compare
         root: folder of the runs
     """
-    from etudes.replication import main
+    from etudes import api
+    from etudes.reports.replication import lines
 
-    return main(name, scale, flags.seconds(budget), root)
+    print("\n".join(lines(api.replicate(name, scale, budget=flags.seconds(budget), root=root))))
+    return 0
 
 
 def register(name: tyro.conf.Positional[str], scale: str = "laptop", root: Path = Path("runs")) -> int:

@@ -16,7 +16,7 @@ from etudes.core.files import read_json
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
 from etudes.core.verdicts import Verdict, judge
-from etudes.reports import compare, facts, left
+from etudes.reports import compare, facts, left, replication
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
 
@@ -92,7 +92,8 @@ def read(folder: Path, study: Study) -> Report:
         raise Problem(f"{folder} reports a scale or variants which {study.name} no longer has; {remedy}")
     configs = {row["variant"]: as_tuples(row["config"]) for row in saved["table"]}
     exhibits = left.restore(study, saved.get("exhibits", []), folder, remedy)
-    return _report(study, configs, saved["trials"], curves, {**saved, "exhibits": exhibits})
+    again = replication.read(folder / replication.FILE, study)
+    return _report(study, configs, saved["trials"], curves, {**saved, "exhibits": exhibits, "replication": again})
 
 
 def _report(

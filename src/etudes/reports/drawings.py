@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etudes.core.errors import Problem
-from etudes.core.verdicts import Verdict
+from etudes.core.verdicts import Verdict, from_scale, to_scale
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.numbers import figure, number, span
 from etudes.reports.report import Report
@@ -73,6 +73,12 @@ def forest(verdict: Verdict) -> str:
     left, right = x(expect.low), x(expect.high)
     parts = [f'<rect class="expected" x="{left}" y="1" width="{right - left:.1f}" height="31"/>']
     parts += [f'<line class="end" x1="{x(end)}" x2="{x(end)}" y1="1" y2="36"/>' for end in ends]
+    if not math.isnan(verdict.claim.matters):
+        near, far = (
+            x(from_scale(verdict.claim, to_scale(verdict.claim, ends[0]) + sign * verdict.claim.matters))
+            for sign in (-1, 1)
+        )
+        parts.append(f'<line class="margin" x1="{near}" x2="{far}" y1="34.5" y2="34.5"/>')
     labels = [(x(end), figure(end)) for end in ends]
     if len(ends) == 2 and right - left < 70:  # the two would lie over each other
         labels = [((left + right) / 2, " to ".join(map(figure, ends)))]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.files import appearing
 from etudes.core.verdicts import ALPHA
-from etudes.reports import compare, drawings, facts
+from etudes.reports import compare, drawings, facts, replication
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition
 from etudes.reports.numbers import NONE, number, spread
@@ -127,6 +127,7 @@ def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
             seeds=_seeds(report),
             duration=_duration(report),
             compared=compare.table(report),
+            replicated=replication.rows(report.replication) if report.replication else ((), ()),
             means_of_differences=compare.WORDS,
         )
     )
@@ -171,6 +172,12 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     ]
     lines += ["\n".join(remarks)] if remarks else []
     lines += [confidence(), "\n".join(f"- {_escape(words)}" for words in origins(report))]
+    if report.replication:
+        lines += [
+            "## Replicated",
+            _table(*replication.rows(report.replication)),
+            " ".join(report.replication.sentences),
+        ]
     head, body = report.table_rows()
     lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
     lines += ["## Charts"] if drawn else []

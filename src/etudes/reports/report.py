@@ -13,6 +13,7 @@ from etudes.reports import facts, remarks
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.look import frame
 from etudes.reports.numbers import NONE, figure, number, plain, span, spread
+from etudes.reports.replication import Replication
 
 if TYPE_CHECKING:
     import altair
@@ -27,6 +28,7 @@ class Report:
     shows. `choice` are the keyword arguments of `etudes.run` that lead here, of which `changed` are the Config fields.
     `comparisons` has a row for each variant of the user's own, each of those beside it, and each measured number.
     `registration` is what was written down before the first judged run (see `etudes.core.registration`), if anything.
+    `replication` is what came of the same claims under other seeds, where that was tried.
     `committed` is the folder of a report that came with the project, in place of one of the user's own runs.
     """
 
@@ -47,6 +49,7 @@ class Report:
     environment: Mapping[str, Any]
     commands: Sequence[str]
     registration: Mapping[str, Any] | None = None
+    replication: Replication | None = None
     departures: str = ""
     comparisons: Sequence[Mapping[str, Any]] = ()
     committed: Path | None = None

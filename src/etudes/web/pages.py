@@ -13,7 +13,7 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.reports import compare, drawings, look, render
+from etudes.reports import compare, drawings, look, render, replication
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
@@ -92,6 +92,7 @@ class Pages:
             claims=_claims(report) if report else [],
             confidence=render.confidence(),
             compared=compare.table(report) if report else (),
+            replicated=replication.rows(report.replication) if report and report.replication else (),
             means_of_differences=compare.WORDS,
             tally=_tally(report.study["claims"]) if report else {},
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]

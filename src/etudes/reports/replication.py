@@ -1,4 +1,4 @@
-"""Whether a stranger gets the same verdicts: etudes replicate NAME.
+"""Whether a stranger gets the same verdicts, claim by claim.
 
 A replication has the claims, looks and settings of the first judgement and seeds of its own. Beside each pair of
 verdicts stands how probable it was that the second decides the claim too, by what the first saw.
@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etudes import api
-from etudes.core import catalogue, inference
-from etudes.core.errors import Problem
-from etudes.core.files import read_json, write_json
+from etudes.core import inference
+from etudes.core.files import read_json
 from etudes.core.spec import Study
 from etudes.core.verdicts import ALPHA, DECIDED, Verdict, to_scale
 from etudes.reports.numbers import NONE, number, plain
-from etudes.reports.report import Report
 
 FILE = "replication.json"
 LEVEL = 0.05  # at which two means are called apart
@@ -87,66 +84,45 @@ class Replication:
         return found
 
 
-def main(name: str, scale: str, budget: float, root: Path) -> int:
-    """Run and compare, print the table, and leave it in replication.json; the command's exit status."""
-    study = catalogue.find(name)
-    first = api.report(study, scale, root="" if root == api.ROOT else str(root))
-    options = api.Options(scale, replicate=True, until="decided", budget=budget, root=root)
-    second, outcomes = api.run_all(study, options, {})
-    found = compare(first, second)
-    file = first.folder(root) / FILE
-    write_json(file, found.json())
-    print("\n".join(table(found)))
-    print(f"Kept: {file}")
-    return 1 if any(outcome.reason for outcome in outcomes) else 0
+def compare(study: Study, scale: str, first: Sequence[Verdict], second: Sequence[Verdict]) -> Replication:
+    """Two judgements of one study at one scale, claim by claim."""
+    pairs = [
+        Pair(
+            one.sentence,
+            one.verdict,
+            other.verdict,
+            one.mean,
+            other.mean,
+            (len(one.values), len(other.values)),
+            power(study.scales[scale].looks, first, one),
+            _apart(one, other),
+        )
+        for one, other in zip(first, second, strict=True)
+    ]
+    return Replication(study.name, scale, study.revision, pairs)
 
 
-def compare(first: Report, second: Report) -> Replication:
-    """Two judgements of one study at one scale, claim by claim. Raises Problem where they are not of the same one."""
-    about = [(r.definition.name, r.scale, r.definition.revision, r.code) for r in (first, second)]
-    if about[0] != about[1]:
-        raise Problem(f"{about[1]} replicates something else than {about[0]}; run the first judgement again")
-    pairs = [_pair(first, one, other) for one, other in zip(first.verdicts, second.verdicts, strict=True)]
-    return Replication(first.definition.name, first.scale, first.definition.revision, pairs)
-
-
-def _pair(report: Report, first: Verdict, second: Verdict) -> Pair:
-    return Pair(
-        first.sentence,
-        first.verdict,
-        second.verdict,
-        first.mean,
-        second.mean,
-        (len(first.values), len(second.values)),
-        power(report, first),
-        _apart(first, second),
-    )
-
-
-def power(report: Report, verdict: Verdict) -> float:
+def power(looks: Sequence[int], verdicts: Sequence[Verdict], verdict: Verdict) -> float:
     """How probable a decision is by the last look, were the mean and deviation what they were seen to be.
 
     nan where they are not known. A lower bound, as earlier looks may decide too.
     """
-    claim, looks = verdict.claim, report.definition.scales[report.scale].looks
+    claim = verdict.claim
     if not verdict.deviation > 0:
         return math.nan
-    share, claims = inference.shares(looks)[-1], len(report.verdicts)
+    share, level = inference.shares(looks)[-1], ALPHA / len(verdicts)
     mean = to_scale(claim, verdict.mean)
-    ends = [to_scale(claim, end) for end in (claim.expect.low, claim.expect.high)]
+    low, high = mean - to_scale(claim, claim.expect.low), to_scale(claim, claim.expect.high) - mean  # how far inside
 
     def seen(distance: float, level: float) -> float:
         return inference.power(distance / verdict.deviation, looks[-1], level * share)
 
-    low, high = mean - ends[0], ends[1] - mean  # how far inside
-    supported = max(0.0, seen(low, ALPHA / claims) + seen(high, ALPHA / claims) - 1)
-    refuted = max(seen(-low, ALPHA / claims), seen(-high, ALPHA / claims))
-    negligible = 0.0
+    found = [seen(low, level) + seen(high, level) - 1, seen(-low, level), seen(-high, level)]
     if not math.isnan(claim.matters):
-        level = ALPHA / sum(not math.isnan(v.claim.matters) for v in report.verdicts)
+        margins = ALPHA / sum(not math.isnan(v.claim.matters) for v in verdicts)
         away = min(low, high, key=abs)
-        negligible = max(0.0, seen(claim.matters - away, level) + seen(claim.matters + away, level) - 1)
-    return max(supported, refuted, negligible)
+        found.append(seen(claim.matters - away, margins) + seen(claim.matters + away, margins) - 1)
+    return max(0.0, *found)
 
 
 def _apart(first: Verdict, second: Verdict) -> float:
@@ -158,22 +134,29 @@ def _apart(first: Verdict, second: Verdict) -> float:
     return float(ttest_ind(*values, equal_var=False).pvalue)
 
 
-def table(found: Replication) -> list[str]:
-    """A line or two for each claim, and what they come to."""
-    said = []
+def rows(found: Replication) -> tuple[list[str], list[list[str]]]:
+    """The headings, and a row of words for each claim."""
+    head = ["claim", "first", "again", "first mean", "mean again", "probability of a decision"]
+    body = []
     for pair in found.pairs:
-        said.append(pair.claim)
-        same = "alike" if pair.first == pair.second else "REVERSED" if pair.is_reversed else "not alike"
         chance = f"{100 * pair.power:.0f} %" if math.isfinite(pair.power) else NONE
-        said.append(
-            f"    {same}: {pair.first} ({number(pair.first_mean)}, {pair.seeds[0]} seeds), then {pair.second} "
-            f"({number(pair.second_mean)}, {pair.seeds[1]} seeds); decided again with a probability of {chance}"
-        )
+        verdicts = [f"{word}, {n} seeds" for word, n in zip((pair.first, pair.second), pair.seeds, strict=True)]
+        body.append([pair.claim, *verdicts, number(pair.first_mean), number(pair.second_mean), chance])
+    return head, body
+
+
+def lines(found: Replication) -> list[str]:
+    """The claims and their two verdicts for the terminal, and what they come to."""
+    said = []
+    for pair, row in zip(found.pairs, rows(found)[1], strict=True):
+        same = "alike" if pair.first == pair.second else "REVERSED" if pair.is_reversed else "not alike"
+        said += [row[0], f"    {same}: {row[1]}, mean {row[3]}; then {row[2]}, mean {row[4]}"]
+        said.append(f"    a decision was to be expected with a probability of {row[5]}")
     return [*said, *found.sentences]
 
 
 def read(file: Path, study: Study) -> Replication | None:
-    """What `main` left in a file; None where there is none, or it is of another revision. Raises Problem."""
+    """What `etudes replicate` left in a file; None where there is none, or one of another revision. Raises Problem."""
     if not file.exists():
         return None
     saved = read_json(file, f"run `etudes replicate {study.name}` again", check=lambda value: "pairs" in value)
