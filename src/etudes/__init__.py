@@ -4,6 +4,7 @@ import etudes
 study = etudes.study("mixup")
 report = etudes.run(study, scale="smoke")
 report = etudes.report(study, "laptop")
+replication = etudes.replicate(study, "laptop")
 """
 
 from typing import Any

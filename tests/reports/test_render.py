@@ -209,6 +209,19 @@ def test_the_drawing_of_a_claim_lies_inside_its_frame(expect: Interval) -> None:
         assert mean == pytest.approx(left, abs=0.11)
 
 
+def test_the_drawing_of_a_claim_shows_its_margin_on_the_claims_own_scale() -> None:
+    plain, ratio = (
+        Verdict("s", Claim(lambda trial: 0.0, below(1), "", matters=0.5, kind=kind), [0.4, 2.0], 1.2, 0.5, 1.9, 0, "")
+        for kind in ("difference", "ratio")
+    )
+    places = [re.search(r'class="margin" x1="([^"]+)" x2="([^"]+)"', drawings.forest(v)) for v in (plain, ratio)]
+    assert all(places)
+    (a, b), (c, d) = ((float(x) for x in place.groups()) for place in places if place)
+    assert 0 <= a < b <= drawings.FOREST
+    assert b - a == pytest.approx((d - c) / (math.exp(0.5) - math.exp(-0.5)), rel=0.02)
+    assert 'class="margin"' not in drawings.forest(verdict(below(0), -1.0, 1.0, [0.5]))
+
+
 def test_without_seeds_or_verdict_the_drawing_claims_no_interval() -> None:
     assert drawings.forest(verdict(below(0), -math.inf, math.inf, [])) == ""
     two = drawings.forest(verdict(below(0), -math.inf, math.inf, [1.0, 2.0], "not judged"))
