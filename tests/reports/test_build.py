@@ -103,6 +103,16 @@ def test_read_judges_again(waves: Make, written: Path, tmp_path: Path) -> None:
     assert read(tmp_path, waves()).verdicts[0].verdict == "refuted"
 
 
+def test_where_nothing_is_judged_another_revision_is_told_and_read(waves: Make, root: Path, tmp_path: Path) -> None:
+    plan = waves().plan("smoke")
+    for spec in plan:
+        execute(waves(), spec, root)
+    render.write(build(waves(), plan, load(plan, root)), tmp_path)
+    told = "The runs were made under revision 1 of waves."
+    assert told in read(tmp_path, waves(revisions=("one",))).warnings
+    assert told not in read(tmp_path, waves()).warnings
+
+
 def test_read_refuses_another_revision_and_other_variants(waves: Make, written: Path, tmp_path: Path) -> None:
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     with pytest.raises(Problem, match="reports waves, revision 1, but this is waves, revision 2"):

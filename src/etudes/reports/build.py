@@ -82,9 +82,13 @@ def read(folder: Path, study: Study) -> Report:
     packed = read_json(folder / "curves.json", remedy, check=lambda value: {"steps", "curves"} == set(value))
     curves = [{**series, "steps": packed["steps"][series["steps"]]} for series in packed["curves"]]
     card = saved["study"]
-    if (card["name"], card["revision"]) != (study.name, study.revision):
+    another, scale = (card["name"], card["revision"]) != (study.name, study.revision), study.scales.get(saved["scale"])
+    if another and (card["name"] != study.name or not scale or scale.judges):
         found = f"{card['name']}, revision {card['revision']}"
         raise Problem(f"{folder} reports {found}, but this is {study.name}, revision {study.revision}; {remedy}")
+    if another:  # where nothing is judged, what an earlier revision left is still worth a look
+        said = f"The runs were made under revision {card['revision']} of {study.name}."
+        saved["warnings"] = list(dict.fromkeys([said, *saved["warnings"]]))
     if own := saved.get("choice", {}).get("vary"):
         study = study.vary(own)
     names = {variant.name for variant in study.variants}
