@@ -65,8 +65,8 @@ def build(
             "precision": record.spec.precision,
             "threads": record.spec.threads,
             "key": record.spec.key,
-            "absent": list(record.absent),
-            "diverged": record.diverged,
+            **({"absent": list(record.absent)} if record.absent else {}),
+            **({"diverged": record.diverged} if record.diverged else {}),
         }
         for record in records
     ]
