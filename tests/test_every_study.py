@@ -158,8 +158,9 @@ def test_its_committed_reports_are_of_the_present_revision(study):
         report = read(folder, study)  # refuses another revision, and scales or variants that the study has not
         verdicts = [verdict.verdict for verdict in report.verdicts]
         # A dear scale may have been run for some variants or seeds alone.
-        assert {*verdicts} <= {*DECIDED, "undecided", *["not judged"] * (scale != "laptop")}
-        registered = registration.load(study, scale, catalogue.committed_folder("").parents[1])
+        judged = [v.verdict for v in report.verdicts if "the seed has no effect" not in v.reason]
+        assert {*judged} <= {*DECIDED, "undecided", *["not judged"] * (scale != "laptop")}
+        registered = registration.load(study, scale, catalogue.committed_folder("").parent)
         assert registered == report.registration
         configs = {spec.variant: spec.config for spec in study.plan(scale)}
         told = {row["variant"]: as_tuples(row["config"]) for row in saved["table"]}
