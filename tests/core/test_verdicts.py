@@ -165,6 +165,7 @@ def test_ratios_are_judged_as_logarithms_and_correlations_by_fishers_z():
 def test_a_ratio_or_correlation_that_cannot_be_one_is_not_judged(kind, values, reason):
     found = verdict_of(score(below(0.9), kind=kind), values, looks=3)
     assert (found.verdict, found.reason) == ("not judged", reason)
+    assert math.isnan(found.mean)
 
 
 def test_the_same_number_under_all_seeds_is_not_judged():

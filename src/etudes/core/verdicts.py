@@ -29,9 +29,9 @@ class Verdict:
     or "not judged"; `reason` says why, where it is about this claim alone. `values` are those of the look that is
     shown: the one that decided, or the last one made. `low` and `high` bound their mean at the level at which the claim
     was tested, so that the interval and the verdict say the same; of a ratio it is the geometric mean. `p` is the
-    verdict's probability, corrected for claims and looks. `deviation` is the standard deviation of the numbers (of
-    their logarithms, or of Fisher's z). `agree` counts the seeds whose number lies where it is
-    expected. `is_small`: decided, but within the margin.
+    verdict's probability, corrected for claims and looks (of an undecided one the smallest of the three). `deviation`
+    is the standard deviation of the numbers (of their logarithms, or of Fisher's z). `agree` counts the seeds whose
+    number lies where it is expected. `is_small`: decided, but within the margin.
 
     `sees` is the distance from the end which that many seeds see with 80 % power, and `last_sees` what the last look
     does; `next_look` is the number of seeds that would judge it next, 0 where there is none or where going on is
@@ -286,5 +286,5 @@ def to_scale(claim: Claim, value: float) -> float:
 def from_scale(claim: Claim, value: float) -> float:
     """What `to_scale` made of a number, as the number again."""
     if claim.kind == "ratio":
-        return math.exp(value) if value < 700 else math.inf
+        return math.inf if value > 700 else math.exp(value)
     return math.tanh(value) if claim.kind == "correlation" else value
