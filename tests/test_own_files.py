@@ -42,7 +42,7 @@ STUDY = Study(
 """
 PLAIN = """
 def train(cfg, run):
-    run.result(**{"test/error": 0.5 - cfg.epsilon + 0.01 * run.rng("x").random()})
+    run.result(**{"test/error": 0.5 - cfg.epsilon * (1 + 0.01 * run.rng("y").random()) + 0.01 * run.rng("x").random()})
 """
 
 

@@ -275,9 +275,9 @@ class Study:
             raise Problem(f"{self.name}: '{varied[0]}' is what the variants differ in; {remedy}")
         count = (1 if tune else plain.looks[0]) if seeds is None else seeds
         team = plain.threads if threads is None else threads
-        for what, number in (("seeds", count), ("threads", team)):
-            if not 1 <= number <= REPLICATION:
-                raise Problem(f"{self.name}: {what} is {number}; it must be from 1 to {REPLICATION}")
+        for what, number, most in (("seeds", count, REPLICATION), ("threads", team, 1000)):
+            if not 1 <= number <= most:
+                raise Problem(f"{self.name}: {what} is {number}; it must be from 1 to {most}")
         common = {**plain.changes, **(plain.offline if offline else {})}
         configs = {v.name: configure(self.name, self.config, {**common, **v.changes, **overrides}) for v in chosen}
         first = TUNING if tune else REPLICATION if replicate else 0

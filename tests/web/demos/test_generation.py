@@ -26,8 +26,8 @@ def record(root):
     ids=lambda value: value.way if isinstance(value, Setting) else "",
 )
 def test_the_text_is_that_of_the_command(record, setting, how):
-    found = list(pieces(*generation.restore(record), "def ", 25, setting, seed=5))
-    text = "".join(api.write("char-lstm", "def ", 25, seed=5, record=record, **how))
+    found = list(pieces(*generation.restore(record), "def ", 12, setting, seed=5))
+    text = "".join(api.write("char-lstm", "def ", 12, seed=5, record=record, **how))
     assert "".join(piece.text for piece in found) == text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
