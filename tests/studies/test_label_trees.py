@@ -9,15 +9,15 @@ from etudes.core.run import execute
 from etudes.data.extreme import Part, documents, subset, tfidf
 from etudes.reports.build import build
 from etudes.studies.extreme.label_trees import BEAMS, STUDY
-from etudes.studies.extreme.label_trees.findings import TAIL, brief_quality, cost_share, quality, recall_loss
+from etudes.studies.extreme.label_trees.findings import TAIL, brief_quality, means, quality, recall_loss
 from etudes.trees.search import labels, search
-from etudes.trees.tree import Matcher
+from etudes.trees.tree import Matcher, grow
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("trees")
-    plan = STUDY.plan("smoke", seeds=1)
+    plan = STUDY.plan("smoke", seeds=1, trees=1)
     for spec in plan:
         execute(STUDY, spec, root)
     return plan, root, {record.spec.variant: record for record in load(plan, root)}
@@ -84,8 +84,43 @@ def test_what_a_beam_loses_is_a_share_of_the_whole_search():
     assert recall_loss(10)(trial) == pytest.approx(0.1)
 
 
-def test_the_cost_of_a_tree_is_a_share_of_that_of_every_label():
-    assert cost_share({"kmeans": {"test/products": 30.0}, "flat": {"test/products": 120.0}}) == 0.25
+def most_products(tree, beam):
+    """The most inner products that a search can compute for a document: of the kept nodes' children, at every level."""
+    return sum(min(beam, len(begins) - 1) * int(np.diff(begins).max()) for begins in tree.begins)
+
+
+@pytest.mark.parametrize("name", ["kmeans", "kmeans-deep", "kmeans-wide"])
+def test_a_search_takes_no_more_products_than_the_trees_shape_says(runs, name):
+    record = runs[2][name]
+    tree = Matcher.load(record.folder / "tree.safetensors").tree
+    for beam in BEAMS:
+        assert 0 < record.metrics[f"test/products-beam-{beam}"] <= most_products(tree, beam)
+
+
+def test_the_products_grow_with_the_depth_of_a_tree_and_not_with_its_labels():
+    few, many = (grow(np.arange(labels), 32, 16) for labels in (4096, 16 * 4096))
+    assert many.depth == few.depth + 1
+    assert most_products(many, 10) == most_products(few, 10) + 10 * 16
+    assert most_products(many, 10) < 0.02 * 16 * 4096  # of every label against the rest
+
+
+def test_wide_trees_take_more_products_than_deep_ones_where_the_beam_is_narrow():
+    deep, wide = (grow(np.arange(4096), 32, branching) for branching in (2, 256))
+    assert most_products(wide, 1) > 2 * most_products(deep, 1)
+    assert most_products(wide, 10) > most_products(deep, 10)
+
+
+def test_numbers_of_several_trees_are_their_means(tmp_path):
+    assert means([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]) == {"a": 2.0, "b": 2.0}
+    pairs = {}
+    for variant in ("kmeans", "flat"):
+        (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant], trees=2)
+        execute(STUDY, spec, tmp_path)
+        (record,) = load([spec], tmp_path)
+        pairs[variant] = [line["train/nonzeros"] for line in record.log]
+    depth = len(pairs["kmeans"]) // 2
+    assert pairs["kmeans"][:depth] != pairs["kmeans"][depth:]  # two trees, of two draws
+    assert record.metrics["parameters"] == sum(pairs["flat"])  # one order, and so one tree
 
 
 def test_the_front_has_a_point_for_each_beam(runs):

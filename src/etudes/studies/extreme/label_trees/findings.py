@@ -1,9 +1,11 @@
 """What a run of label-trees finds: how good its first labels are, and what a claim reads in that."""
 
+import math
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy import sparse
 
-from etudes.core import Trial
 from etudes.core.claims import Measure
 from etudes.data.extreme import Part
 from etudes.measure.ranking import ndcg_at, precision_at, propensity_precision_at, recall_at
@@ -43,6 +45,6 @@ def recall_loss(beam: int) -> Measure:
     return lambda trial: 1 - trial["kmeans"][f"test/recall10-beam-{beam}"] / trial["kmeans"]["test/recall10-exhaustive"]
 
 
-def cost_share(trial: Trial) -> float:
-    """The inner products a document of the tree of k-means, as a share of those of every label against the rest."""
-    return trial["kmeans"]["test/products"] / trial["flat"]["test/products"]
+def means(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """{name: mean} over the numbers of several trees, which have the same names."""
+    return {name: math.fsum(numbers[name] for numbers in found) / len(found) for name in found[0]}
