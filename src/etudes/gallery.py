@@ -61,13 +61,17 @@ def show(name: tyro.conf.Positional[str], json: bool = False) -> int:
     scales = Table("scale", "seeds", "minutes", "judges", "committed report", box=None)
     for scale, s in card["scales"].items():
         shown = f"etudes report {name} --scale {scale}" if scale in reported else "–"
-        scales.add_row(scale, str(s["seeds"]), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown)
+        scales.add_row(
+            scale, ", ".join(map(str, s["looks"])), f"{s['minutes']:g}", "yes" if s["judges"] else "no", shown
+        )
     for table in (variants, scales):
         console.print(table, "")
     for c in card["claims"]:
         console.print(c["says"], markup=False)
         number = f"{c['number']}: " if c["number"] else ""
-        console.print(Padding(f"{number}{c['expect']} ({c['where']})", (0, 0, 0, 4)), style="dim", markup=False)
+        margin = f", too small to matter below {c['matters']:g}" if c["matters"] else ""
+        said = f"{number}{c['expect']}{margin} ({c['where']})"
+        console.print(Padding(said, (0, 0, 0, 4)), style="dim", markup=False)
     console.print()
     console.print(f"etudes run {name} [--scale {'|'.join(card['scales'])}] [--FIELD VALUE ...]", markup=False)
     return 0
