@@ -15,7 +15,7 @@ from etudes.core import catalogue, registration
 from etudes.core.checkpoints import save_seconds
 from etudes.core.errors import Problem
 from etudes.core.files import write_json
-from etudes.core.record import UNKNOWN, Record, latest, load
+from etudes.core.record import DIVERGED, UNKNOWN, Record, latest, load
 from etudes.core.record import read as read_run
 from etudes.core.run import device
 from etudes.core.spec import Changes, Spec, Study
@@ -98,7 +98,7 @@ def run(
 def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> tuple[Report, list["Outcome"]]:
     """As `run`; the report, and what came of the runs that were left."""
     from etudes.sweep import tracking
-    from etudes.sweep.plan import OutOfTime, code_notes
+    from etudes.sweep.plan import OutOfTime, code_notes, pending
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
 
@@ -112,19 +112,24 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     store = Store(options.root)
     for note in code_notes(plan, store.folder, _report_command(chosen, options)):
         console.print(note, highlight=False, soft_wrap=True)
+    store.bring(plan)
+    left = pending(plan, store.folder)
+    if len(left) < len(plan):
+        console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + options.budget
     try:
-        while plan:
-            outcomes += _performed(chosen, plan, store, options, console, deadline)
+        while True:
+            outcomes += _performed(chosen, left, store, options, console, deadline)
             wait()  # the first process writes the results that all of them read
-            plan = _further(chosen, options, fields, store, console, deadline) if options.until else []
+            left = _further(chosen, plan, options, store, console, deadline) if options.until else []
+            if not left:
+                break
     except OutOfTime:
         console.print("The budget is used up; the same command goes on.", highlight=False)
     for outcome in outcomes:
         if outcome.reason:
             console.print(outcome.reason, highlight=False)
-    plan, _ = _planned(chosen, options, fields)
     records = load(plan, store.folder)
     if not any(record.metrics for record in records):
         raise Problem(f"no run of {chosen.name} was finished; the logs are kept in {store.folder}")
@@ -132,19 +137,18 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
 
 
 def _further(
-    study: Study, options: Options, fields: Mapping[str, Any], store: "Store", console: Console, deadline: float
+    study: Study, plan: Sequence[Spec], options: Options, store: "Store", console: Console, deadline: float
 ) -> list[Spec]:
     """The runs that are left of those which the open claims need for their next look, announced; [] at the end."""
-    from etudes.sweep.plan import further, state
+    from etudes.sweep.plan import further, pending
     from etudes.sweep.progress import duration
 
-    plan, _ = _planned(study, options, fields)
     registered = registration.load(study, options.scale, store.folder)
     verdicts = judge(study, load(plan, store.folder), changed=registration.alterations(study, registered))
     how = {"precision": plan[0].precision, "threads": options.threads, "replicate": options.replicate}
     wanted = further(verdicts, lambda name, seeds: study.plan(options.scale, variants=[name], seeds=seeds, **how))
     store.bring(wanted)
-    left = [spec for spec in wanted if state(spec, store.folder) not in ("finished", "diverged")]
+    left = [spec for spec in pending(wanted, store.folder) if not (store.folder / spec.key / DIVERGED).exists()]
     if left:
         still = [verdict for verdict in verdicts if verdict.is_open]
         count = f"{len(still)} of {len(verdicts)} claims {'is' if len(still) == 1 else 'are'} open"
@@ -178,22 +182,17 @@ def _report_command(study: Study, options: Options) -> str:
 def _performed(
     study: Study, plan: Sequence[Spec], store: "Store", options: Options, console: Console, deadline: float
 ) -> list["Outcome"]:
-    """What came of the runs that were left of the plan, after all have been performed."""
+    """What came of the runs, after all have been performed."""
     from etudes.sweep import cluster as clusters
     from etudes.sweep import local, tracking
-    from etudes.sweep.plan import pending
     from etudes.sweep.progress import PlanProgress
 
-    store.bring(plan)
-    left = pending(plan, store.folder)
-    if len(left) < len(plan):
-        console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
-    if not left:
+    if not plan:
         return []
     if not options.cluster:  # what every run would stop at
         save_seconds()
         device()
-    with PlanProgress(left, console) as progress:
+    with PlanProgress(plan, console) as progress:
 
         def finish(outcome: "Outcome") -> None:
             if outcome.status == "done" and not options.cluster:  # a cluster's workers have sent theirs
@@ -207,8 +206,8 @@ def _performed(
 
         how: Any = {"watch": progress.watch, "finish": finish, "deadline": deadline}
         if options.cluster:
-            return clusters.perform(study, left, store.root, options.cluster, **how)
-        return local.perform(study, left, store.folder, count=0, **how)
+            return clusters.perform(study, plan, store.root, options.cluster, **how)
+        return local.perform(study, plan, store.folder, count=0, **how)
 
 
 def _planned(study: Study, options: Options, fields: Mapping[str, Any]) -> tuple[list[Spec], str]:
@@ -247,13 +246,14 @@ def report(
     chosen = _found(study)
     if vary:
         chosen = chosen.vary(vary)
+    folder = Path(root or ROOT)
     for offline in (False, True):
         plan = chosen.plan(scale, offline=offline, **fields)
         if code:
             plan = [dataclasses.replace(spec, code="" if code == UNKNOWN else code) for spec in plan]
-        if records := load(plan, Path(root or ROOT)):
-            found = build(chosen, plan, records, registration.load(chosen, scale, Path(root or ROOT)))
-            again = replication.read(found.folder(Path(root or ROOT)) / replication.FILE, chosen)
+        if records := load(plan, folder):
+            found = build(chosen, plan, records, registration.load(chosen, scale, folder))
+            again = replication.read(found.folder(folder) / replication.FILE, chosen)
             return dataclasses.replace(found, replication=again)
     committed = catalogue.committed_folder(chosen.name, scale)
     if code:

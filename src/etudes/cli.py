@@ -235,7 +235,7 @@ def report(
 def _publish(found: Any, folder: Path) -> None:
     from rich.console import Console
 
-    from etudes.reports import compare, render, terminal
+    from etudes.reports import render, terminal
 
     results = catalogue.committed_folder(found.definition.name, found.scale)
     kept = folder.resolve() == results.resolve()  # where the project keeps its own
@@ -243,7 +243,7 @@ def _publish(found: Any, folder: Path) -> None:
         (render.keep if kept else render.write)(found, folder)
     console = Console()
     console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
-    shown = compare.listing if found.definition.own else terminal.verdict_list
+    shown = terminal.comparison_list if found.definition.own else terminal.verdict_list
     console.print(shown(found, console.width), end="", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)

@@ -31,6 +31,11 @@ class Interval:
     def __contains__(self, value: float) -> bool:
         return self.low < value < self.high if self.open else self.low <= value <= self.high
 
+    @property
+    def ends(self) -> list[float]:
+        """Those of its ends that are finite."""
+        return [end for end in (self.low, self.high) if math.isfinite(end)]
+
     def __str__(self) -> str:
         if self.low == -math.inf:
             return f"{'below' if self.open else 'at most'} {self.high:g}"
@@ -88,7 +93,7 @@ class Claim:
     worst: float = math.nan
 
     def __post_init__(self) -> None:
-        ends = [end for end in (self.expect.low, self.expect.high) if math.isfinite(end)]
+        ends = self.expect.ends
         if not ends or self.expect.low >= self.expect.high:
             raise Problem(f"a claim expects its number {self.expect}; give it an end, and the lower one first")
         if not math.isnan(self.matters):

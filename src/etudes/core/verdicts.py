@@ -103,6 +103,7 @@ class _Tested:
         self.claim = claim
         self.values = [to_scale(claim, value) for value in seen.values]
         self.low, self.high = to_scale(claim, claim.expect.low), to_scale(claim, claim.expect.high)
+        self.ends = [end for end in (self.low, self.high) if math.isfinite(end)]
         self.looks = dict(zip(looks, inference.shares(looks), strict=True)) if looks else {}
         self.made: dict[int, inference.PValues] = {}
         self.clustered = 0
@@ -129,7 +130,7 @@ class _Tested:
     def distance(self, n: int) -> float:
         """From the mean of n numbers to the nearest end."""
         mean, _ = inference.mean_and_deviation(self.values[:n])
-        return min(abs(mean - end) for end in (self.low, self.high) if math.isfinite(end))
+        return min(abs(mean - end) for end in self.ends)
 
     def too_few(self, seen: Observations) -> str:
         """Why no look was made; "" where none was to be."""
@@ -141,9 +142,8 @@ class _Tested:
         return f"the seed has no effect: its number is {seen.values[0]:.6g} under all of them"
 
     def in_clusters(self, n: int) -> bool:
-        ends = [end for end in (self.low, self.high) if math.isfinite(end)]
         values = self.values[:n]
-        return inference.two_clusters(values, min(abs(value - end) for value in values for end in ends))
+        return inference.two_clusters(values, min(abs(value - end) for value in values for end in self.ends))
 
     def futile(self, n: int, level: float) -> bool:
         """Whether going on from look n is hardly worth it: the mean is all but on the end, and the last look would
@@ -174,8 +174,7 @@ def _verdict(
     conflict = true[:2] == ["supported", "refuted"]
     verdict = true[0] if true and not conflict else "undecided"
     last_made, last = max(t.made), max(t.looks)
-    ends = math.isfinite(t.low) + math.isfinite(t.high)
-    levels = {name: level / (ends if name == "refuted" else 1) for name, (_, level) in families.items()}
+    levels = {name: level / (len(t.ends) if name == "refuted" else 1) for name, (_, level) in families.items()}
     look = last_made if verdict == "undecided" else t.deciding(DECIDED.index(verdict))
     low, high = inference.interval(
         t.values[:look], t.looks[look] * (min(levels.values()) if verdict == "undecided" else levels[verdict])
@@ -246,7 +245,7 @@ def why_not_judged(study: Study, records: Sequence[Record]) -> str:
     if not study.scales[scale].judges:
         return f"The claims are not judged at scale {scale}: it is too small for verdicts, or has too few seeds."
     if stand_ins := substitutes(study, records):
-        own = study.plan(scale, seeds=1)[0].config
+        own = study.configs[scale][records[0].spec.variant]
         listed = ", ".join(f"{field} = {name} for {own[field]}" for field, name in stand_ins.items())
         return f"The claims are not judged: substitutes stand in for the scale's own data ({listed})."
     usual = study.configs[scale]

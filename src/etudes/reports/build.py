@@ -13,6 +13,7 @@ from etudes.core import catalogue, registration
 from etudes.core.configs import as_tuples
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
+from etudes.core.inference import mean_and_deviation
 from etudes.core.record import Record
 from etudes.core.spec import Spec, Study
 from etudes.core.verdicts import Verdict, judge
@@ -153,18 +154,17 @@ def _table(
         own = [trial for trial in trials if trial["variant"] == variant.name]
         if not own:
             continue
+        finished = [trial for trial in own if not trial.get("diverged")]
         names = sorted({name for trial in own for name in trial["metrics"]})
         metrics = {name: _summary([t["metrics"][name] for t in own if name in t["metrics"]]) for name in names}
         size = metrics.pop("parameters", None)
         rows.append(
             {
                 "variant": variant.name,
-                "seeds": sum(not trial.get("diverged") for trial in own),
+                "seeds": len(finished),
                 "metrics": metrics,
                 "parameters": size["mean"] if size else None,
-                "seconds": _summary(
-                    [math.nan if t["seconds"] is None else t["seconds"] for t in own if not t.get("diverged")]
-                )["mean"],
+                "seconds": _summary([math.nan if t["seconds"] is None else t["seconds"] for t in finished])["mean"],
                 "config": dict(configs[variant.name]),
             }
         )
@@ -173,12 +173,10 @@ def _table(
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:
     """Mean and standard deviation (n - 1) over seeds; the deviation of a single value is None, as is no mean at all."""
-    n = len(values)
-    if not n:
+    if not values:
         return {"mean": None, "deviation": None, "seeds": 0}
-    mean = math.fsum(values) / n
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
-    return {"mean": tidy(mean), "deviation": None if deviation is None else tidy(deviation), "seeds": n}
+    mean, deviation = mean_and_deviation(values)
+    return {"mean": tidy(mean), "deviation": tidy(deviation) if len(values) > 1 else None, "seeds": len(values)}
 
 
 def _curves(record: Record) -> list[dict[str, Any]]:

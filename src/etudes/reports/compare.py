@@ -1,16 +1,12 @@
 """Variants of a user's own beside those that a study has: how far their numbers differ. Nothing is judged here."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from etudes.core.inference import interval, mean_and_deviation
 from etudes.core.spec import Study
 from etudes.reports.numbers import NONE, number, span
 from etudes.reports.report import Report
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 LEVEL = 0.025  # at each end: an interval of 95 %
 WORDS = (
@@ -57,26 +53,3 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     found = span(row["low"], row["high"]) if row["seeds"] > 1 else NONE
     return [row["metric"], number(row["mean"]), found, str(row["seeds"])]
-
-
-def listing(report: Report, width: int) -> "Text":
-    """The comparisons in the terminal, and what they mean; no line is longer than `width`, no word is cut."""
-    from rich.text import Text
-
-    found, pair = Text(), ""
-    head, body = table(report)
-    longest = max((len(row[1]) for row in body), default=0)
-    for difference, metric, mean, ends, seeds in body:
-        if difference != pair:
-            found.append(f"{difference}, with its {head[3]}\n", "bold")
-            pair = difference
-        words = f"{metric.ljust(longest)}  {mean}  {ends}  {seeds} {'seed' if seeds == '1' else 'seeds'}"
-        found.append(f"{_fold(words, width, '    ')}\n")
-    if body:
-        found.append(f"{_fold(WORDS, width)}\n", "dim")
-    return found
-
-
-def _fold(words: str, width: int, indent: str = "") -> str:
-    how: Any = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(words, max(width, 1), initial_indent=indent, subsequent_indent=indent, **how)

@@ -62,7 +62,7 @@ def forest(verdict: Verdict) -> str:
     expect = verdict.claim.expect
     judged = math.isfinite(verdict.low)
     bounds = [verdict.low, verdict.high] if judged else []
-    ends = [end for end in (expect.low, expect.high) if math.isfinite(end)]
+    ends = expect.ends
     points = [*bounds, *verdict.values, *ends]
     room = 0.1 * ((max(points) - min(points)) or abs(points[0]) or 1.0)
     low, high = min(points) - room, max(points) + room

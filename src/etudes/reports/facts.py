@@ -74,7 +74,8 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
         chosen["variants"] = asked
     first = first_seed(plan[0].seed)
     chosen |= {name: True for name, seed in (("tune", TUNING), ("replicate", REPLICATION)) if first == seed}
-    seeds = {name: 1 + max(s.seed for s in _specs(plan, records) if s.variant == name) - first for name in asked}
+    specs = [*plan, *(record.spec for record in records)]
+    seeds = {name: 1 + max(s.seed for s in specs if s.variant == name) - first for name in asked}
     if len({*seeds.values()}) > 1 and max(seeds.values()) in scale.looks:
         chosen["until"] = "decided"
     elif max(seeds.values()) != (1 if first == TUNING else scale.looks[0]):
@@ -82,10 +83,6 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     if plan[0].threads != scale.threads:
         chosen["threads"] = plan[0].threads
     return chosen | changes(study, plan)
-
-
-def _specs(plan: Sequence[Spec], records: Sequence[Record]) -> list[Spec]:
-    return [*plan, *(record.spec for record in records)]
 
 
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from etudes.reports import facts
+from etudes.reports import compare, facts
 from etudes.reports.numbers import NONE
 from etudes.reports.report import Report
 
@@ -36,6 +36,24 @@ def verdict_list(report: Report, width: int) -> "Text":
         others += _wrap([row["remark"]], width - len(INDENT)) if row["remark"] else []
         found.append(INDENT).append(row["verdict"], STYLES[row["verdict"]])
         found.append("".join(f"{line}\n" for line in [first[len(row["verdict"]) :], *(INDENT + o for o in others)]))
+    return found
+
+
+def comparison_list(report: Report, width: int) -> "Text":
+    """The comparisons of a user's own variants, and what they mean; no line is longer than `width`, no word is cut."""
+    from rich.text import Text
+
+    found, pair = Text(), ""
+    head, body = compare.table(report)
+    longest = max((len(row[1]) for row in body), default=0)
+    for difference, metric, mean, ends, seeds in body:
+        if difference != pair:
+            found.append(f"{difference}, with its {head[3]}\n", "bold")
+            pair = difference
+        words = f"{metric.ljust(longest)}  {mean}  {ends}  {seeds} {'seed' if seeds == '1' else 'seeds'}"
+        found.append("".join(f"{INDENT}{line}\n" for line in _wrap([words], width - len(INDENT))))
+    if body:
+        found.append("".join(f"{line}\n" for line in _wrap([compare.WORDS], width)), "dim")
     return found
 
 
