@@ -122,6 +122,9 @@ def test_a_study_says_what_its_report_says(client, name):
         assert f"/pictures/{picture.name}" in text
     for row in saved["table"]:
         assert row["variant"] in shown
+    seen = [v for v in saved["verdicts"] if v["verdict"] == "undecided" and v["sees"] is not None]
+    assert shown.count(" with 80 % power") == len(seen)  # what could have been seen stands beside each
+    assert ("Not registered." in shown) == (saved.get("registration") is None)
 
 
 def test_the_gallery_is_filtered_by_the_server_too(client):

@@ -91,6 +91,7 @@ class Pages:
             paper=render.address(catalogue.card(definition)["paper"]["url"]),
             claims=_claims(report) if report else [],
             confidence=render.confidence(),
+            origins=render.origins(report) if report else [],
             compared=compare.table(report) if report else (),
             replicated=replication.rows(report.replication) if report and report.replication else (),
             means_of_differences=compare.WORDS,
