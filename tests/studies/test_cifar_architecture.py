@@ -173,11 +173,21 @@ def test_flips_give_every_variant_what_the_augmented_one_has(tmp_path):
     assert losses("residual", flips=True) == losses("augment-flip-shift") != losses("residual")
 
 
-def test_the_fourth_block_is_judged_by_a_difference_of_differences():
-    (claim,) = (claim for sentence, claim in STUDY.claims.items() if "the fourth block" in sentence)
-    errors = {"stride": 0.30, "stride-4": 0.35, "residual": 0.28, "residual-4": 0.26}
-    trial = {name: {"test/error": error} for name, error in errors.items()}
-    assert claim.measure(trial) == pytest.approx((0.26 - 0.28) - (0.35 - 0.30))
+def test_the_deep_networks_are_the_four_blocks_with_three_times_the_pairs():
+    for name in ("stride", "residual"):
+        usual, deep = (Config(**STUDY.plan("laptop", variants=[f"{name}-{kind}"])[0].config) for kind in ("4", "deep"))
+        changed = {key for key, value in vars(deep).items() if value != getattr(usual, key)}
+        assert changed == {"deepened"}
+        convolutions = [
+            sum(
+                isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+                for layer in network(cfg, SHAPE, 10).modules()
+            )
+            for cfg in (usual, deep)
+        ]
+        assert convolutions == [8, 24]
+    same = built("residual", depth=6), built("residual", depth=2, deepened=3)
+    assert count_parameters(same[0]) == count_parameters(same[1])
 
 
 def test_the_paper_scale_is_the_papers():

@@ -81,13 +81,15 @@ def test_smaller_pictures_take_fewer_multiply_adds():
 
 def test_scales_are_those_that_the_paper_and_the_card_speak_of():
     (spec, *_) = STUDY.plan("paper", variants=["full"])
-    assert (spec.config["width"], spec.config["examples"], spec.config["goal"]) == (64, 0, 0.06)
+    assert (spec.config["width"], spec.config["examples"]) == (64, 0)
     assert spec.config["steps"] * spec.config["batch"] == 9.9 * 50_000
-    for name, variant, share in (("eight-minutes", "full", 0.10), ("twenty-minutes", "residual", 0.08)):
+    for name, variant in (("eight-minutes", "full"), ("twenty-minutes", "residual")):
         plan = STUDY.plan(name)
         assert {spec.variant for spec in plan} == {variant}
         assert len(plan) == 3
-        assert plan[0].config["goal"] == share
+    (spec, *_) = STUDY.plan("tiny-imagenet", variants=["full"])
+    assert (spec.config["dataset"], spec.config["side"], spec.config["small_side"]) == ("tiny-imagenet", 64, 48)
+    assert spec.config["steps"] * spec.config["batch"] == 20 * 100_000
 
 
 def test_pictures_are_not_larger_at_first(tmp_path):

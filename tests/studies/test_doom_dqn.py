@@ -51,6 +51,9 @@ def test_over_estimation_is_the_value_less_what_followed():
     found = value_metrics(cfg, Fixed(), [ended, cut])
     assert found["test/value"] == pytest.approx(15)
     assert found["test/overestimation"] == pytest.approx(((10 - 2) + (20 - 7)) / 2)
+    assert found["test/overestimates"] == 1.0
+    less = Episode([30.0], True, frame(10), frame(0))  # worth 10 at first, and got 30
+    assert value_metrics(cfg, Fixed(), [ended, less])["test/overestimates"] == 0.5
 
 
 def test_results_are_means_over_episodes():
@@ -93,7 +96,7 @@ def test_variants_differ_in_what_they_say():
 
 
 def test_it_learns_the_gridworld(tmp_path):
-    longer = {"steps": 700, "updates": 2, "batch": 32, "hidden": 64, "lr": 2e-3, "reward_scale": 0.1}
+    longer = {"steps": 800, "updates": 4, "batch": 32, "hidden": 64, "reward_scale": 0.1, "gamma": 0.9}
     results = {}
     for variant, changes in {"random": {}, "dqn": longer}.items():
         (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant], test_episodes=40, **changes)

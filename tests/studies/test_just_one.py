@@ -114,7 +114,7 @@ def test_a_chat_model_plays_both_roles(tmp_path, monkeypatch):
     from etudes.games.words import made_up_words
 
     monkeypatch.setattr("etudes.studies.games.just_one.players.chat", lambda name: Echo(made_up_words().vocabulary[:9]))
-    for variant in ("llm-seats", "llm-naive", "llm-guesses"):
+    for variant in ("llm-seats", "llm-naive", "llm-guesses", "llm-alone"):
         (spec,) = STUDY.plan("smoke", seeds=1, variants=[variant])
         execute(STUDY, spec, tmp_path)
         found = json.loads((tmp_path / spec.key / "result.json").read_text())

@@ -8,11 +8,11 @@ Here the filters follow Muon, the weights are averaged, and the first half of tr
     etudes run cifar-speed                         8 minutes on two cores, 7 variants, 5 seeds: what each trick is worth
     etudes run cifar-speed --scale eight-minutes   all of CIFAR-10, 3 seeds: 24 minutes on two cores, 8 a seed
     etudes run cifar-speed --scale twenty-minutes  the residual network, 3 seeds: 60 minutes on two cores, 20 a seed
-    etudes run cifar-speed --scale paper           94 % on the original pictures, 5 seeds: 5 minutes on a GPU
+    etudes run cifar-speed --scale paper           94 % on the original pictures, 5 seeds: 6 minutes on a GPU
+    etudes run cifar-speed --scale tiny-imagenet   200 classes at 64 pixels, 7 variants, 3 seeds: 2.5 hours on a GPU
 
-To expect of the first, on a tenth of CIFAR-10: Muon and the six views are worth the most, smaller pictures cost more
-than the margin, and the goal, what a tutorial's plain network reaches with all pictures, is missed. The second ends at
-10 to 11 % errors, the third at 8 to 9 %.
+The first judges at 5 seeds; `--until decided` goes on to 8, 12 and 20 with the variants that undecided claims read, in
+about 22 minutes. It trains on a tenth of CIFAR-10, where the paper's 94 % are out of reach and no claim.
 
 Departures from the paper: Muon and smaller pictures at first; batches of 500, since two cores gain nothing from larger
 ones; one average of the weights at the end where the paper's network follows it; no compilation.
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from etudes.core import Claim, Paper, Problem, Run, Scale, Study, Variant, alike, at_least, below, lower, within
+from etudes.core import Paper, Problem, Run, Scale, Study, Variant, alike, at_least, lower, within
 from etudes.data.augment import shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, unit
@@ -62,7 +62,6 @@ class Config(PictureSet, Sgd):
     batch: Annotated[int, at_least(1)] = 500  # examples a step, over all processes together
     smoothing: Annotated[float, within(0, 1)] = 0.2  # probability of a label that is spread over all classes
     average: Annotated[float, within(0, 1)] = 0.98  # decay of the averaged weights
-    goal: Annotated[float, within(0, 1)] = 0.06  # test error to reach; the paper's is 6 %
 
 
 def mirror_mask(rows: Tensor, first: Tensor, epochs: Tensor) -> Tensor:
@@ -149,7 +148,8 @@ def train(cfg: Config, run: Run) -> None:
     d, _ = opened(cfg, run)
     model = seeded(run, "init", lambda: Airbench(Standardise(d.mean, d.std), d.classes, cfg.width, cfg.residual))
     if cfg.whiten:
-        model.first.weight.requires_grad_(False).copy_(whitening(model.standardise(unit(d.x[:5000]))))
+        some = d.x[:: -(-len(d.x) // 5000)]  # spread over the set, which may come class by class
+        model.first.weight.requires_grad_(False).copy_(whitening(model.standardise(unit(some))))
     run.result(**{"train/multiply-adds": cost(model, cfg, d.shape[0])})
     averaged = EMA(model, cfg.average)
     shard(model, averaged.model)
@@ -176,16 +176,22 @@ def train(cfg: Config, run: Run) -> None:
         guesses = torch.cat([from_six_views(averaged.model, unit(x)).argmax(1) for x in d.test_x.split(500)])
         error = (guesses != d.test_y).double().mean().item()
         last = error_rate(model, d.test_x, d.test_y)
-    run.result(**{"test/error": error, "test/error-last": last, "test/over-goal": error - cfg.goal})
+    run.result(**{"test/error": error, "test/error-last": last})
     weights.save(run.path("model.safetensors"), averaged.model)
 
 
-LAPTOP = {"examples": 500, "side": 24, "small_side": 16, "width": 16, "batch": 100, "steps": 300, "goal": 0.27}
+LAPTOP = {"examples": 500, "side": 24, "small_side": 16, "width": 16, "batch": 100, "steps": 300}
 SMOKE = {"dataset": "digits", "side": 16, "small_side": 12, "width": 4, "batch": 50, "steps": 12, "eval_every": 6}
 HALVED = {"batch": 250, "lr": 0.085, "average": 0.99}  # for batches of half the size
-EIGHT_MINUTES = HALVED | {"width": 48, "goal": 0.1, "steps": 1520}
-TWENTY_MINUTES = HALVED | {"goal": 0.08, "steps": 1800}
+EIGHT_MINUTES = HALVED | {"width": 48, "steps": 1520}
+TWENTY_MINUTES = HALVED | {"steps": 1800}
 PAPER = {"steps": 990, "eval_every": 100}
+LARGER = {"dataset": "tiny-imagenet", "side": 64, "small_side": 48, "width": 128}
+TINY_IMAGENET = LARGER | {"steps": 4000, "eval_every": 400}  # 20 epochs of 100,000 pictures
+
+TRICKS = ("full", "learnt-first", "random-flip", "hard-labels", "full-size", "sgd", "sgd-learnt-first")
+
+MARGIN = 0.01  # of test error: less is too small to matter
 
 STUDY = Study(
     name="cifar-speed",
@@ -205,40 +211,36 @@ STUDY = Study(
         Variant("hard-labels", {"smoothing": 0.0}, "no label smoothing"),
         Variant("full-size", {"small": 0.0}, "no smaller pictures at first"),
         Variant("sgd", {"optimiser": "sgd"}, "airbench94's learning rates for all parameters"),
+        Variant("sgd-learnt-first", {"optimiser": "sgd", "whiten": False}, "and the first layer is learnt"),
         Variant("residual", {"residual": True}, "a third convolution in each block, with a skip"),
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=5, minutes=8, offline={"dataset": "digits"}),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=8, variants=TRICKS, offline={"dataset": "digits"}),
         # A run of these is to end in eight, or twenty, minutes: so it has both cores for itself.
         "eight-minutes": Scale(EIGHT_MINUTES, seeds=3, minutes=24, variants=("full",), threads=2),
         "twenty-minutes": Scale(TWENTY_MINUTES, seeds=3, minutes=60, variants=("residual",), threads=2),
-        "paper": Scale(PAPER, seeds=5, minutes=5),
+        "paper": Scale(PAPER, seeds=5, minutes=6),
+        "tiny-imagenet": Scale(TINY_IMAGENET, seeds=3, minutes=150, variants=TRICKS),
     },
     claims={
-        "the test error is at most the scale's goal: 27 % on a tenth of the pictures, 10 % in eight minutes, 8 % in "
-        "twenty (of the residual network, run there alone), and the paper's 6 %": Claim(
-            lambda t: t["full" if "full" in t else "residual"]["test/over-goal"],
-            below(0),
-            "abstract",
-            paper=0.0,
-            number="test/error minus the goal",
-        ),
         "averaging over flips and shifts of a test picture has a lower test error than one view of it": lower(
-            "full", ("full", "test/error-plain"), "sec. 3.5"
+            "full", ("full", "test/error-plain"), "sec. 3.5", matters=0.005
         ),
-        "a fixed, whitening first layer has a lower test error than a learnt one": lower(
-            "full", "learnt-first", "sec. 3.2"
+        "with Nesterov momentum, a fixed, whitening first layer has a lower test error than a learnt one": lower(
+            "sgd", "sgd-learnt-first", "sec. 3.2", matters=MARGIN
         ),
         "mirroring each picture in every second epoch has a lower test error than mirroring by chance": lower(
-            "full", "random-flip", "sec. 3.6"
+            "full", "random-flip", "sec. 3.6", matters=MARGIN
         ),
         "training on smoothed labels has a lower test error than training on hard ones": lower(
-            "full", "hard-labels", "Szegedy et al. 2016, sec. 7"
+            "full", "hard-labels", "Szegedy et al. 2016, sec. 7", matters=MARGIN
         ),
-        "Muon has a lower test error than Nesterov momentum": lower("full", "sgd", "Jordan et al. 2024, Muon"),
+        "Muon has a lower test error than Nesterov momentum": lower(
+            "full", "sgd", "Jordan et al. 2024, Muon", matters=MARGIN
+        ),
         "smaller pictures for half of the steps change the test error by at most 0.01": alike(
-            "full", "full-size", 0.01, "Tan & Le 2021, arXiv:2104.00298, sec. 4"
+            "full", "full-size", MARGIN, "Tan & Le 2021, arXiv:2104.00298, sec. 4"
         ),
     },
     charts=(
@@ -246,4 +248,10 @@ STUDY = Study(
         curves("train/loss", says="A loss on hard labels cannot be compared with losses on smoothed ones."),
     ),
     origin="C",
+    revisions=(
+        "the claim that a scale's own goal of test error is reached was withdrawn, as no paper's at these scales; "
+        "whitening is judged under the paper's Nesterov momentum, no longer under Muon; margins of 0.01 of test error, "
+        "and of 0.005 for the six views, are named; the claims may be judged at 8, 12 and 20 seeds as well; Tiny "
+        "ImageNet is a new scale",
+    ),
 )

@@ -6,13 +6,12 @@ network, an older copy that the targets come from (Mnih et al. 2015, algorithm 1
 or add one later idea: double (arXiv:1509.06461), dueling (1511.06581), prioritised replay (1511.05952), n-step returns
 (Sutton 1988; 1710.02298), noisy networks in place of epsilon-greedy (1706.10295).
 
-    etudes run doom-dqn                   scenario `basic`, 9 variants, 5 seeds: 7 minutes on two cores
+    etudes run doom-dqn                   scenario `basic`, 8 variants, 8 seeds: 9 minutes on two cores
     etudes run doom-dqn --scale center    scenario `defend_the_center`, 3 variants, 3 seeds: 20 minutes on two cores
     etudes run doom-dqn --scale paper     scenario `health_gathering`, 250,000 steps, 5 seeds: 25 hours on a GPU
 
-To expect of the first: deep Q-learning steps in front of the monster and shoots, far above chance and any single
-action; without a target network it ends where chance does, without replay some seeds do. Whether the later ideas help
-is not decided in so short a training.
+In the tables stand, beside what was learnt, a random policy and the best single action pressed throughout. A learner
+finds the monster in time or does not, which is why there are 8 seeds. `--variants noisy` runs the ninth variant.
 
 Departures from the paper: Doom for Atari, by ViZDoom; one small frame as the state, not four; rewards are scaled, not
 clipped; Adam for RMSprop; games of eight side by side; time that is up is no end, and the value of what would follow
@@ -20,7 +19,7 @@ counts. Rewards of `basic`: 101 for the monster, -5 a shot, -1 a tic of 1/35 s; 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -96,7 +95,8 @@ def network(cfg: Config, one: Game) -> Network:
 
 def value_metrics(cfg: Config, learner: Learner, episodes: Sequence[Episode]) -> dict[str, float]:
     """The value that the network gives the first frames, and by how much it is above the discounted return that
-    followed, both in the game's own rewards. Of an episode cut short, the value of the last frame is what is to come.
+    followed, both in the game's own rewards; and the share of episodes in which it is above. Of an episode cut short,
+    the value of the last frame is what is to come.
     """
     first, last = (
         learner.values(np.stack(frames)).amax(1).double().cpu().numpy() / cfg.reward_scale
@@ -104,7 +104,11 @@ def value_metrics(cfg: Config, learner: Learner, episodes: Sequence[Episode]) ->
     )
     ahead = [0.0 if e.over else cfg.gamma ** len(e.rewards) * value for e, value in zip(episodes, last, strict=True)]
     returns = np.array([e.discounted_return(cfg.gamma) for e in episodes]) + ahead
-    return {"test/value": float(first.mean()), "test/overestimation": float((first - returns).mean())}
+    return {
+        "test/value": float(first.mean()),
+        "test/overestimation": float((first - returns).mean()),
+        "test/overestimates": float((first > returns).mean()),
+    }
 
 
 def baselines(cfg: Config, run: Run, games: Sequence[Game], seeds: dict[str, list[int]]) -> None:
@@ -185,6 +189,7 @@ GRID = {"game": "grid", "games": 4, "eval_episodes": 4, "test_episodes": 4, "hid
 SMOKE = GRID | {"steps": 60, "warmup": 10, "updates": 1, "batch": 16, "eval_every": 30}
 CENTER = {"game": "defend_the_center", "steps": 8_000, "reward_scale": 1.0, "eval_every": 1_000, "log_every": 100}
 HEALTH = {"game": "health_gathering", "buttons": 2, "network": "wide", "hidden": 512, "memory": 200_000}
+COMPARED = ("random", "dqn", "no-target", "no-replay", "double", "dueling", "prioritised", "n-step")
 LONG = {"steps": 250_000, "updates": 2, "lr": 2.5e-4, "renew": 2_000, "eval_every": 12_500, "log_every": 250}
 
 STUDY = Study(
@@ -212,28 +217,21 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.2, judges=False),
-        "laptop": Scale({}, seeds=5, minutes=7),
+        "laptop": Scale({"test_episodes": 300}, seeds=(8, 12, 20), minutes=9, variants=COMPARED),
         "center": Scale(CENTER, seeds=3, minutes=20, variants=("random", "dqn", "double")),
         "paper": Scale(HEALTH | LONG, seeds=5, minutes=1_500),
     },
     claims={
-        "deep Q-learning gets more reward in test episodes than actions drawn at random": higher(
-            "dqn", "random", "table 2 of the extended data", of="test/return"
+        "deep Q-learning gets more reward in test episodes with a replay memory than without one": replace(
+            higher("dqn", "no-replay", "table 3 of the extended data", of="test/return"), worst=0.0
         ),
-        "deep Q-learning gets more reward in test episodes than the best single action, pressed throughout": higher(
-            "dqn", ("random", "test/return-fixed"), "a control; the paper has none", of="test/return"
+        "deep Q-learning gets more reward in test episodes with a target network than without one": replace(
+            higher("dqn", "no-target", "table 3 of the extended data", of="test/return"), worst=0.0
         ),
-        "deep Q-learning gets more reward in test episodes with a replay memory than without one": higher(
-            "dqn", "no-replay", "table 3 of the extended data", of="test/return"
-        ),
-        "deep Q-learning gets more reward in test episodes with a target network than without one": higher(
-            "dqn", "no-target", "table 3 of the extended data", of="test/return"
-        ),
-        "double Q-learning overestimates the first frames of test episodes by less than plain deep Q-learning": lower(
-            "double", "dqn", "van Hasselt et al. 2016, fig. 3", of="test/overestimation"
-        ),
+        "double Q-learning over-estimates the first frame in a smaller share of test episodes than plain deep "
+        "Q-learning": lower("double", "dqn", "van Hasselt et al. 2016, fig. 3", of="test/overestimates"),
         "a dueling network gets more reward in test episodes than a plain one": higher(
-            "dueling", "dqn", "Wang et al. 2016, table 1", of="test/return"
+            "dueling", "dqn", "Wang et al. 2016, table 1", of="test/return", matters=5.0
         ),
         "replay by priority gets more reward in the episodes of training than uniform replay": higher(
             "prioritised", "dqn", "Schaul et al. 2016, fig. 4", of="train/return"
@@ -241,14 +239,16 @@ STUDY = Study(
         "returns over three actions get more reward in the episodes of training than returns over one": higher(
             "n-step", "dqn", "Hessel et al. 2018, fig. 3", of="train/return"
         ),
-        "exploration by a noisy network ends with more reward in test episodes than epsilon-greedy exploration": higher(
-            "noisy", "dqn", "Fortunato et al. 2018, table 1", of="test/return"
-        ),
     },
+    revisions=(
+        "Random actions and the best single action are rows of the tables, no claims; double Q-learning is judged by "
+        "the share of over-estimated episodes; noisy networks are left out of the laptop scale with their claim; 300 "
+        "test episodes for 100; a margin of 5 for the dueling network; 8 seeds at first and up to 20.",
+    ),
     charts=(
         bars("test/return", "test/ended"),
         curves("validation/return"),
-        bars("test/overestimation", "train/return"),
+        bars("test/overestimation", "test/overestimates", "train/return"),
         curves("train/value"),
         pictures("episode.gif", title="How it plays", says="Its screen in test episodes.", variants=("dqn",)),
     ),

@@ -8,11 +8,11 @@ noise in x_t,
 and walking back makes pictures (Ho et al. 2020). SDEdit noises a guide, such as a rough painting, to the share t0 of
 the chain and walks back from there (Meng et al. 2021, arXiv:2108.01073).
 
-    etudes run ddpm-sdedit                 8 minutes on two cores, 5 variants, 5 seeds: sneakers of Fashion-MNIST
+    etudes run ddpm-sdedit                 5 minutes on two cores, 5 variants, 5 seeds: sneakers of Fashion-MNIST
     etudes run ddpm-sdedit --scale cars    15 minutes, one variant and seed: automobiles of CIFAR-10, in colour
 
-Expect sneakers that are no copies, nearer to the data than the blend's; edits that go further from their guide with
-each larger t0; and ten strides of DDIM far behind ancestral sampling, against the paper.
+Look at its sheets first: samples, paintings redrawn at four strengths, and holes that are filled. A redrawn hole leaves
+every pixel outside of it as it was.
 
 Distances between sets of pictures are Fréchet distances in the last hidden layer of a small classifier, trained once a
 seed on the same set: no FID, and comparable within one seed alone. Departures from the paper: one class of small
@@ -115,7 +115,7 @@ def nearer(near: tuple[str, str], far: tuple[str, str], where: str, paper: float
     """The claim that one (variant, Fréchet distance) is lower than another: their ratio, in which the classifier's unit
     cancels, is below 1."""
     number = f"{near[1]} of {near[0]} over {far[1]} of {far[0]}"
-    return Claim(lambda t: t[near[0]][near[1]] / t[far[0]][far[1]], below(1), where, paper, number=number)
+    return Claim(lambda t: t[near[0]][near[1]] / t[far[0]][far[1]], below(1), where, paper, number=number, kind="ratio")
 
 
 SMALL = {"levels": 100, "stages": 3, "blocks": 0, "attend": 0, "dropout": 0.0, "batch": 64, "classifier_steps": 300}
@@ -149,16 +149,13 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY | FEW, seeds=1, minutes=0.2, judges=False),
-        "laptop": Scale(SNEAKERS, seeds=5, minutes=8, offline={"dataset": "digits", "only": -1}),
+        "laptop": Scale(SNEAKERS, seeds=(5, 8, 12, 20), minutes=5, offline={"dataset": "digits", "only": -1}),
         "cars": Scale(CARS, minutes=15, **ALONE),
         "stanford-cars": Scale(CARS | {"dataset": "stanford-cars", "side": 48, "only": -1}, minutes=25, **ALONE),
         "faces": Scale(CARS | {"dataset": "orl-faces", "only": -1}, minutes=25, **ALONE),
         "paper": Scale({"steps": 800_000, "flips": True, "log_every": 100}, seeds=1, minutes=9000, judges=False),
     },
     claims={
-        "walked step by step the chain of noise has the mean and variance of its closed form, to within 0.02": between(
-            "ddpm", -math.inf, 0.02, "eq. 2 and 4", of="train/chain-error"
-        ),
         "predicting the noise gives samples nearer to the data than predicting the clean picture": nearer(
             ("ddpm", DISTANCE), ("data", DISTANCE), "sec. 3.2"
         ),
@@ -180,10 +177,11 @@ STUDY = Study(
         "SDEdit's pictures are nearer to the data with a share of noise t0 = 0.6 than with 0.2": nearer(
             ("ddpm", "test/sdedit-frechet-60"), ("ddpm", "test/sdedit-frechet-20"), f"{SDEDIT}, fig. 3"
         ),
-        "redrawing a hole changes no pixel outside of it": between(
-            "ddpm", -1e-9, 1e-9, "Meng et al. 2021, algorithm 5", of="test/mask-change"
-        ),
     },
+    revisions=(
+        "Ratios of distances are judged as logarithms; the claims on the chain of noise and on the pixels outside of a "
+        "hole, which the program cannot miss, are tests alone; looks go on to 20 seeds.",
+    ),
     charts=(
         pictures("samples.png", title="Samples", says="The first 64 of a run, none chosen."),
         bars(DISTANCE, "test/confidence", "test/nearest"),

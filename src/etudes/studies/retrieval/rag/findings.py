@@ -39,10 +39,12 @@ def rows_of(sets: Sequence[Sequence[Question]], number: int) -> tuple[np.ndarray
     return np.arange(begin, begin + count), np.arange(begin + count, begin + len(sets[number]))
 
 
-def answer_metrics(rows: Rows, sets: Sequence[Sequence[Question]], top: int, by_model: int) -> dict[str, float]:
+def answer_metrics(
+    rows: Rows, sets: Sequence[Sequence[Question]], top: int, by_model: Sequence[int] | np.ndarray
+) -> dict[str, float]:
     """How often the answer was found and given, on the first set and, as `hand-...`, on the last (or only) one.
 
-    An answer may rest on the `top` best chunks, and the model answered the first `by_model` questions.
+    An answer may rest on the `top` best chunks; the chat model answered the questions in the rows `by_model`.
     """
     metrics: dict[str, float] = {}
     for number, head in ((0, "test/"), (len(sets) - 1, "test/hand-")):
@@ -50,10 +52,12 @@ def answer_metrics(rows: Rows, sets: Sequence[Sequence[Question]], top: int, by_
         ranks = rows["rank"][known]
         for name, k in (*((f"recall-at-{k}", k) for k in (1, 3, DEEP)), ("recall", top)):
             metrics[head + name] = float(np.mean((ranks > 0) & (ranks <= k)))
+        within = (ranks > 0) & (ranks <= DEEP)
+        metrics[f"{head}reciprocal-rank"] = float(np.mean(within / np.maximum(ranks, 1)))
         for name in SCORES:
             metrics[f"{head}reader-{name}"] = float(rows[f"reader_{name}"][known].mean())
-    if by_model:
-        metrics |= {f"test/model-{name}": float(rows[f"model_{name}"][:by_model].mean()) for name in SCORES}
+    if len(by_model):
+        metrics |= {f"test/model-{name}": float(rows[f"model_{name}"][by_model].mean()) for name in SCORES}
     return metrics
 
 
@@ -76,16 +80,16 @@ def refusal_metrics(rows: Rows, sets: Sequence[Sequence[Question]], thresholds: 
 
 
 def recall_correlation(trial: Trial) -> float:
-    """Spearman's correlation, over the variants that retrieve, of recall and the reader's accuracy; 0 where one of them
-    is the same in all."""
+    """Spearman's correlation, over the variants that search, of recall and the reader's accuracy; 0 where one of them
+    is the same in all.
+
+    Ranks of n variants without ties differ from the same by 12 / (n^3 - n) or more. Half of that is kept from 1, and
+    from -1, where Fisher's scale ends.
+    """
     from scipy.stats import rankdata
 
-    pairs = [(m["test/recall"], m["test/reader-accuracy"]) for name, m in trial.items() if name != "closed-book"]
+    blind = ("closed-book", "random")
+    pairs = [(m["test/recall"], m["test/reader-accuracy"]) for name, m in trial.items() if name not in blind]
     a, b = (rankdata(column) for column in zip(*pairs, strict=True))
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
-
-
-def fusion_gain(trial: Trial) -> float:
-    """How much more often the fused ranking has the answer first than the better one of its two."""
-    first = {name: trial[name]["test/recall-at-1"] for name in ("bm25", "dense", "hybrid")}
-    return first["hybrid"] - max(first["bm25"], first["dense"])
+    most = 1 - 6 / (len(a) ** 3 - len(a))
+    return float(np.clip(np.corrcoef(a, b)[0, 1], -most, most)) if np.ptp(a) and np.ptp(b) else 0.0
