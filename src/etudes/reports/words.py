@@ -1,0 +1,26 @@
+"""What measured numbers are called: "test error" for test/error, or as their study says."""
+
+import re
+from collections.abc import Iterable
+
+from etudes.core.claims import Claim
+from etudes.core.spec import Study
+
+METRIC = re.compile(r"\b(?:train|validation|test)/[a-z0-9-]+")
+
+
+def of(study: Study, metric: str) -> str:
+    """A metric in words: those of the study, or else its name spelled out."""
+    return study.words.get(metric) or metric.replace("/", " ").replace("_", " ").replace("-", " ")
+
+
+def main(study: Study, metrics: Iterable[str]) -> list[str]:
+    """Those of the metrics that lead the study's tables: the ones that it has words for, in their order; all without
+    any."""
+    there = list(metrics)
+    return [name for name in study.words if name in there] or there
+
+
+def number(study: Study, claim: Claim) -> str:
+    """What a claim's number is, in words: "test error: mixup minus erm"."""
+    return METRIC.sub(lambda found: of(study, found[0]), claim.number)
