@@ -190,7 +190,7 @@ STUDY = Study(
         ),
     },
     words={
-        "train/plateau-over-threshold": "sharpness held, as a multiple of its threshold",
+        "train/plateau-over-threshold": "sharpness held over its threshold",
         "train/sharpness": "sharpness at the end",
         "train/sharpness-plateau": "sharpness held",
         "train/sharpness-rises": "share of intervals in which the sharpness rises",
