@@ -39,16 +39,11 @@ def idea(study: Study) -> Idea | None:
 def _paragraphs(text: str) -> tuple[tuple[str, bool], ...]:
     """Those before the commands, without the study's name."""
     before = re.split(r"\n\n +etudes run ", text)[0]
-    found = re.sub(r"^[^\n:]+: ", "", before, count=1).split("\n\n")
+    found = re.sub(r"^[^\n:]+: ", "", before, count=1)
+    parts = [part for part in f"{found[:1].upper()}{found[1:]}".split("\n\n") if part.strip()]
     return tuple(
-        (textwrap.dedent(part), True) if part.startswith("    ") else (_sentence(" ".join(part.split())), False)
-        for part in found
-        if part.strip()
+        (textwrap.dedent(part), True) if part.startswith("    ") else (" ".join(part.split()), False) for part in parts
     )
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _files(study: Study, file: Path) -> tuple[str, str]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 FORMATS = ("md", "html", "ipynb")
 DRAWINGS = (
     "In the drawings the shaded range is where the claim puts the number, circles are seeds, the dot is their mean "
-    "with its interval, and a hollow diamond is the paper's own figure; a bar below the axis is the margin within which "
-    "a difference is too small to matter. Claims about one metric share one axis, and so do all ratios, whose axis is "
+    "with its interval, and a hollow diamond the paper's own figure; a bar below the axis is the margin within which a "
+    "difference is too small to matter. Claims about one metric share one axis, and so do all ratios, whose axis is "
     "logarithmic."
 )
 Files = dict[Path, bytes]  # by their paths within a report's folder
