@@ -53,7 +53,8 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     pairs = dict.fromkeys((row["variant"], row["reference"]) for row in report.comparisons)
     place = {pair: i for i, pair in enumerate(pairs)}
     rows = sorted(
-        report.comparisons, key=lambda row: (place[row["variant"], row["reference"]], rank.get(row["metric"], len(rank)))
+        report.comparisons,
+        key=lambda row: (place[row["variant"], row["reference"]], rank.get(row["metric"], len(rank))),
     )
     return head, [[f"{row['variant']} − {row['reference']}", *_cells(report, row)] for row in rows]
 

@@ -162,6 +162,7 @@ def parts(report: Report, link: cards.Link) -> dict[str, Any]:
         "compared": compare.table(report),
         "replicated": replication.rows(report.replication) if report.replication else ((), ()),
         "means_of_differences": compare.WORDS,
+        "gist": ideas.gist(report.definition),
         "idea": ideas.idea(report.definition),
         "numbers": {
             "main": report.table_rows(report.main_metrics),
@@ -194,7 +195,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     source = f"{paper['title']}. {paper['authors']}, {paper['year']}."
     found = address(paper["url"])
     link = f"[{_escape(source)}]({found})" if found else _escape(f"{source} {paper['url']}")
-    lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
+    lines = [f"# {_escape(report.title)}", _escape(card["question"]), _escape(ideas.gist(report.definition)), link]
     lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
     for label, found in abstract.paragraphs(report):
         listed = "\n".join(f"- {_escape(words)}" for words in found)
@@ -234,7 +235,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
         lines += ["## Data", _table(list(_DATA), rows)]
     lines += ["## Machine", *map(_escape, report.notes), _table(["fact", ""], [list(fact) for fact in _facts(report)])]
     lines += ["## Again", "```\n" + "\n".join(report.commands) + "\n```", f"The runs took {_duration(report)} in all."]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, lines)) + "\n"
 
 
 def _claims(report: Report) -> list[str]:
