@@ -94,7 +94,6 @@ class Pages:
                 if report
                 else {"mark": glossary.Marker(), "gist": ideas.gist(definition), "idea": ideas.idea(definition)}
             ),
-            seeds=render.seed_words(report) if report else "",
             tally=_tally(report.study["claims"]) if report else {},
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]
             if report and chosen
