@@ -14,11 +14,9 @@ import numpy
 import pytest
 from PIL import Image
 
-from etudes.core import catalogue
 from etudes.core.claims import Claim, Interval, above, below, within
 from etudes.core.errors import Problem
 from etudes.core.record import load
-from etudes.core.run import execute
 from etudes.core.spec import Study
 from etudes.core.verdicts import Verdict
 from etudes.reports import drawings, render, terminal
@@ -227,40 +225,6 @@ def test_without_seeds_or_verdict_the_drawing_claims_no_interval() -> None:
     two = drawings.forest(verdict(below(0), -math.inf, math.inf, [1.0, 2.0], "not judged"))
     assert 'class="reach"' not in two
     assert drawings.forest(verdict(above(1), 1.0, 1.0, [1.0, 1.0, 1.0]))  # all the same: no division by zero
-
-
-def test_the_notebook_is_valid_and_repeats_itself(report: Report) -> None:
-    import nbformat
-
-    text = render.render(report, "ipynb")
-    assert text == render.render(report, "ipynb")
-    book = nbformat.reads(text, as_version=4)
-    nbformat.validate(book)
-    sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
-    for source in sources:
-        compile(source, "cell", "exec")
-    assert sources[2:] == [f"report.chart({chart.name!r})" for chart in report.definition.charts]
-
-
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cells, one after the other, from a folder that holds nothing but the study's file."""
-    pytest.importorskip("etudes.api")
-    source = Path(__file__).with_name("conftest.py").read_text()
-    (tmp_path / "waves.py").write_text(f"{source}\n\nSTUDY = study()\n")
-    monkeypatch.chdir(tmp_path)
-    study = catalogue.find("waves.py")
-    plan = study.plan("smoke", dataset="digits", rate=0.5)
-    for spec in plan:
-        execute(study, spec, tmp_path / "elsewhere")
-    made = build(study, plan, load(plan, tmp_path / "elsewhere"))
-    names: dict[str, object] = {}
-    for cell in render.notebook(made).cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, "cell", "exec"), names)
-    found = names["report"]
-    assert found.title == made.title
-    assert found.changed == {"dataset": "digits", "rate": 0.5}
-    assert [t["metrics"] for t in found.trials] == [t["metrics"] for t in made.trials]
 
 
 def test_an_unknown_format(report: Report) -> None:
