@@ -65,7 +65,7 @@ def test_what_is_written_is_whole_and_small(written: Path, report: Report) -> No
     charts = [f"charts/{chart.name}.{kind}" for chart in report.definition.charts for kind in ("svg", "png")]
     names = {"report.json", "curves.json", "report.md", "report.html", "report.ipynb", *charts}
     assert files(written).keys() == names
-    assert sum(map(len, files(written).values())) < 1_000_000  # ten variants, five seeds, three metrics, eight charts
+    assert sum(map(len, files(written).values())) < 1_500_000  # ten variants, five seeds, three metrics, eight charts
 
 
 def test_writing_again_gives_the_same_bytes_and_removes_charts_that_are_gone(
