@@ -82,6 +82,16 @@ def test_the_first_study_of_the_guide_is_what_the_command_writes(tmp_path, monke
     assert Path("smoothing.py").read_text() == codes("adding-a-study.md")[0]
 
 
+def test_the_places_of_a_template_are_all_described():
+    report = api.report("mixup")
+    folder = manuscript.files(report, drawn=[])
+    parts = {Path(name).stem for name in folder if name.startswith("parts/")}
+    described = {*re.findall(r"\\VAR\{([a-z-]+)\}", (HOUSE / "docs" / "reports.md").read_text())}
+    assert parts < described
+    for place in described:
+        assert place in parts or place in manuscript.places(report, [])[0]
+
+
 def test_the_map_of_imports_is_current():
     assert imports.PAGE.read_text() == imports.page(), "python tests/imports.py"
 

@@ -202,8 +202,8 @@ def report(
     Args:
         name: the study
         scale: the scale that was run
-        format: only md, html or ipynb, printed or written to --out; pdf; or a folder of tex or of csv; by default a
-            folder with the page, the notebook and the charts
+        format: only md, html or ipynb, printed or written to --out; pdf; a folder of tex or of csv; site, with --all;
+            by default a folder with the page, the notebook and the charts
         template: of tex and pdf: article, course, reproduction, or a LaTeX file with places such as \\VAR{claims}
         out: where to write: a folder, or with md, html, ipynb and pdf a file
         root: folder of the runs; by default runs, and where that has none the committed report
