@@ -23,7 +23,7 @@ from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.core.spec import Paper
 from etudes.exhibits.sound import save_sound
-from etudes.reports import exports, render
+from etudes.reports import cards, exports, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
@@ -87,7 +87,18 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-ADDRESSES = ["/", "/?q=label+noise", "/compare", "/data", "/live", "/demos", "/study/nothing", "/data/nothing"]
+ADDRESSES = [
+    "/",
+    "/?q=label+noise",
+    "/compare",
+    "/data",
+    "/glossary",
+    "/reading",
+    "/live",
+    "/demos",
+    "/study/nothing",
+    "/data/nothing",
+]
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *(f"/study/{name}" for name in STUDIES)])
@@ -342,7 +353,7 @@ def hostile(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
     monkeypatch.setattr(catalogue, "find", lambda name: study)
     monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": committed / name / scale)
-    monkeypatch.setattr(shelf, "manual", lambda: manual)
+    monkeypatch.setattr(cards, "folder", lambda: manual)
     with TestClient(server.application(runs), base_url=BASE) as client:
         yield client
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from etudes.core.errors import Problem
 
+Table = tuple[list[str], list[list[str]]]  # the head and the rows, in words
 ENGINES = ("pdflatex", "lualatex", "xelatex", "tectonic")  # in the order in which they are looked for
 SECONDS = 120  # that one pass of an engine may take
 LINE = 104  # characters that a line of a table has room for

@@ -13,11 +13,11 @@ from typing import Any
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.reports import answer, compare, latex, render, replication, words
+from etudes.reports import abstract, compare, ideas, latex, render, replication, words
 from etudes.reports.drawings import Drawing, draw
 from etudes.reports.latex import escape, listing
 from etudes.reports.left import Exhibit
-from etudes.reports.numbers import NONE, number, spread
+from etudes.reports.numbers import NONE, number
 from etudes.reports.report import Report
 
 SKELETONS = Path(__file__).parent / "skeletons"
@@ -29,7 +29,6 @@ PICTURE = r"width=.8\linewidth,height=.25\textheight,keepaspectratio"
 LINES = 30  # of a text that a run left
 RUNS = "The main numbers of each run; runs.csv has all of them."
 MEANS = "Means over seeds, with one standard deviation."
-Tables = list[tuple[list[str], list[list[str]]]]
 Files = dict[str, bytes]  # by their paths within the folder
 
 
@@ -59,9 +58,11 @@ def files(report: Report, template: str = "article", drawn: Sequence[Drawing] | 
     text = template_text(template)
     drawn = draw(report) if drawn is None else drawn
     inline, parts = _words(report), _parts(report, drawn)
-    if wrong := [name for name in PLACE.findall(text) if name not in inline | parts]:
-        raise unknown(f"place in {template}", wrong[0], sorted(inline | parts))
-    main = PLACE.sub(lambda place: inline.get(place[1], rf"\input{{parts/{place[1]}}}"), text)
+    known = {**inline, **{name: rf"\input{{parts/{name}}}" for name in parts}}
+    for name in PLACE.findall(text):
+        if name not in known:
+            raise unknown(f"place in {template}", name, sorted(known))
+    main = PLACE.sub(lambda place: known[place[1]], text)
     found = {MAIN: main, "references.bib": _references(report)}
     found |= {f"parts/{name}.tex": f"{part}\n\n" for name, part in parts.items()}
     return {name: content.encode() for name, content in found.items()} | _figures(drawn)
@@ -83,13 +84,11 @@ def _words(report: Report) -> dict[str, str]:
 
 def _parts(report: Report, drawn: Sequence[Drawing]) -> dict[str, str]:
     """What stands by itself; "" where the report has nothing of the kind."""
-    numbered = zip(report.verdict_rows(), report.verdicts, strict=True)
-    rows = [row | {"number": words.number(report.definition, verdict.claim)} for row, verdict in numbered]
-    main = words.main(report.definition, report.metrics)[:FEW]
+    rows, main = report.verdict_rows(), report.main_metrics[:FEW]
     variants = [[v["name"], _changes(v["changes"]), v["says"]] for v in report.study["variants"]]
     return {
-        "abstract": escape(" ".join(answer.sentences(report))),
-        "notes": "\n\n".join(rf"\noindent\textbf{{Note.}} {escape(warning)}" for warning in report.warnings),
+        "abstract": _abstract(report),
+        "notes": "\n\n".join(rf"\noindent\textbf{{Note.}} {escape(warning)}" for warning in report.cautions),
         "claims": _claims(rows),
         "claim-list": _items([f"{_claim(row)}. {row['number']}, expected {row['expected']}." for row in rows]),
         "verdicts": "\n\n".join(map(_verdict, rows)),
@@ -97,15 +96,14 @@ def _parts(report: Report, drawn: Sequence[Drawing]) -> dict[str, str]:
         "registration": _items(render.origins(report)),
         "replication": _replication(report.replication) if report.replication else "",
         "comparisons": _comparisons(report) if report.comparisons else "",
-        "numbers": "\n".join(
-            latex.table(*part, MEANS, f"numbers-{i}") for i, part in enumerate(_numbers(report, main), 1)
-        ),
-        "all-numbers": "\n".join(latex.long_table(*part, MEANS) for part in _numbers(report, report.metrics)),
+        "numbers": _numbers(report),
+        "all-numbers": "\n".join(latex.long_table(*part, MEANS) for part in latex.parts(*report.table_rows(), keep=2)),
         "runs": "\n".join(latex.long_table(*part, RUNS) for part in _runs(report, main)),
         "figure": "".join(map(_figure, drawn[:1])),
         "figures": "\n\n".join(map(_figure, drawn[1:])) or "There is no further chart.",
         "variants": latex.table(["variant", "changes", "what it is"], variants, "What is compared.", "variants"),
-        "departures": escape(report.departures),
+        "idea": _idea(report),
+        "departures": rf"\paragraph{{Departures}} {escape(report.departures)}" if report.departures else "",
         "data": _data(report),
         "settings": _settings(report),
         "environment": _environment(report),
@@ -115,6 +113,23 @@ def _parts(report: Report, drawn: Sequence[Drawing]) -> dict[str, str]:
 
 def _claim(row: Mapping[str, str]) -> str:
     return f"{row['claim']} ({row['where']})" if row["where"] else row["claim"]
+
+
+def _abstract(report: Report) -> str:
+    return "\n\n".join(
+        rf"\textbf{{{escape(label)}.}} " * bool(label) + escape(" ".join(said))
+        for label, said in abstract.paragraphs(report)
+    )
+
+
+def _idea(report: Report) -> str:
+    """The words and equations of the study's docstring, and the function that does it."""
+    found = ideas.idea(report.definition)
+    if found is None:
+        return ""
+    said = [listing(text) if verbatim else escape(text) for text, verbatim in found.words]
+    where = f"{found.name} in {found.file}" + (f", tested in {found.test}" if found.test else "")
+    return "\n\n".join([*said, rf"\noindent {escape(where)}:", listing(found.source)])
 
 
 def _claims(rows: Sequence[Mapping[str, str]]) -> str:
@@ -150,16 +165,13 @@ def _comparisons(report: Report) -> str:
     return f"{table}\n{escape(compare.WORDS)}"
 
 
-def _numbers(report: Report, metrics: Sequence[str]) -> Tables:
-    """The table of these metrics, as several where it is wider than a line."""
-    body = []
-    for row in report.table:
-        found = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in metrics]
-        body.append([row["variant"], str(row["seeds"]), *(spread(m["mean"], m["deviation"]) for m in found)])
-    return latex.parts(["variant", "seeds", *(words.of(report.definition, name) for name in metrics)], body, keep=2)
+def _numbers(report: Report) -> str:
+    parts = latex.parts(*report.table_rows(report.main_metrics[:FEW]))
+    tables = [latex.table(*part, MEANS, f"numbers-{i}") for i, part in enumerate(parts, 1)]
+    return "\n".join([*tables, *map(escape, report.constant_sentences())])
 
 
-def _runs(report: Report, metrics: Sequence[str]) -> Tables:
+def _runs(report: Report, metrics: Sequence[str]) -> list[latex.Table]:
     body = [
         [trial["variant"], str(trial["seed"]), *(number(trial["metrics"].get(name)) for name in metrics)]
         for trial in report.trials

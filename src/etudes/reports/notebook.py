@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etudes.reports import answer, facts
+from etudes.reports import abstract, cards, facts
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import Exhibition
 from etudes.reports.markdown import escape
@@ -30,9 +30,13 @@ def notebook(report: Report, page: str, drawn: Sequence[Drawing]) -> "nbformat.N
     from nbformat import v4
 
     study, paper, charts = report.definition, report.study["paper"], [each for each in drawn if not each.problem]
-    said = [f"# {escape(report.title)}", escape(study.question), escape(" ".join(answer.sentences(report)))]
+    said = [f"# {escape(report.title)}", escape(study.question)]
     said += [escape(f"After {paper['title']}. {paper['authors']}, {paper['year']}. {paper['url']}")]
-    said += [f"**Note.** {escape(warning)}" for warning in report.warnings]
+    for label, sentences in abstract.paragraphs(report):
+        said += [f"**{label}**"] * bool(label) + ["\n".join(f"- {escape(words)}" for words in sentences)]
+    if reading := cards.without_links(cards.reading(report)):
+        said += [f"## {cards.READING}", reading]
+    said += [f"**Note.** {escape(warning)}" for warning in report.cautions]
     again = f"study, {report.scale!r}{_call(report.choice)}"
     minutes = number(sum(trial["seconds"] or 0 for trial in report.trials) / 60, 2)
     cells = [
