@@ -52,18 +52,14 @@ def export(report: Report, format: str, out: Path | None = None, template: str =
     made = files(report, format, template)
     if format in FOLDERS:
         folder = out or Path(f"{report.definition.name}-{format}")
-        if folder.exists() and not folder.is_dir():
-            raise Problem(f"{folder} is no folder, which {format} is; name another --out")
         main = folder / manuscript.MAIN
         own = format == "tex" and main.exists() and main.read_bytes() != made[manuscript.MAIN]
         _write(folder, {name: content for name, content in made.items() if not (own and name == manuscript.MAIN)})
         return f"Report: {folder}" + f"; {main} is kept as it was, what it reads in is new" * own
-    ((name, content),) = made.items()
+    (content,) = made.values()
     if out is None and format != "pdf":
         return content.decode()
     file = out or Path(f"{report.definition.name}.pdf")
-    if file.is_dir():
-        raise Problem(f"{file} is a folder; name a file, as in --out {file / name}")
     _write(file.parent, {file.name: content})
     return f"Report: {file}"
 

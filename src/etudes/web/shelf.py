@@ -162,12 +162,12 @@ class Shelf:
             return files[name].read_bytes()
         if name not in MADE:
             raise Problem(f"the report of {source.study} has no file {name}")
-        return self.once(("made", source, name), lambda: self._make(source, name))
+        return self.once(("made", source, MADE[name]), lambda: self._make(source, MADE[name]))[name]
 
-    def _make(self, source: Source, name: str) -> bytes:
+    def _make(self, source: Source, kind: str) -> Mapping[str, bytes]:
         report = self.report(source)
-        files = exports.files(report, MADE[name], drawn=self.drawings(report, source))
-        return files[name] if name in files else exports.pack(files)
+        files = exports.files(report, kind, drawn=self.drawings(report, source))
+        return {"latex.zip": exports.pack(files)} if kind == "tex" else files
 
     def drawings(self, report: Report, source: Source) -> list[Drawing]:
         """The report's charts as they were written beside it: what is committed is what is shown."""
