@@ -58,6 +58,11 @@ def test_the_idea_stands_beside_its_words_with_its_files() -> None:
         assert (root / found.test).is_file()
 
 
+@pytest.mark.parametrize("name", [*catalogue.names()])
+def test_each_study_says_in_a_sentence_what_it_does(name: str) -> None:
+    assert 30 < len(ideas.gist(catalogue.find(name))) < 160
+
+
 def test_a_study_without_an_idea_has_none() -> None:
     assert ideas.idea(dataclasses.replace(catalogue.find("mixup"), idea=None)) is None
     assert ideas.idea(dataclasses.replace(catalogue.find("mixup"), idea=max)) is None

@@ -36,6 +36,13 @@ def idea(study: Study) -> Idea | None:
     return Idea(study.idea.__qualname__, _paragraphs(inspect.getdoc(module) or ""), source, *_files(study, file))
 
 
+def gist(study: Study) -> str:
+    """What the study does, by the first paragraph of its docstring, which begins with its name; "" without one."""
+    text = inspect.getdoc(sys.modules.get(study.config.__module__)) or ""
+    words = _paragraphs(text)[:1]
+    return words[0][0] if words and text.startswith(f"{study.name}: ") else ""
+
+
 def _paragraphs(text: str) -> tuple[tuple[str, bool], ...]:
     """Those before the commands, without the study's name."""
     before = re.split(r"\n\n +etudes run ", text)[0]
