@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INSTALLATION = """# Only where `import etudes` fails, as on Colab: put a clone of the project there, then
 # %pip install -e path/to/the/clone"""
-FIRST = """## What came out
+FIRST = """## The whole report
 
 Nothing is trained here: this reads your runs in the folder `runs` or, where there are none, the results that came with
 études."""
@@ -33,7 +33,8 @@ def notebook(report: Report, page: str, drawn: Sequence[Drawing]) -> "nbformat.N
     said = [f"# {escape(report.title)}", escape(study.question)]
     said += [escape(f"After {paper['title']}. {paper['authors']}, {paper['year']}. {paper['url']}")]
     for label, sentences in abstract.paragraphs(report):
-        said += [f"**{label}**"] * bool(label) + ["\n".join(f"- {escape(words)}" for words in sentences)]
+        listed = "\n".join(f"- {escape(words)}" for words in sentences)
+        said += [f"**{label}**", listed] if label else [escape(words) for words in sentences]
     if reading := cards.without_links(cards.reading(report)):
         said += [f"## {cards.READING}", reading]
     said += [f"**Note.** {escape(warning)}" for warning in report.cautions]
