@@ -134,6 +134,16 @@ def test_a_courses_own_template(report: Report, tmp_path: Path) -> None:
         manuscript.files(report, str(own), drawn=[])
 
 
+@needs_tex
+def test_a_template_may_load_the_same_packages_with_options(report: Report, tmp_path: Path) -> None:
+    options = r"\usepackage[table]{xcolor}", r"\VAR{packages}", r"\usepackage[colorlinks]{hyperref}"
+    body = r"\begin{document}\VAR{paper} \VAR{claims}\VAR{numbers}\VAR{runs}\bibliographystyle{plain}"
+    body += r"\bibliography{references}"
+    own = tmp_path / "own.tex"
+    own.write_text("\n".join([r"\documentclass{report}", *options, body, r"\end{document}"]))
+    assert typeset(manuscript.files(report, str(own), drawn=[]), tmp_path / "made").startswith(b"%PDF")
+
+
 def test_what_somebody_wrote_is_kept_and_the_numbers_are_renewed(report: Report, tmp_path: Path) -> None:
     report = dataclasses.replace(report, definition=dataclasses.replace(report.definition, charts=()))
     assert exports.export(report, "tex", tmp_path) == f"Report: {tmp_path}"
