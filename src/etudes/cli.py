@@ -190,7 +190,8 @@ def _run(name: str, arguments: list[str]) -> int:
 def report(
     name: tyro.conf.Positional[str] = "",
     scale: str = "laptop",
-    format: Literal["", "md", "html", "ipynb", "site"] = "",
+    format: str = "",
+    template: str = "",
     out: Path | None = None,
     root: str = "",
     code: str = "",
@@ -201,8 +202,10 @@ def report(
     Args:
         name: the study
         scale: the scale that was run
-        format: only this file, printed or written to --out; all of them by default
-        out: where to write: a folder, or with --format a file
+        format: only md, html or ipynb, printed or written to --out; pdf; a folder of tex or of csv; site, with --all;
+            by default a folder with the page, the notebook and the charts
+        template: of tex and pdf: article, course, reproduction, or a LaTeX file with places such as \\VAR{claims}
+        out: where to write: a folder, or with md, html, ipynb and pdf a file
         root: folder of the runs; by default runs, and where that has none the committed report
         code: report the runs that this code of the study made, as `etudes run` names it; by default the present one
         all: the committed reports of all studies, as a site of files for any web server
@@ -217,15 +220,14 @@ def report(
     if not name:
         raise Problem("name the study to report; `etudes list` shows them")
     from etudes import api
-    from etudes.core.files import write_text
-    from etudes.reports import render
+    from etudes.reports import exports
 
+    exports.check(format, template)
     found = api.report(name, scale, root=root, code=code)
     if found.committed:
         print(f"etudes: no finished runs in {api.ROOT}; this is the project's committed report", file=sys.stderr)
     if format:
-        text = render.render(found, format)
-        write_text(out, text) if out else print(text)
+        print(exports.export(found, format, out, template))
     else:
         usual = found.folder(Path(root or api.ROOT))
         _publish(found, out or found.committed or (usual.with_name(f"report-{code}") if code else usual))

@@ -2,9 +2,11 @@
 
 import dataclasses
 import html
+import io
 import json
 import re
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.core.spec import Paper
 from etudes.exhibits.sound import save_sound
-from etudes.reports import cards, render
+from etudes.reports import cards, exports, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
@@ -251,6 +253,13 @@ def test_files_of_a_report_are_as_written(client):
     made = read(folder, catalogue.find("mixup"))
     for kind in ("html", "ipynb"):
         assert client.get(f"/files/mixup/laptop/report.{kind}").text == render.render(made, kind)
+    for name, content in exports.files(made, "csv").items():
+        answer = client.get(f"/files/mixup/laptop/{name}")
+        assert answer.content == content
+        assert answer.headers["content-type"].startswith("text/csv")
+    archive = zipfile.ZipFile(io.BytesIO(client.get("/files/mixup/laptop/latex.zip").content))
+    assert {"report.tex", "references.bib", "parts/claims.tex"} <= {*archive.namelist()}
+    assert all(f"mixup-{name}" in client.get("/study/mixup").text for name in shelf.MADE)
     report = client.get("/files/mixup/laptop/report.html")
     assert report.headers["content-type"].startswith("text/html")
     assert "script-src" not in report.headers["content-security-policy"]

@@ -15,7 +15,6 @@ from etudes.reports import (
     cards,
     compare,
     drawings,
-    facts,
     glossary,
     ideas,
     intervals,
@@ -25,12 +24,14 @@ from etudes.reports import (
 )
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition
+from etudes.reports.markdown import escape as _escape
+from etudes.reports.markdown import table as _table
+from etudes.reports.notebook import notebook
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:
     import jinja2
-    import nbformat
 
 FORMATS = ("md", "html", "ipynb")
 Files = dict[Path, bytes]  # by their paths within a report's folder
@@ -38,13 +39,13 @@ Files = dict[Path, bytes]  # by their paths within a report's folder
 
 def render(report: Report, format: str, drawn: Sequence[Drawing] | None = None) -> str:
     """The report as the text of one file: md, html or ipynb. `drawn` are its charts, where they are drawn already."""
-    if format == "ipynb":
-        import nbformat
-
-        return nbformat.writes(notebook(report)) + "\n"
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     drawn = drawings.draw(report) if drawn is None else drawn
+    if format == "ipynb":
+        import nbformat
+
+        return nbformat.writes(notebook(report, _page("summary.html", report, drawn), drawn)) + "\n"
     return _markdown(report, drawn) if format == "md" else _page("report.html", report, drawn)
 
 
@@ -287,36 +288,6 @@ def _verbatim(text: str, language: str = "text") -> str:
 
 
 _DATA = ("dataset", "kind", "says", "fingerprint")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """The text as Markdown that shows it: no tag, no table cell, no second line begins inside it."""
-    for sign, name in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
-        text = text.replace(sign, name)
-    return " ".join(text.split())
-
-
-def notebook(report: Report) -> "nbformat.NotebookNode":
-    """A notebook that performs the study through the Python interface and shows its report, chart by chart."""
-    from nbformat import v4
-
-    call = "".join(f", {name}={value!r}" for name, value in report.choice.items())
-    name, scale = facts.address(report.definition), report.scale
-    cells: list[Any] = [
-        v4.new_markdown_cell(f"# {_escape(report.title)}\n\n{_escape(report.study['question'])}"),
-        v4.new_code_cell(f"import etudes\n\nstudy = etudes.study({name!r})\netudes.run(study, scale={scale!r}{call})"),
-        v4.new_code_cell(f"report = etudes.report(study, {scale!r}{call})\nreport"),
-        *(v4.new_code_cell(f"report.chart({chart.name!r})") for chart in report.definition.charts),
-    ]
-    for i, cell in enumerate(cells):
-        cell["id"] = f"cell-{i}"  # the same at each writing
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
 def confidence() -> str:

@@ -15,7 +15,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
 from etudes.core.spec import Study
-from etudes.reports import cards, render
+from etudes.reports import cards, exports
 from etudes.reports.build import read
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibition
@@ -27,11 +27,18 @@ TITLE = 42  # pixels of a chart's title and subtitle
 DOWNLOADS = {
     "report.html": "the report as one page",
     "report.md": "as Markdown",
-    "report.ipynb": "as a notebook that runs the study",
+    "report.ipynb": "as a notebook, which can run the study",
+    "latex.zip": "as LaTeX, with figures and references",
+    "claims.csv": "the verdicts as a table",
+    "numbers.csv": "the means and deviations",
+    "runs.csv": "each run's numbers",
+    "curves.csv": "what the runs logged",
     "report.json": "all its numbers",
     "curves.json": "what the runs logged",
 }
-MADE = {"report.html": "html", "report.ipynb": "ipynb"}  # from the others, where they are not written beside them
+# From the others, by their formats, where they are not written beside them.
+MADE = {"report.html": "html", "report.ipynb": "ipynb", "latex.zip": "tex"}
+MADE |= {f"{table}.csv": "csv" for table in ("claims", "numbers", "runs", "curves")}
 log = logging.getLogger("etudes.web")
 Made = TypeVar("Made")
 
@@ -155,11 +162,12 @@ class Shelf:
             return files[name].read_bytes()
         if name not in MADE:
             raise Problem(f"the report of {source.study} has no file {name}")
-        return self.once(("made", source, name), lambda: self._make(source, MADE[name]))
+        return self.once(("made", source, MADE[name]), lambda: self._make(source, MADE[name]))[name]
 
-    def _make(self, source: Source, kind: str) -> bytes:
+    def _make(self, source: Source, kind: str) -> Mapping[str, bytes]:
         report = self.report(source)
-        return render.render(report, kind, self.drawings(report, source)).encode()
+        files = exports.files(report, kind, drawn=self.drawings(report, source))
+        return {"latex.zip": exports.pack(files)} if kind == "tex" else files
 
     def drawings(self, report: Report, source: Source) -> list[Drawing]:
         """The report's charts as they were written beside it: what is committed is what is shown."""
