@@ -20,12 +20,13 @@ from etudes.core.files import write_json
 from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.core.spec import Paper
+from etudes.data.sources import SOURCES
 from etudes.exhibits.sound import save_sound
 from etudes.reports import render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
-from etudes.web import shelf
+from etudes.web import gallery, search, shelf
 from etudes.web.live import Log, Watch, curve
 from etudes.web.pages import COURSES, Pages, file_of
 
@@ -149,10 +150,80 @@ def test_the_gallery_is_filtered_by_the_server_too(client):
     assert among("/") == set(STUDIES)
     assert among("/?family=labels") == {name for name, card in cards.items() if card["family"] == "labels"}
     assert "mixup" in among("/?q=ZHANG+pairs")
-    assert shown("/?q=no+such+study") == set()
+    assert shown("/?q=phlogiston") == set()
     refuted = {n for n, card in cards.items() if any(claim["verdict"] == "refuted" for claim in card["claims"])}
     assert among("/?verdict=refuted") == refuted
     assert among("/?origin=A") == {name for name, card in cards.items() if card["origin"].startswith("A")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("transformer", "llama-fr"),  # all of which stand in method cards alone
+        ("attention", "llama-fr"),
+        ("Frechet", "ddpm-sdedit"),
+        ("u-net", "ddpm-sdedit"),
+        ("glove", "just-one"),
+        ("eltec", "llama-fr"),
+        ("dropout adam", "cifar-training"),
+        ("bm25", "rag"),
+    ],
+)
+def test_method_cards_variants_and_data_are_searched(client, asked, wanted):
+    library = client.app.state.pages.shelf
+    assert wanted in [card["name"] for card in gallery.choose(library, asked, "", "", "") if not card["hidden"]]
+
+
+def test_titles_and_questions_come_before_method_cards():
+    among = search.index([("a net", "of gates"), ("gates", ""), ("none", "none")])
+    assert search.find(among, "gat", 3) == [1, 0]
+    assert search.find(among, "", 3) == [0, 1, 2]
+    assert search.find(among, "net gates", 3) == [0]
+    assert search.find(search.index([("Fréchet's U-Net, 2015 of 12", "")]), "frechet unet 2015", 1) == [0]
+    assert "net" in search.index([("U-Net", "")])
+
+
+def test_what_is_searched_does_not_weigh_on_the_page(client):
+    """With 72 studies a page of 1.3 kB a card stays under 100 kB; the words come once, from a file of their own."""
+    text = client.get("/").text
+    cards = text.count('<article class="card"')
+    assert len(text) < 3000 + 1400 * cards
+    words = client.get("/words.js")
+    assert words.headers["content-type"].startswith("text/javascript")
+    assert len(words.content) < 6000 * cards
+    assert '<script src="/words.js" defer>' in text
+    assert "words.js" not in client.get("/data").text
+
+
+def test_cards_say_in_words_what_came_out(client):
+    text = client.get("/").text
+    for name in STUDIES:
+        saved = json.loads((catalogue.committed_folder(name, _first(name)) / "report.json").read_text())
+        verdicts = [claim["verdict"] for claim in saved["study"]["claims"]]
+        held = verdicts.count("supported") or "none"
+        assert f"{held} of {len(verdicts)} claims supported" in text
+    assert gallery.outcome({"supported": 7}) == "7 of 7 claims supported"
+    assert gallery.outcome({"refuted": 1, "undecided": 1}) == "none of 2 claims supported, 1 refuted, 1 undecided"
+    assert gallery.outcome({"not judged": 1}) == "1 claim, not judged yet"
+
+
+def test_datasets_lead_to_the_studies_that_read_them(client):
+    text = client.get("/data").text
+    read, free = text.split('id="free"')
+    rows = {name: row for name, row in re.findall(r'<tr id="([a-z0-9-]+)">(.*?)</tr>', text, re.DOTALL)}
+    assert set(rows) == set(SOURCES)
+    assert 'href="/study/mixup"' in rows["cifar10"]
+    assert 'href="/study/word-lstm"' in rows["tatoeba-eng-fra"], "what a tool learns from is read too"
+    for name in ("cifar100", "nuclei", "handwriting"):
+        assert f'id="{name}"' in free
+    for name in STUDIES:
+        folder = catalogue.committed_folder(name, _first(name))
+        for entry in json.loads((folder / "report.json").read_text())["data"]:
+            if entry["dataset"] in SOURCES:
+                assert f'id="{entry["dataset"]}"' in read
+                assert f'href="/study/{name}"' in rows[entry["dataset"]]
+    assert "unknown" not in text
+    assert all('data-name="licence"></td>' not in row for row in rows.values())
 
 
 def test_pages_name_the_course_and_not_its_letter(client):

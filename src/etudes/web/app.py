@@ -81,6 +81,10 @@ def _studies(app: FastAPI, pages: Pages) -> None:
         asked = (q[:QUERY], family, origin, verdict)
         return once("home", *asked, make=lambda: pages.home(*asked))
 
+    @app.get("/words.js")
+    def words() -> Response:
+        return Response(library.once("words", pages.words), media_type="text/javascript", headers=CACHED)
+
     @app.get("/study/{name}")
     @app.get("/study/{name}/{source}")
     def study(name: str, source: str = "") -> Response:

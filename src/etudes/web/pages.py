@@ -17,7 +17,7 @@ from etudes.reports import compare, drawings, look, render, replication
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
-from etudes.web import shelf
+from etudes.web import datasets, gallery, search, shelf
 from etudes.web.live import State, Watch, curve
 from etudes.web.shelf import DOWNLOADS, MADE, Shelf, Source
 
@@ -28,7 +28,6 @@ COURSES = {
     "C": "DD2424 projects, KTH, 2022",
     "D": "Project suggestions",
 }
-VERDICTS = ("supported", "refuted", "negligible", "undecided", "not judged")
 QUERY = 200  # characters of a search that are looked at
 COLUMN = 430  # pixels of a picture among several
 LISTED = 200  # runs of one kind on the page of runs
@@ -49,23 +48,27 @@ class Pages:
         for kind, value, known in (
             ("family", family, families),
             ("origin", origin, origins),
-            ("verdict", verdict, VERDICTS),
+            ("verdict", verdict, gallery.VERDICTS),
         ):
             if value and value not in known:
                 raise unknown(kind, value, known)
-        shown = [_gallery(card, q, family, origin, verdict) for card in cards]
-        counts = {name: sum(card["tally"].get(name, 0) for card in shown) for name in VERDICTS}
+        shown = gallery.choose(self.shelf, q, family, origin, verdict)
+        counts = {name: sum(card["tally"].get(name, 0) for card in shown) for name in gallery.VERDICTS}
         return self._render(
             "home.html",
             "/",
             cards=shown,
             found=sum(not card["hidden"] for card in shown),
-            families=families,
+            families={name: sum(card["family"] == name for card in cards) for name in families},
             origins=origins,
             counts=counts,
             claims=sum(counts.values()),
             asked={"q": q, "family": family, "origin": origin, "verdict": verdict},
         )
+
+    def words(self) -> str:
+        """The script that the gallery searches with."""
+        return search.script(gallery.index(self.shelf))
 
     def study(self, name: str, source: str = "") -> str:
         """A study's page with one of its reports, or with its card alone where it has none."""
@@ -95,7 +98,7 @@ class Pages:
             compared=compare.table(report) if report else (),
             replicated=replication.rows(report.replication) if report and report.replication else (),
             means_of_differences=compare.WORDS,
-            tally=_tally(report.study["claims"]) if report else {},
+            tally=gallery.tally(report.study["claims"]) if report else {},
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]
             if report and chosen
             else [],
@@ -136,10 +139,10 @@ class Pages:
         )
 
     def data(self) -> str:
-        """The datasets, as `etudes data` lists them."""
-        from etudes.data import commands
-
-        return self._render("data.html", "/data", rows=commands.table())
+        """The datasets: those that studies read, and those that none reads yet."""
+        rows = datasets.table()
+        parts = {"read": [row for row in rows if row["studies"]], "free": [row for row in rows if not row["studies"]]}
+        return self._render("data.html", "/data", parts=parts, count=len(rows))
 
     def demos(self) -> str:
         return self._render("demos.html", "/demos", demos=demos())
@@ -237,7 +240,7 @@ class Pages:
 
 def file_of(address: str) -> str:
     """The file of the site that holds the page, or is the file, of an address."""
-    if address.startswith(("/static/", "/files/")):
+    if address.startswith(("/static/", "/files/")) or address == "/words.js":
         return address[1:]
     return "index.html" if address == "/" else f"{address[1:]}.html"
 
@@ -271,37 +274,6 @@ def _size(picture: Exhibit, among: int) -> tuple[int, int]:
     own, height = picture.size
     times = max(1, (look.WIDTH if among == 1 else COLUMN) // own)
     return times * own, times * height
-
-
-def _gallery(card: Mapping[str, Any], q: str, family: str, origin: str, verdict: str) -> dict[str, Any]:
-    """The card as the gallery shows it; `hidden` where the search or a filter leaves it out."""
-    paper, verdicts = card["paper"], [claim["verdict"] or "not judged" for claim in card["claims"]]
-    words = " ".join(
-        [card["name"], card["question"], card["family"], paper["title"], paper["authors"], str(paper["year"])]
-        + [claim["says"] for claim in card["claims"]]
-    ).lower()
-    kept = (
-        all(word in words for word in q.lower().split())
-        and family in ("", card["family"])
-        and origin in ("", card["origin"][:1])
-        and (not verdict or verdict in verdicts)
-    )
-    first = paper["authors"].split(",")[0].strip()
-    several = "," in paper["authors"] and "et al" not in first
-    return {
-        **card,
-        "words": words,
-        "verdicts": verdicts,
-        "tally": _tally(card["claims"]),
-        "hidden": not kept,
-        "cited": f"{first}{' et al.' if several else ''}, {paper['year']}",
-        "origin": card["origin"],
-    }
-
-
-def _tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    verdicts = [claim["verdict"] or "not judged" for claim in claims]
-    return {name: verdicts.count(name) for name in VERDICTS if name in verdicts}
 
 
 def _claims(report: Report) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ class Shelf:
         return self.once(source, lambda: read(source.folder, catalogue.find(source.study)))
 
     def cards(self) -> list[dict[str, Any]]:
-        """The card of every study, with the verdicts of its first report, its `picture` and its `sources`."""
+        """The card of every study, with the verdicts of its first report, its `picture`, `sources` and `datasets`."""
         return self.once("cards", self._cards)
 
     def _cards(self) -> list[dict[str, Any]]:
@@ -134,14 +134,15 @@ class Shelf:
             first = next(iter(sources.values()), None)
             try:
                 if first is None:
-                    card, picture = catalogue.card(catalogue.find(name)), ""
+                    card, picture, read = catalogue.card(catalogue.find(name)), "", []
                 else:
                     saved = read_json(first.folder / "report.json", f"run `etudes report {name}` again")
-                    card, picture = saved["study"], _picture(saved, self.files(first))
+                    card, picture, read = saved["study"], _picture(saved, self.files(first)), saved["data"]
             except Exception as error:  # one study that cannot be read, whoever wrote it, must not hide the others
                 log.warning("%s is left out of the gallery: %s", name, error)
                 continue
-            found.append(card | {"picture": picture, "source": first.name if first else "", "sources": list(sources)})
+            own = {"picture": picture, "source": first.name if first else "", "sources": list(sources)}
+            found.append(card | own | {"datasets": [str(entry.get("dataset", "")) for entry in read]})
         return found
 
     def files(self, source: Source) -> dict[str, Path]:

@@ -30,6 +30,7 @@ def export(folder: Path) -> Path:
     write_text(folder / MARK, "")
     write_text(folder / ".nojekyll", "")  # GitHub Pages is to serve the files as they are
     shutil.copytree(STATIC, folder / "static")
+    write_text(folder / "words.js", pages.words())
     for address, text in texts.items():
         write_text(folder / file_of(address), text)
     for card in library.cards():
