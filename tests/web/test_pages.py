@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import json
+import math
 import re
 import sys
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from coins import make_study, toss
+from etudes import run
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
@@ -22,13 +24,16 @@ from etudes.core.run import execute
 from etudes.core.spec import Paper
 from etudes.data.sources import SOURCES
 from etudes.exhibits.sound import save_sound
-from etudes.reports import render
+from etudes.reports import drawings, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
 from etudes.web import gallery, search, shelf
 from etudes.web.live import Log, Watch, curve
 from etudes.web.pages import COURSES, Pages, file_of
+from etudes.web.runs import groups as runs_of
+from etudes.web.runs import in_words
+from etudes.web.runs import left as runs_left
 
 BASE = "http://127.0.0.1:7860"
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
@@ -210,7 +215,7 @@ def test_cards_say_in_words_what_came_out(client):
 def test_datasets_lead_to_the_studies_that_read_them(client):
     text = client.get("/data").text
     read, free = text.split('id="free"')
-    rows = {name: row for name, row in re.findall(r'<tr id="([a-z0-9-]+)">(.*?)</tr>', text, re.DOTALL)}
+    rows = dict(re.findall(r'<tr id="([a-z0-9-]+)">(.*?)</tr>', text, re.DOTALL))
     assert set(rows) == set(SOURCES)
     assert 'href="/study/mixup"' in rows["cifar10"]
     assert 'href="/study/word-lstm"' in rows["tatoeba-eng-fra"], "what a tool learns from is read too"
@@ -453,7 +458,7 @@ def test_a_page_is_made_once(monkeypatch, runs):
 
 def test_runs_are_shown_as_they_are(client, runs):
     study = make_study()
-    states = Watch(runs).runs()
+    states = Watch({"": runs}).runs()
     plan = study.plan("laptop")
     assert states[plan[0].key].state == "finished"
     stopped = states[plan[2].key]
@@ -465,10 +470,143 @@ def test_runs_are_shown_as_they_are(client, runs):
     assert "stopped at step 2 of 5" in page
     part = client.get(f"/live/data/{plan[0].key}").json()
     assert part["state"] == "finished"
-    assert "test/score" in part["html"]
+    assert "test score" in part["html"]
     both = client.get("/compare/runs", params={"a": plan[0].key, "b": plan[1].key}).text
     assert "shift" in both
     assert "B − A" in both
+
+
+def test_runs_that_are_alike_are_told_apart_and_shared_ones_explained(tmp_path):
+    study = make_study()
+    (spec, *_) = study.plan("smoke")
+    others = [dataclasses.replace(spec, config={**spec.config, "steps": steps}) for steps in (3, 4)]
+    shared = [dataclasses.replace(spec, variant="tokens", config={"pieces": pieces}) for pieces in (10, 20)]
+    for each in others:
+        execute(study, each, tmp_path)
+    for each in shared:
+        folder = tmp_path / each.study / each.scale / "once" / Path(each.key).relative_to(f"{each.study}/{each.scale}")
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(json.dumps(dataclasses.asdict(each)))
+        (folder / "result.json").write_text('{"train/tokens": 5}')
+    watch = Watch({"": tmp_path})
+    (group,) = runs_of(watch)
+    assert group["counts"]["finished"] == 2
+    assert {group["apart"][each.key] for each in others} == {"steps 3", "steps 4"}
+    assert {group["apart"][run.key] for run in group["shared"]} == {"pieces 10", "pieces 20"}
+    with TestClient(server.application(tmp_path), base_url=BASE) as client:
+        text = client.get("/live").text
+        page = client.get(f"/live/run/{group['shared'][0].key}").text
+    assert "Shared by these runs (2)" in text
+    assert "<small>pieces 20</small>" in text
+    assert "made once" in page
+
+
+def test_the_runs_that_the_last_command_asked_for_are_counted(tmp_path):
+    study = make_study()
+    run(study, "smoke", variants=["plain"], seeds=1, root=tmp_path)
+    (group,) = runs_of(Watch({"": tmp_path}))
+    assert (group["finished"], group["planned"], group["others"]) == (1, 1, 0)
+    run(study, "smoke", variants=["plain"], seeds=2, root=tmp_path)
+    run(study, "smoke", seeds=1, root=tmp_path)
+    (group,) = runs_of(Watch({"": tmp_path}))
+    variants = len(study.variants)
+    assert (group["finished"], group["planned"], group["others"]) == (variants, variants, 1)
+    (tmp_path / study.name / "smoke" / "plan.json").write_text("[1")
+    (group,) = runs_of(Watch({"": tmp_path}))
+    assert group["planned"] == 0, "a plan that cannot be read is none"
+
+
+def test_the_time_left_is_told(tmp_path):
+    """A run at work, half through its hundred steps at two a second; three more of the plan wait, as long each."""
+    folder = tmp_path / "coins" / "smoke" / "plain" / "0-a"
+    folder.mkdir(parents=True)
+    spec = {"study": "coins", "scale": "smoke", "variant": "plain", "seed": 0, "config": {"steps": 100}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "log.jsonl").write_text("".join(f'{{"step": {i}, "loss": 1}}\n' for i in range(10, 51)))
+    (folder / "times.txt").write_text("".join(f"{7 + i / 2}\n" for i in range(10, 51)))
+    keys = ["coins/smoke/plain/0-a", *(f"coins/smoke/plain/{i}-a" for i in (1, 2, 3))]
+    (tmp_path / "coins" / "smoke" / "plan.json").write_text(json.dumps({"runs": keys}))
+    watch = Watch({"": tmp_path})
+    (state,) = watch.runs().values()
+    assert math.isnan(state.left)  # it is not at work
+    working = dataclasses.replace(state, state="running", left=25.0)
+    assert runs_left([working], set(keys)) == 25 + 3 * 50
+    assert math.isnan(runs_left([state], set(keys)))
+    from filelock import FileLock
+
+    if Path("/proc/locks").exists():
+        with FileLock(folder / "lock"):
+            (state,) = Watch({"": tmp_path}).runs().values()
+        assert state.left == pytest.approx(25)
+    assert [in_words(seconds) for seconds in (3, 42, 174, 4000)] == [
+        "about 5 s", "about 40 s", "about 3 min", "about 1 h 05 min",
+    ]  # fmt: skip
+    assert in_words(math.nan) == ""
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory):
+    """The server over the folders of two people: both ran mixup, one with a variant of her own."""
+    root = tmp_path_factory.mktemp("class")
+    for who, choice in {"anna": {"vary": {"mine": {"alpha": 0.4}}, "seeds": 2}, "ben": {"variants": ["mixup"]}}.items():
+        found = run("mixup", "smoke", root=root / who / "runs", **{"seeds": 1} | choice)
+        render.keep(found, found.folder(root / who / "runs"))
+    roots = [root / who / "runs" for who in ("anna", "ben")]
+    with TestClient(server.application(*roots), base_url=BASE, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_folders_of_several_people_bear_their_names(tmp_path):
+    names = ["class/anna/runs", "class/ben/runs", "class/ben lee/runs"]
+    assert list(shelf.tell_apart([tmp_path / name for name in names])) == ["anna", "ben", "ben-lee"]
+    assert list(shelf.tell_apart([tmp_path / "a b", tmp_path / "a-b"])) == ["a-b-1", "a-b-2"]
+    assert shelf.tell_apart([tmp_path]) == {"": tmp_path}
+    with pytest.raises(Problem, match="twice"):
+        shelf.tell_apart([tmp_path, tmp_path / "x" / ".."])
+
+
+def test_reports_of_several_people_stand_side_by_side(two_people):
+    sources = two_people.app.state.pages.shelf.sources("mixup")
+    labels = [source.label for source in sources.values()]
+    assert labels[0] == "laptop"
+    assert "anna: smoke, 2 seeds, mine beside erm" in labels
+    assert "ben: smoke, 1 seed, mixup alone" in labels
+    assert "/compare/mixup" in two_people.get("/compare").text
+    text = html.unescape(two_people.get("/compare/mixup").text)
+    assert text.count('<th scope="row"><a href="/study/mixup/') == len(sources)
+    claims = catalogue.find("mixup").claims
+    assert text.count('<article class="pair"') == len(claims)
+    assert all(text.count(label) >= len(claims) for label in labels)
+    assert "not judged at scale smoke" in text
+    assert "anna" in two_people.get("/live").text
+
+
+def test_own_variants_stand_beside_the_committed_ones(two_people):
+    sources = two_people.app.state.pages.shelf.sources("mixup")
+    (own,) = [name for name, source in sources.items() if "mine" in source.label]
+    page = html.unescape(two_people.get(f"/compare/mixup/laptop/{own}").text)
+    numbers = page[page.index('id="numbers"') :]
+    assert '<th scope="row">mine</th>' in numbers
+    assert '<th scope="row">mixup</th>' in numbers
+    assert '<th scope="row">erm</th>' in numbers
+
+
+def test_nothing_is_compared_with_itself(client, runs):
+    answer = client.get("/compare?study=mixup&a=laptop&b=laptop")
+    assert answer.status_code == 404
+    assert "compared with itself" in answer.text
+    key = make_study().plan("laptop")[0].key
+    assert "compared with itself" in client.get("/compare/runs", params={"a": key, "b": key}).text
+
+
+def test_claims_of_two_reports_are_drawn_on_one_axis():
+    verdicts = read(catalogue.committed_folder("mixup"), catalogue.find("mixup")).verdicts[:2]
+    low, high = drawings.axis(verdicts)
+    for verdict in verdicts:
+        assert all(low < point < high for point in (verdict.low, *verdict.values, verdict.high))
+    places = [re.search(r'class="mean" cx="([\d.]+)"', drawings.forest(v, (low, high)))[1] for v in verdicts]
+    wanted = [(v.mean - low) / (high - low) * drawings.FOREST for v in verdicts]
+    assert list(map(float, places)) == pytest.approx(wanted, abs=0.1)
 
 
 def test_what_a_run_folder_says_stays_words(tmp_path):
@@ -496,8 +634,8 @@ def test_a_locked_run_is_at_work(runs):
         pytest.skip("this system does not tell who holds a lock")
     key = make_study().plan("laptop")[2].key
     with FileLock(runs / key / "lock"):
-        assert Watch(runs).runs()[key].state == "running"
-    assert Watch(runs).runs()[key].state == "stopped"
+        assert Watch({"": runs}).runs()[key].state == "running"
+    assert Watch({"": runs}).runs()[key].state == "stopped"
 
 
 def test_a_log_is_read_on_from_where_it_was(tmp_path):
@@ -547,7 +685,7 @@ def test_a_port_that_is_taken_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(Problem, match="cannot serve at port"):
-            server.serve(Path("runs"), taken.getsockname()[1])
+            server.serve([Path("runs")], taken.getsockname()[1])
 
 
 def test_without_the_extra_the_command_names_it(monkeypatch, capsys):

@@ -52,7 +52,21 @@ def png(svg: str) -> bytes:
     return file.getvalue()
 
 
-def forest(verdict: Verdict) -> str:
+def axis(verdicts: Sequence[Verdict]) -> tuple[float, float]:
+    """The ends of an axis that shows all seeds and intervals of the verdicts, and what their claims expect."""
+    points = [
+        point
+        for verdict in verdicts
+        for point in (verdict.low, verdict.high, *verdict.values, *verdict.claim.expect.ends)
+        if math.isfinite(point)
+    ]
+    if not points:
+        return 0.0, 1.0
+    room = 0.1 * ((max(points) - min(points)) or abs(points[0]) or 1.0)
+    return min(points) - room, max(points) + room
+
+
+def forest(verdict: Verdict, ends_of_axis: tuple[float, float] | None = None) -> str:
     """A claim's confidence interval and seeds over the range where the claim puts the number, as an SVG element.
 
     "" without numbers. Of the paper's figure it shows nothing. The page gives the classes their colours.
@@ -61,11 +75,8 @@ def forest(verdict: Verdict) -> str:
         return ""
     expect = verdict.claim.expect
     judged = math.isfinite(verdict.low)
-    bounds = [verdict.low, verdict.high] if judged else []
     ends = expect.ends
-    points = [*bounds, *verdict.values, *ends]
-    room = 0.1 * ((max(points) - min(points)) or abs(points[0]) or 1.0)
-    low, high = min(points) - room, max(points) + room
+    low, high = ends_of_axis or axis([verdict])
 
     def x(value: float) -> float:
         return round((min(max(value, low), high) - low) / (high - low) * FOREST, 1)

@@ -22,7 +22,7 @@ def export(folder: Path) -> Path:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise Problem(f"{folder} holds files that are no site of études; name an empty folder, or a new one")
-    library = Shelf(None)
+    library = Shelf({})
     pages = Pages(library, served=False)
     texts = dict(_texts(pages))  # all of them, before the old site goes
     if folder.exists():
