@@ -83,6 +83,23 @@ def test_smoke_runs_every_variant_and_every_claim_finds_its_numbers(study, smoke
         assert all(re.fullmatch(r"(train|validation|test)/[a-z0-9-]+|parameters", name) for name in record.metrics)
 
 
+def test_its_main_numbers_have_words_and_are_measured(study, smoke):
+    measured = {name for record in load(study.plan("smoke"), smoke) for name in record.metrics}
+    saved = json.loads((catalogue.committed_folder(study.name, "laptop") / "report.json").read_text())
+    measured |= {name for trial in saved["trials"] for name in trial["metrics"]}
+    assert 1 <= len(study.words) <= 8
+    assert study.words.keys() <= measured
+    assert len({*study.words.values()}) == len(study.words)
+    assert not [words for words in study.words.values() if "/" in words or len(words) > 70]
+
+
+def test_its_idea_has_the_papers_equation_or_its_place(study):
+    assert inspect.getdoc(study.idea)
+    said = f"{inspect.getdoc(study.idea)}\n{inspect.getdoc(sys.modules[study.config.__module__])}"
+    assert re.search(r" [=+|] |<-|\b(eqs?|sec|fig|table)\. ?\d|arXiv", said)
+    assert len(inspect.getsource(study.idea).splitlines()) <= 40
+
+
 def test_every_chart_builds(study, smoke):
     plan = study.plan("smoke")
     report = build(study, plan, load(plan, smoke))

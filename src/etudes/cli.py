@@ -248,7 +248,7 @@ def _publish(found: Any, folder: Path) -> None:
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     if (further := terminal.going_on(found)) and not found.committed:
-        console.print(further, highlight=False, soft_wrap=True)
+        console.print(" ".join(further), highlight=False, soft_wrap=True)
     kind = "Committed report" if folder == found.committed else "Report"
     page = folder / ("report.md" if kept else "report.html")
     console.print(f"{kind}: {page}", highlight=False, soft_wrap=True)

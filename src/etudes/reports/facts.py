@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shlex
 import sys
 from collections import Counter
@@ -25,6 +26,9 @@ COMPARED = {
     "threads": "the number of threads",
     "python": "the version of Python",
 }
+MODULES = "The project's modules that the study uses have changed since the runs."
+UNCOMMITTED = "The code that made the runs was not committed."
+DIFFER = "The runs differ in"
 
 
 def data(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -138,12 +142,22 @@ def digest(chosen: Mapping[str, Any]) -> str:
 
 
 def departures(study: Study) -> str:
-    """The paragraph of the study's docstring that begins with "Departures", on one line; "" without one."""
+    """What the study's docstring says after "Departures from the paper:", on one line; "" without such a paragraph."""
     text = getattr(sys.modules.get(study.config.__module__), "__doc__", None) or ""
     for paragraph in text.split("\n\n"):
         if paragraph.lstrip().startswith("Departures"):
-            return " ".join(paragraph.split())
+            said = re.sub(r"^Departures(?: from the \w+)? ?(at [^:.]*)?[:.] ", _place, " ".join(paragraph.split()))
+            return said[:1].upper() + said[1:]
     return ""
+
+
+def _place(found: re.Match[str]) -> str:
+    return f"{found[1]}: " if found[1] else ""
+
+
+def is_of_machine(warning: str) -> bool:
+    """Whether a warning is about the code or the machines of the runs, and not about what is measured."""
+    return warning in (MODULES, UNCOMMITTED) or (warning.startswith(DIFFER) and f"{DIFFER} the data " not in warning)
 
 
 def environment(records: Sequence[Record]) -> dict[str, Any]:
@@ -178,9 +192,9 @@ def origin(study: Study, code: str, environment: Mapping[str, Any]) -> list[str]
         made = f" ({code}, and now {study.code})" if code else ""
         said.append(f"The runs were made by other code of {study.name} than the present{made}.")
     elif study.library not in ("", environment.get("library")):
-        said.append("The project's modules that the study uses have changed since the runs.")
+        said.append(MODULES)
     if "+" in str(environment.get("commit", "+")):
-        said.append("The code that made the runs was not committed.")
+        said.append(UNCOMMITTED)
     return said
 
 
@@ -222,7 +236,7 @@ def _differ(words: str, values: Iterable[Any]) -> list[str]:
     if len(counts) < 2:
         return []
     listed = ", ".join(f"{value} ({n} {'run' if n == 1 else 'runs'})" for value, n in counts.items())
-    return [f"The runs differ in {words}: {listed}."]
+    return [f"{DIFFER} {words}: {listed}."]
 
 
 def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.files import appearing
 from etudes.core.verdicts import ALPHA
-from etudes.reports import compare, drawings, facts, replication
+from etudes.reports import (
+    abstract,
+    cards,
+    compare,
+    drawings,
+    facts,
+    glossary,
+    ideas,
+    intervals,
+    replication,
+    terminal,
+    words,
+)
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition
 from etudes.reports.numbers import NONE, number, spread
@@ -21,6 +33,12 @@ if TYPE_CHECKING:
     import nbformat
 
 FORMATS = ("md", "html", "ipynb")
+DRAWINGS = (
+    "In the drawings the shaded range is where the claim puts the number, circles are seeds, the dot is their mean "
+    "with its interval, and a hollow diamond is the paper's own figure; a bar below the axis is the margin within which "
+    "a difference is too small to matter. Claims about one metric share one axis, and so do all ratios, whose axis is "
+    "logarithmic."
+)
 Files = dict[Path, bytes]  # by their paths within a report's folder
 
 
@@ -105,32 +123,52 @@ def exhibition(shown: Exhibition) -> str:
 def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
     import markupsafe
 
-    head, body = report.table_rows()
     return (
         _templates()
         .get_template(template)
         .render(
+            **parts(report, lambda target: ""),
             report=report,
-            claims=[
-                {**row, "forest": markupsafe.Markup(drawings.forest(verdict))}
-                for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
-            ],
-            confidence=confidence(),
-            origins=origins(report),
-            head=head,
-            body=body,
             charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawn],
             runs=_runs(report),
             changed=_changes(report.changed),
             facts=_facts(report),
             link=address(report.study["paper"]["url"]),
-            seeds=_seeds(report),
+            seeds=seed_words(report),
             duration=_duration(report),
-            compared=compare.table(report),
-            replicated=replication.rows(report.replication) if report.replication else ((), ()),
-            means_of_differences=compare.WORDS,
         )
     )
+
+
+def parts(report: Report, link: cards.Link) -> dict[str, Any]:
+    """What pages show of a report before and between its charts, by the names that their templates have for it.
+
+    `link` makes addresses of the site into what leads there, or into "" where nothing does.
+    """
+    import markupsafe
+
+    drawn = map(intervals.forest, report.verdicts, intervals.axes(report.verdicts))
+    return {
+        "mark": glossary.Marker(),
+        "abstract": abstract.paragraphs(report),
+        "reading": markupsafe.Markup(cards.page(cards.reading(report), link)),
+        "going_on": terminal.going_on(report),
+        "claims": [
+            {**row, "forest": markupsafe.Markup(svg)} for row, svg in zip(report.verdict_rows(), drawn, strict=True)
+        ],
+        "drawings_key": DRAWINGS,
+        "confidence": confidence(),
+        "origins": origins(report),
+        "compared": compare.table(report),
+        "replicated": replication.rows(report.replication) if report.replication else ((), ()),
+        "means_of_differences": compare.WORDS,
+        "idea": ideas.idea(report.definition),
+        "numbers": {
+            "main": report.table_rows(report.main_metrics),
+            "all": report.table_rows(),
+            "constants": report.constant_sentences(),
+        },
+    }
 
 
 @functools.cache
@@ -158,41 +196,73 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     link = f"[{_escape(source)}]({found})" if found else _escape(f"{source} {paper['url']}")
     lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
     lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
-    lines += [f"> **Note.** {_escape(warning)}" for warning in report.warnings]
+    for label, found in abstract.paragraphs(report):
+        listed = "\n".join(f"- {_escape(words)}" for words in found)
+        lines += [f"**{label}**", listed] if label else [_escape(words) for words in found]
+    if said := cards.reading(report):
+        lines += [f"## {cards.READING}", cards.without_links(said)]
+    lines += [f"> **Note.** {_escape(warning)}" for warning in report.cautions]
+    for drawing in drawn[:1]:
+        lines += _figure(drawing)
     lines += ["## Compared", _table(*compare.table(report)), compare.WORDS] if report.comparisons else []
-    claims = [
-        [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["mean"],
-         row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]
-        for row in report.verdict_rows()
-    ]  # fmt: skip
-    names = ["claim", "verdict", "mean", "interval", "p", "expected", "seeds agree", "paper"]
-    lines += ["## Claims", _table(names, claims)]
-    remarks = [
-        f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in report.verdict_rows() if row["remark"]
-    ]
-    lines += ["\n".join(remarks)] if remarks else []
-    lines += [confidence(), "\n".join(f"- {_escape(words)}" for words in origins(report))]
+    lines += _claims(report)
     if report.replication:
         lines += [
             "## Replicated",
             _table(*replication.rows(report.replication)),
             " ".join(report.replication.sentences),
         ]
+    lines += _idea(report)
     head, body = report.table_rows()
-    lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
-    lines += ["## Charts"] if drawn else []
-    for drawing in drawn:
+    constants = " ".join(map(_escape, report.constant_sentences()))
+    lines += ["## Numbers", _table(*report.table_rows(report.main_metrics))]
+    lines += [f"Means over {seed_words(report)} ± one standard deviation. {constants}".strip()]
+    lines += [
+        f"<details><summary>All {len(head) - 1} numbers of each variant</summary>",
+        _table(head, body),
+        "</details>",
+    ]
+    lines += ["## Charts"] if drawn[1:] else []
+    for drawing in drawn[1:]:
         lines += _figure(drawing)
     changes = [[v["name"], _changes(v["changes"]), v["says"]] for v in card["variants"]]
     lines += ["## Variants", _table(["variant", "changes", ""], changes)]
     if report.departures:
-        lines += ["## Departures from the paper", _escape(report.departures)]
+        lines += ["## Departures from the paper", _escape(report.departures).replace("\\`", "`")]
     if report.data:
         rows = [[str(entry.get(name, "")) for name in _DATA] for entry in report.data]
         lines += ["## Data", _table(list(_DATA), rows)]
-    lines += ["## Environment", _table(["fact", ""], [list(fact) for fact in _facts(report)])]
+    lines += ["## Machine", *map(_escape, report.notes), _table(["fact", ""], [list(fact) for fact in _facts(report)])]
     lines += ["## Again", "```\n" + "\n".join(report.commands) + "\n```", f"The runs took {_duration(report)} in all."]
     return "\n\n".join(lines) + "\n"
+
+
+def _claims(report: Report) -> list[str]:
+    rows = report.verdict_rows()
+    claims = [
+        [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["number"],
+         row["mean"], row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]
+        for row in rows
+    ]  # fmt: skip
+    names = ["claim", "verdict", "number", "mean", "interval", "p", "expected", "seeds agree", "paper"]
+    lines = ["## Claims", _table(names, claims)]
+    remarks = [f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in rows if row["remark"]]
+    lines += ["\n".join(remarks)] if remarks else []
+    lines += [" ".join(terminal.going_on(report))] if terminal.going_on(report) else []
+    lines += [confidence(), "\n".join(f"- {_escape(said)}" for said in origins(report))]
+    met = glossary.Marker()
+    met(" ".join([abstract.sentences(report), *(cell for row in rows for cell in row.values())]))
+    said = "\n".join(f"- **{_escape(term.name)}**: {_escape(term.says)}" for term in met.met)
+    return lines + (["<details><summary>What the words mean</summary>", said, "</details>"] if said else [])
+
+
+def _idea(report: Report) -> list[str]:
+    found = ideas.idea(report.definition)
+    if found is None:
+        return []
+    said = [_verbatim(text) if verbatim else _escape(text) for text, verbatim in found.words]
+    where = f"`{found.name}` in `{found.file}`" + (f", tested in `{found.test}`" if found.test else "")
+    return ["## The idea in code", *said, f"{where}:", _verbatim(found.source, "python")]
 
 
 def _figure(drawing: Drawing) -> list[str]:
@@ -215,11 +285,11 @@ def _exhibit(exhibit: Exhibit, title: str) -> str:
     return f"![{title}: {exhibit.variant}]({exhibit.path.as_posix()})"
 
 
-def _verbatim(text: str) -> str:
+def _verbatim(text: str, language: str = "text") -> str:
     """The text as a block of code, whatever it holds."""
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 _DATA = ("dataset", "kind", "says", "fingerprint")
@@ -283,7 +353,8 @@ def _capital(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
-def _seeds(report: Report) -> str:
+def seed_words(report: Report) -> str:
+    """How many seeds a variant has, \"5 to 12 seeds\"."""
     counts = sorted({row["seeds"] for row in report.table})
     return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
 
@@ -295,7 +366,8 @@ def _duration(report: Report) -> str:
 
 def _runs(report: Report) -> tuple[list[str], list[list[str]]]:
     """The headings and cells of the table of single runs."""
-    head = ["variant", "seed", *report.metrics, "seconds", "run"]
+    named = [words.of(report.definition, name) for name in report.metrics]
+    head = ["variant", "seed", *named, "seconds", "run"]
     body = [
         [
             trial["variant"],

@@ -22,5 +22,7 @@ def main(study: Study, metrics: Iterable[str]) -> list[str]:
 
 
 def number(study: Study, claim: Claim) -> str:
-    """What a claim's number is, in words: "test error: mixup minus erm"."""
+    """What a claim's number is, in words: "test error: mixup minus erm"; of one variant "mixup: test error"."""
+    if alone := re.fullmatch(rf"({METRIC.pattern}) of ([a-z0-9-]+)", claim.number):
+        return f"{alone[2]}: {of(study, alone[1])}"
     return METRIC.sub(lambda found: of(study, found[0]), claim.number)

@@ -124,6 +124,14 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     def data() -> Response:
         return once("data", make=pages.data)
 
+    @app.get("/glossary")
+    def glossary() -> Response:
+        return once("glossary", make=pages.glossary)
+
+    @app.get("/reading")
+    def reading() -> Response:
+        return once("reading", make=pages.reading)
+
 
 def _runs(app: FastAPI, pages: Pages, watch: Watch) -> None:
     @app.get("/live")

@@ -5,7 +5,7 @@ from typing import Any
 
 import markupsafe
 
-from etudes.reports import drawings, words
+from etudes.reports import intervals, words
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
 
@@ -18,14 +18,14 @@ def claims(reports: Sequence[Report]) -> list[dict[str, Any]]:
         zip(*(report.verdicts for report in reports), strict=True),
         strict=True,
     ):
-        ends = drawings.axis(verdicts)
+        shared = intervals.axis(verdicts)
         drawn = [
-            {**row, "forest": markupsafe.Markup(drawings.forest(verdict, ends)), "reason": verdict.reason}
+            {**row, "forest": markupsafe.Markup(intervals.forest(verdict, shared)), "reason": verdict.reason}
             for row, verdict in zip(rows, verdicts, strict=True)
         ]
-        study, claim = reports[0].definition, verdicts[0].claim
-        shared = {name: rows[0][name] for name in ("claim", "where", "expected", "paper")}
-        found.append({**shared, "number": words.number(study, claim), "rows": drawn})
+        found.append(
+            {name: rows[0][name] for name in ("claim", "number", "where", "expected", "paper")} | {"rows": drawn}
+        )
     return found
 
 

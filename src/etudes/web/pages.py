@@ -13,7 +13,7 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.reports import compare, drawings, look, render, replication, words
+from etudes.reports import cards, glossary, ideas, look, render, words
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number
 from etudes.reports.report import Report
@@ -92,12 +92,8 @@ class Pages:
             sources=list(sources.values()),
             base=f"/files/{name}/{chosen.name}" if chosen else "",
             paper=render.address(catalogue.card(definition)["paper"]["url"]),
-            claims=_claims(report) if report else [],
-            confidence=render.confidence(),
-            origins=render.origins(report) if report else [],
-            compared=compare.table(report) if report else (),
-            replicated=replication.rows(report.replication) if report and report.replication else (),
-            means_of_differences=compare.WORDS,
+            **(render.parts(report, link) if report else {"mark": glossary.Marker(), "idea": ideas.idea(definition)}),
+            seeds=render.seed_words(report) if report else "",
             tally=gallery.tally(report.study["claims"]) if report else {},
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]
             if report and chosen
@@ -105,7 +101,7 @@ class Pages:
             downloads=self._downloads(chosen, report) if chosen else {},
             fields=shelf.fields(definition),
             scales=list(definition.scales),
-            method=markupsafe.Markup(shelf.method(name, link)),
+            method=markupsafe.Markup(cards.method(name, link)),
             demos=[demo for demo in demos() if demo.study == name] if self.served else [],
         )
 
@@ -149,6 +145,22 @@ class Pages:
             numbers=comparison.numbers(*reports.values()) if chosen else [],
             settings=comparison.settings(list(reports.values())),
             labels=[f"{'AB'[i]}: {s.label}" if len(reports) == 2 else s.label for i, s in enumerate(reports)],
+        )
+
+    def glossary(self) -> str:
+        """What technical words mean."""
+        terms = sorted(glossary.TERMS, key=lambda term: term.name.lower())
+        return self._render("glossary.html", "/glossary", terms=terms)
+
+    def reading(self) -> str:
+        """How to read intervals and many tests: docs/reading.md with its drawing."""
+        link = functools.partial(self.link, at="/reading")
+        text, drawing = (cards.documents() / name for name in ("reading.md", "reading.svg"))
+        return self._render(
+            "reading.html",
+            "/reading",
+            text=markupsafe.Markup(cards.page(text.read_text(encoding="utf-8"), link)),
+            drawing=markupsafe.Markup(drawing.read_text(encoding="utf-8")),
         )
 
     def data(self) -> str:
@@ -285,11 +297,3 @@ def _size(picture: Exhibit, among: int) -> tuple[int, int]:
     own, height = picture.size
     times = max(1, (look.WIDTH if among == 1 else COLUMN) // own)
     return times * own, times * height
-
-
-def _claims(report: Report) -> list[dict[str, Any]]:
-    """The report's own words for each claim, with the drawing of its interval."""
-    return [
-        {**row, "forest": markupsafe.Markup(drawings.forest(verdict))}
-        for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
-    ]

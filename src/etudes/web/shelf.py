@@ -17,7 +17,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
 from etudes.core.spec import Study
-from etudes.reports import render
+from etudes.reports import cards, render
 from etudes.reports.build import read
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibition
@@ -238,10 +238,8 @@ def _results() -> Path:
 
 
 def manual() -> Path:
-    """The folder of the method cards, in a checkout or inside the installed package. It may not exist."""
-    package = Path(catalogue.__file__).parents[1]
-    checkout = package.parents[1] / "docs" / "studies"
-    return checkout if checkout.is_dir() else package / "docs" / "studies"
+    """The folder of the method cards. It may not exist."""
+    return cards.folder()
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -289,49 +287,3 @@ def fields(study: Study) -> list[dict[str, Any]]:
         }
         for field in dataclasses.fields(study.config)
     ]
-
-
-def method(study: str, link: Callable[[str], str]) -> str:
-    """The study's method card as HTML, "" where there is none. Tags in it stay words; links that lead into the
-    project's sources become words, those to reports and cards lead to their pages."""
-    from markdown_it import MarkdownIt
-
-    path = manual() / f"{study}.md"
-    if not path.is_file():
-        return ""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(path.read_text(encoding="utf-8"))
-    if [token.type for token in tokens[:1]] == ["heading_open"]:
-        tokens = tokens[3:]  # the page has a title of its own
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
-        if token.type == "inline":
-            token.children = _point(token.children or [], link)
-    return parser.renderer.render(tokens, parser.options, {})
-
-
-def _point(tokens: list[Any], link: Callable[[str], str]) -> list[Any]:
-    kept, opened = [], True
-    for token in tokens:
-        if token.type == "link_open":
-            target = _page(str(token.attrs["href"]))
-            opened = bool(target)
-            if opened:
-                token.attrs["href"] = link(target) if target.startswith("/") else target
-        if token.type == "image" or (token.type in ("link_open", "link_close") and not opened):
-            continue
-        kept.append(token)
-    return kept
-
-
-def _page(target: str) -> str:
-    """The address of the page that a link of a method card means, "" for none."""
-    if re.match(r"https?://", target):
-        return target
-    if found := re.fullmatch(r"(?:\.\./)*results/([a-z0-9-]+)/([a-z0-9-]+)/report\.(?:md|html)", target):
-        known = found[1] in catalogue.names() and found[2] in catalogue.reported_scales(found[1])
-        return f"/study/{found[1]}/{found[2]}" if known else ""
-    if found := re.fullmatch(r"(?:\./|\.\./studies/)?([a-z0-9-]+)\.md", target):
-        return f"/study/{found[1]}" if found[1] in catalogue.names() else ""
-    return ""

@@ -51,6 +51,8 @@ def _texts(pages: Pages) -> Iterator[tuple[str, str]]:
     """(address, page) of each page."""
     yield "/", pages.home()
     yield "/data", pages.data()
+    yield "/glossary", pages.glossary()
+    yield "/reading", pages.reading()
     yield "/compare", pages.compare()
     for name in (card["name"] for card in pages.shelf.cards()):
         yield f"/study/{name}", pages.study(name)

@@ -217,6 +217,12 @@ STUDY = Study(
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=9, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=1_800),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=Pair,
     claims={
         "global average pooling has a lower test error than the dense layer": lower(
             "gap",

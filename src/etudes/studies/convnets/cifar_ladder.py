@@ -56,7 +56,11 @@ class Config(PictureRecipe):
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:
-    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]."""
+    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]: the tutorial's network.
+
+    Two of the remedies are in it, dropout (its section "Dropout Regularization") and batch normalisation (its last).
+    Weight decay is SGD's own, and augmentation changes the pictures before they come here.
+    """
     return vgg(d.shape[0], d.classes, cfg.side, width=cfg.width, kind=cfg.norm, rates=RATES[cfg.dropout])
 
 
@@ -120,6 +124,12 @@ STUDY = Study(
         "full": Scale(FULL, seeds=1, minutes=10, judges=False, variants=("baseline", "all")),
         "paper": Scale(PAPER, seeds=3, minutes=600),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=network,
     claims={
         "dropout alone has a lower test error than no remedy against overfitting": lower(
             "dropout",

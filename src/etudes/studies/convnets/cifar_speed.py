@@ -223,6 +223,14 @@ STUDY = Study(
         "paper": Scale(PAPER, seeds=5, minutes=6),
         "tiny-imagenet": Scale(TINY_IMAGENET, seeds=3, minutes=150, variants=TRICKS),
     },
+    words={
+        "test/error": "test error",
+        "test/error-plain": "test error from one view of each picture",
+        "test/error-last": "test error of the last weights, not averaged",
+        "test/over-goal": "test error above the scale's goal",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=mirror_mask,
     claims={
         "averaging over flips and shifts of a test picture has a lower test error than one view of it": lower(
             "full", ("full", "test/error-plain"), "sec. 3.5", matters=0.005

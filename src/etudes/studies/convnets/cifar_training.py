@@ -164,6 +164,13 @@ STUDY = Study(
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=300),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "train/cross-entropy": "training loss in nats a picture",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=optimiser,
     claims={
         "AdamW has a lower test error than Adam with an L2 penalty": lower(
             "adamw", "adam", "sec. 4.1 and 4.3", matters=MATTERS

@@ -186,6 +186,15 @@ STUDY = Study(
         ),
         "paper": Scale(PAPER, seeds=5, minutes=3000),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "train/error-wrong-labels": "training error on the wrong labels",
+        "train/error-right-labels": "training error on the right labels",
+        "train/wrong-labels": "share of wrong labels",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=generalised_cross_entropy,
     claims={
         "cross entropy's test error rises each time, from 0 to 25, 50 and 80 % random labels": Claim(
             smallest_rise, above(0), "sec. 4, table 1", number="test/error of ce: the smallest of the three rises"

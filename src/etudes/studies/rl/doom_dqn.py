@@ -221,6 +221,16 @@ STUDY = Study(
         "center": Scale(CENTER, seeds=3, minutes=20, variants=("random", "dqn", "double")),
         "paper": Scale(HEALTH | LONG, seeds=5, minutes=1_500),
     },
+    words={
+        "test/return": "reward of a test episode",
+        "train/return": "reward of a training episode",
+        "test/overestimates": "share of test episodes whose first frame is over-estimated",
+        "test/overestimation": "value of the first frame above the return that followed",
+        "test/ended": "share of test episodes that ended before time was up",
+        "test/actions": "actions of a test episode",
+        "test/return-fixed": "reward of the best single action",
+    },
+    idea=bellman,
     claims={
         "deep Q-learning gets more reward in test episodes with a replay memory than without one": replace(
             higher("dqn", "no-replay", "table 3 of the extended data", of="test/return"), worst=0.0

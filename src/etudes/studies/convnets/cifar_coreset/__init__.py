@@ -218,6 +218,17 @@ STUDY = Study(
         ),
         "paper": Scale(PAPER, seeds=5, minutes=6000),
     },
+    words={
+        "test/error": "test error",
+        "test/error-equal-updates": "test error after equal updates",
+        "train/rank-agreement": "rank correlation of both networks' entropies",
+        "train/wrong-among-chosen": "share of wrong labels among the chosen pictures",
+        "train/largest-class": "share of the chosen pictures in their largest class",
+        "train/cost": "arithmetic of training, as a multiple of that on all pictures",
+        "test/error-proxy": "test error of the proxy",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=entropy,
     claims={
         "the half of the pictures of which the proxy is least sure gives a test error less than 0.02 (our margin) "
         "above that of all": Claim(

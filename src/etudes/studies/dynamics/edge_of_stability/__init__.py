@@ -189,6 +189,17 @@ STUDY = Study(
             CIFAR | {"examples": 5000, "width": 200, "steps": 100_000, "measure_every": 101}, seeds=3, minutes=600
         ),
     },
+    words={
+        "train/plateau-over-threshold": "sharpness held over its threshold",
+        "train/sharpness": "sharpness at the end",
+        "train/sharpness-plateau": "sharpness held",
+        "train/sharpness-rises": "share of intervals in which the sharpness rises",
+        "train/rises-after": "share of steps at the edge on which the loss rises",
+        "train/rises-before": "share of steps before the edge on which the loss rises",
+        "train/worst-tenth": "largest ratio of the mean losses of consecutive tenths of the run",
+        "train/loss": "training loss at the end",
+    },
+    idea=threshold,
     claims={
         "below its threshold gradient descent raises the sharpness in most intervals between measurements": between(
             "gd-x1", 0.5, math.inf, f"{COHEN}, abstract and fig. 1", of="train/sharpness-rises"

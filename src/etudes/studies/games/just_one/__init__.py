@@ -27,7 +27,7 @@ import numpy as np
 
 from etudes.core import Claim, Paper, Run, Scale, Study, Variant, above, at_least, higher, within
 from etudes.core.files import sha256, write_text
-from etudes.games.agents import Diarist, Guesser, Thinker
+from etudes.games.agents import Diarist, Guesser, RankedGiver, Thinker
 from etudes.games.humans import read_humans
 from etudes.games.journal import Journal, first_game
 from etudes.games.just_one import CARDS, Giver, play
@@ -172,6 +172,15 @@ STUDY = Study(
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=7),
         "paper": Scale({"games": 1440, "trials": 720}, seeds=5, minutes=45),
     },
+    words={
+        SCORE: "cards won of 13",
+        "test/right": "share of turns guessed rightly",
+        "test/wrong": "share of turns guessed wrongly",
+        "test/skipped": "share of turns skipped",
+        "test/cancelled": "share of clues cancelled",
+        "validation/score": "cards won with validation words",
+    },
+    idea=RankedGiver,
     claims={
         "the number of givers that is best on validation words wins more cards than one giver": Claim(
             best_count_over(1),

@@ -155,6 +155,17 @@ STUDY = Study(
         "faces": Scale(CARS | {"dataset": "orl-faces", "only": -1}, minutes=25, **ALONE),
         "paper": Scale({"steps": 800_000, "flips": True, "log_every": 100}, seeds=1, minutes=9000, judges=False),
     },
+    words={
+        DISTANCE: "Fréchet distance of samples to the data",
+        "test/frechet-few-ddim": "Fréchet distance in ten strides, DDIM",
+        "test/frechet-few-ancestral": "Fréchet distance in ten strides, ancestral",
+        "test/frechet-floor": "Fréchet distance of training to test pictures",
+        "test/frechet-noise": "Fréchet distance of noise to the data",
+        "test/sdedit-least-rise": "smallest step of the distance from the guide, from one t0 to the next",
+        "test/sdedit-frechet-20": "Fréchet distance of edits at t0 = 0.2",
+        "test/sdedit-frechet-60": "Fréchet distance of edits at t0 = 0.6",
+    },
+    idea=simple_loss,
     claims={
         "predicting the noise gives samples nearer to the data than predicting the clean picture": nearer(
             ("ddpm", DISTANCE), ("data", DISTANCE), "sec. 3.2"

@@ -34,7 +34,7 @@ from etudes.data.tokens import Tokenizer, ids
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, nats
 from etudes.measure.size import count_parameters
-from etudes.nn.recurrent import Recurrent, hidden_units
+from etudes.nn.recurrent import Recurrent, hidden_units, walk
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.char_lstm.cells import middle
@@ -204,6 +204,17 @@ STUDY = Study(
             {"dataset": "shakespeare-plays", "steps": 23_000, "eval_every": 460, "log_every": 50}, seeds=3, minutes=2000
         ),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        "train/bits-per-byte": "bits per byte of the training text",
+        "test/bits-per-byte-five-gram": "bits per byte of a five-gram",
+        "test/bits-per-byte-unigram": "bits per byte of a unigram",
+        LATE: "AUROC of the best cell for the second half of a line",
+        "test/auroc-late-in-line-untrained": "the same AUROC before training",
+        "test/repetition-beam": "share of beam-search continuations that end in a repetition",
+        "test/repetition-human": "share of human continuations that end in a repetition",
+    },
+    idea=walk,
     claims={
         "an LSTM needs fewer bits per byte than a plain recurrent network of equal size": lower(
             "lstm", "rnn", "sec. 4.1", of=BITS, matters=MARGIN

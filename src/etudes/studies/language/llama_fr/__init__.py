@@ -36,7 +36,7 @@ from etudes.data.tokens import Tokenizer, Windows
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, unigram_bits
 from etudes.nn.gpt import GPT
-from etudes.nn.llama import Llama
+from etudes.nn.llama import Block, Llama
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.llama_fr.reading import tokenize
@@ -218,6 +218,14 @@ STUDY = Study(
             variants=("llama",),
         ),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        f"{BITS}-unseen": "bits per byte of another register",
+        "train/bits-per-byte": "bits per byte of the training text",
+        f"{BITS}-unigram": "bits per byte of a unigram",
+        "train/tokens": "tokens read in training",
+    },
+    idea=Block,
     claims={
         "at equal arithmetic a network that reads 4,096 pieces of words needs fewer bits per byte than letters": lower(
             "llama", "letters", "sec. 2.1", of=BITS, matters=MARGIN

@@ -223,6 +223,17 @@ STUDY = Study(
         ),
         "shakespeare": Scale({"dataset": "shakespeare", "steps": 2400, "eval_every": 600}, seeds=3, minutes=60),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        "train/bits-per-byte": "bits per byte of the training text",
+        f"{BITS}-unigram": "bits per byte of a unigram",
+        f"{BITS}-spelling": "bits per byte for the spelling of unknown words",
+        "test/unknown": "share of unknown words",
+        "train/with-vectors": "share of words that have a borrowed vector",
+        "train/changed": "share of lines that the copy changes",
+        "train/passes": "passes over the text",
+    },
+    idea=with_synonyms,
     claims={
         "at equal arithmetic words need fewer bits per byte than characters, unknown words spelt out": lower(
             "words", "characters", "arXiv:1308.0850, sec. 3.1 (where unknown words are free)", of=BITS, matters=MARGIN

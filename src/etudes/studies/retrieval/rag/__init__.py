@@ -37,7 +37,7 @@ from etudes.retrieval.answer import extract_answer, write_answer
 from etudes.retrieval.chunks import Chunk, cut_chunks
 from etudes.retrieval.documents import Document
 from etudes.retrieval.embedders import CachedEmbedder, embedder
-from etudes.retrieval.search import Hit, Searcher, in_memory
+from etudes.retrieval.search import Hit, Searcher, fuse, in_memory
 from etudes.studies.retrieval.rag.findings import (
     COLUMNS,
     DEEP,
@@ -205,6 +205,17 @@ STUDY = Study(
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=6, offline=EMBEDDED | {"parts": 5}),
         "paper": Scale(PAPER, seeds=5, minutes=120),
     },
+    words={
+        "test/recall": "share of questions whose answer is in the chunks",
+        "test/reciprocal-rank": "mean reciprocal rank of the answer",
+        "test/reader-accuracy": "share of answers in the quoted sentence",
+        "test/model-accuracy": "share of answers by the chat model",
+        "test/hand-recall": "share of hand-written questions whose answer is in the chunks",
+        "test/hand-reader-accuracy": "share of hand-written questions answered by the quoted sentence",
+        "test/auroc": "AUROC of answerable questions against unanswerable ones",
+        "test/refusal-accuracy": "share of right decisions to answer or refuse",
+    },
+    idea=fuse,
     claims={
         "with passages found for the question the chat model gives the answer more often than without any": higher(
             "hybrid",
