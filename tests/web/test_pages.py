@@ -247,7 +247,7 @@ def _first(name: str) -> str:
 def test_wrong_questions_get_one_clear_sentence(client):
     for address, words in {
         "/?family=labelz": "did you mean 'labels'",
-        "/study/mixupp": "did you mean 'mixup'",
+        "/study/mixupp": "did you mean 'mixup'?</p>",
         "/study/mixup/lapto": "did you mean 'laptop'",
         "/compare?study=mixup&a=laptop&b=moon": "no report of mixup 'moon'",
         "/live/run/coins/laptop/none/0": "no run",

@@ -213,7 +213,7 @@ def _mount_blocks(app: FastAPI, demo: Any) -> Any:
 def _errors(app: FastAPI, pages: Pages) -> None:
     def page(status: int, says: str) -> Response:
         title = TITLES.get(status, "Not possible")
-        return HTMLResponse(pages.error(status, title, f"{says[:1].upper()}{says[1:].rstrip('.')}."), status)
+        return HTMLResponse(pages.error(status, title, _sentence(says)), status)
 
     @app.exception_handler(Refused)
     async def refuse(request: Request, error: Refused) -> Response:
@@ -232,6 +232,10 @@ def _errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
         return page(500, "the page could not be made; the terminal of etudes serve has the reason")
+
+
+def _sentence(says: str) -> str:
+    return f"{says[:1].upper()}{says[1:]}" + ("" if says.endswith((".", "?")) else ".")
 
 
 class Guard:
@@ -263,7 +267,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         status, says = refusal
-        body = self.pages.error(status, TITLES[status], f"{says[:1].upper()}{says[1:]}.")
+        body = self.pages.error(status, TITLES[status], _sentence(says))
         await HTMLResponse(body, status)(scope, receive, answer)
 
     @staticmethod

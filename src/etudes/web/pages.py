@@ -159,7 +159,7 @@ class Pages:
         return self._render(
             "reading.html",
             "/reading",
-            text=markupsafe.Markup(cards.page(text.read_text(encoding="utf-8"), link)),
+            text=markupsafe.Markup(cards.page(text.read_text(encoding="utf-8"), link, lower=0)),
             drawing=markupsafe.Markup(drawing.read_text(encoding="utf-8")),
         )
 
