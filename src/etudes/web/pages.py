@@ -118,8 +118,8 @@ class Pages:
         return self._render("compare.html", "/compare", several=several, pairs=pairs)
 
     def comparison(self, name: str, *chosen: str) -> str:
-        """Reports of a study side by side: those chosen by name, or all. Raises Problem where one of two is not there
-        or cannot be read, where they are the same, and where there is only one."""
+        """Reports of a study side by side: those chosen by name, or all; of those that cannot be read, why. Raises
+        Problem where one is not there, where two are the same, and where there is only one."""
         if len(chosen) > len({*chosen}):
             raise Problem(f"{chosen[0]} of {name} would be compared with itself; choose two different reports")
         sources = [self.shelf.source(name, wanted) for wanted in chosen or self.shelf.sources(name)]
@@ -130,8 +130,6 @@ class Pages:
             try:
                 reports[source] = self.shelf.report(source)
             except Problem as damage:
-                if chosen:
-                    raise
                 damages[source] = str(damage)
         return self._render(
             "comparison.html",
@@ -142,7 +140,7 @@ class Pages:
             damages=damages,
             claims=comparison.claims(list(reports.values())),
             confidence=render.confidence(),
-            numbers=comparison.numbers(*reports.values()) if chosen else [],
+            numbers=comparison.numbers(*reports.values()) if len(reports) == 2 else [],
             settings=comparison.settings(list(reports.values())),
             labels=[f"{'AB'[i]}: {s.label}" if len(reports) == 2 else s.label for i, s in enumerate(reports)],
         )
