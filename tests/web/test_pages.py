@@ -227,6 +227,7 @@ def test_datasets_lead_to_the_studies_that_read_them(client):
             if entry["dataset"] in SOURCES:
                 assert f'id="{entry["dataset"]}"' in read
                 assert f'href="/study/{name}"' in rows[entry["dataset"]]
+    assert 'href="/data#cifar10"' in client.get("/study/mixup").text, "and back"
     assert "unknown" not in text
     assert all('data-name="licence"></td>' not in row for row in rows.values())
 

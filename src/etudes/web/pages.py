@@ -13,6 +13,7 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
+from etudes.data.sources import SOURCES
 from etudes.reports import cards, glossary, ideas, look, render, words
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number
@@ -101,6 +102,7 @@ class Pages:
             downloads=self._downloads(chosen, report) if chosen else {},
             fields=shelf.fields(definition),
             scales=list(definition.scales),
+            sets=SOURCES,
             method=markupsafe.Markup(cards.method(name, link)),
             demos=[demo for demo in demos() if demo.study == name] if self.served else [],
         )

@@ -48,10 +48,10 @@ def _group(key: tuple[str, str, str], members: list[State], plan: Collection[str
 
 
 def apart(runs: Sequence[State]) -> dict[str, str]:
-    """{key: words} for runs of which others bear the same variant and seed: the settings in which they differ."""
-    alike: dict[tuple[str, str, int], list[State]] = {}
+    """{key: words} for runs of which others of their scale bear the same variant and seed: in what they differ."""
+    alike: dict[tuple[str, str, str, int], list[State]] = {}
     for run in runs:
-        alike.setdefault((run.who, run.variant, run.seed), []).append(run)
+        alike.setdefault((run.who, run.scale, run.variant, run.seed), []).append(run)
     found = {}
     for same in (same for same in alike.values() if len(same) > 1):
         settings = [{**run.config, **{name: run.spec.get(name) for name in BESIDE}} for run in same]
