@@ -81,7 +81,7 @@ def test_numbers_that_vary_and_seeds_that_are_not_shared():
     assert compare.comparisons(study, [t | {"metrics": {}} for t in trials]) == []  # as of runs that diverged
     (row,) = compare.comparisons(study, [t for t in trials if t["seed"] == 2])
     shown = compare.table(dataclasses.replace(_bare(study), comparisons=[row]))[1]
-    assert shown == [["mine − plain", "a", "0.07000", "–", "1"]]
+    assert shown == [["mine − plain", "a", "0.0700", "–", "1"]]
 
 
 def _bare(study):

@@ -11,7 +11,7 @@ from etudes.core import catalogue
 from etudes.web.site import export
 
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
-PAGES = ["/", "/compare", "/data", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
+PAGES = ["/", "/compare", "/data", "/glossary", "/reading", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
 SCALES = {name: catalogue.reported_scales(name) for name in STUDIES}
 PAGES.append("/files/mixup/laptop/report.html")
 PAIRS = [f"/compare/{name}/{found[0]}/{found[1]}" for name, found in SCALES.items() if len(found) > 1]
@@ -51,6 +51,42 @@ def test_tables_of_many_columns_are_stacked_on_a_phone(chromium, server, address
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
         assert box["width"] > 300  # and not a word a line
+
+
+@pytest.mark.parametrize("address", ["/study/mixup", "/files/mixup/laptop/report.html"])
+def test_a_technical_word_is_explained_by_key_and_click(chromium, server, address):
+    page = chromium(390)
+    settle(page, server + address)
+    word = page.get_by_role("button", name="test error", exact=True)
+    meaning = page.locator("#term-test-error")
+    assert not meaning.is_visible()
+    word.focus()
+    page.keyboard.press("Enter")
+    assert meaning.is_visible()
+    box = meaning.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.keyboard.press("Escape")
+    assert not meaning.is_visible()
+    word.click()
+    assert meaning.is_visible()
+    assert page.complaints == []
+
+
+def test_the_numbers_are_stacked_on_a_phone_and_framed_on_a_desk(chromium, server):
+    for width in (390, 1280):
+        page = chromium(width)
+        settle(page, f"{server}/study/char-lstm")
+        cell = page.locator("#numbers table.numbers tbody td").first
+        box = cell.bounding_box()
+        assert box["x"] + box["width"] <= width
+        page.locator("#numbers summary").click()
+        frame, head = page.locator("#numbers details .scroll"), page.locator("#numbers details tbody th").first
+        frame.evaluate("part => { part.scrollLeft = 500 }")
+        if width == 1280:
+            assert frame.evaluate("part => part.scrollLeft") == 500
+            assert head.bounding_box()["x"] == pytest.approx(frame.bounding_box()["x"], abs=1), "the first column stays"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_no_chart_of_the_gallery_is_cut_at_its_side(chromium, server):

@@ -24,7 +24,7 @@ from etudes.core.run import execute
 from etudes.core.spec import Paper
 from etudes.data.sources import SOURCES
 from etudes.exhibits.sound import save_sound
-from etudes.reports import intervals, render
+from etudes.reports import cards, intervals, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
@@ -91,7 +91,18 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-ADDRESSES = ["/", "/?q=label+noise", "/compare", "/data", "/live", "/demos", "/study/nothing", "/data/nothing"]
+ADDRESSES = [
+    "/",
+    "/?q=label+noise",
+    "/compare",
+    "/data",
+    "/glossary",
+    "/reading",
+    "/live",
+    "/demos",
+    "/study/nothing",
+    "/data/nothing",
+]
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *(f"/study/{name}" for name in STUDIES)])
@@ -117,7 +128,7 @@ def test_a_study_says_what_its_report_says(client, name):
     folder = catalogue.committed_folder(name, _first(name))
     saved = json.loads((folder / "report.json").read_text())
     text = client.get(f"/study/{name}").text
-    shown = html.unescape(text)
+    shown = html.unescape(re.sub(r"</?button[^>]*>", "", text))  # of words that can be looked up
     assert saved["study"]["question"] in shown
     counted = re.findall(r'<article class="claim ([a-z-]+)">', text)
     assert counted == [verdict["verdict"].replace(" ", "-") for verdict in saved["verdicts"]]
@@ -131,6 +142,25 @@ def test_a_study_says_what_its_report_says(client, name):
     seen = [v for v in saved["verdicts"] if v["verdict"] == "undecided" and v["sees"] is not None]
     assert shown.count(" with 80 % power") == len(seen)  # what could have been seen stands beside each
     assert ("Not registered." in shown) == (saved.get("registration") is None)
+
+
+def test_a_study_says_first_what_came_out(client):
+    text = client.get("/study/mixup").text
+    places = [text.index(f'id="{part}"') for part in ("answer", "claims", "idea", "numbers", "charts", "variants")]
+    assert places == sorted(places)
+    answer = text[places[0] : places[1]]
+    assert (
+        answer.index("claims</button> hold at laptop scale") < answer.index('class="reading') < answer.index("<figure")
+    )
+    assert "def mix(" in text
+    assert "src/etudes/studies/labels/mixup.py" in text
+    main = text[places[3] :].partition("<details>")[0]
+    assert "test error" in main
+    assert "test/error" not in main
+    assert "0.9 in all variants." in main
+    targets, ids = (re.findall(rf'{name}="(term-[a-z0-9-]+)"', text) for name in ("popovertarget", "popover id"))
+    assert targets
+    assert sorted(targets) == sorted(ids)  # each marked once, and each told
 
 
 def test_the_gallery_is_filtered_by_the_server_too(client):
@@ -410,7 +440,7 @@ def hostile(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
     monkeypatch.setattr(catalogue, "find", lambda name: study)
     monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": committed / name / scale)
-    monkeypatch.setattr(shelf, "manual", lambda: manual)
+    monkeypatch.setattr(cards, "folder", lambda: manual)
     with TestClient(server.application(runs), base_url=BASE) as client:
         yield client
 

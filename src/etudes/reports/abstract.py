@@ -44,11 +44,11 @@ def _answer(report: Report) -> str:
         for word in (*DECIDED[1:], "undecided", "not judged")
         if word in verdicts
     ]
-    if held == total > 1:
+    if total == 1:
+        return f"The claim {'holds' if held else f'is {verdicts[0]}'} at {report.scale} scale ({where})."
+    said = f"{_count(held).capitalize()} of {_count(total)} claims {'holds' if held == 1 else 'hold'}"
+    if held == total:
         said = f"All {_count(total)} claims hold"
-    else:
-        plural = "claim" if total == 1 else "claims"
-        said = f"{_count(held).capitalize()} of {_count(total)} {plural} {'holds' if held == 1 else 'hold'}"
     rest = f"; {_joined(others)}" if others else ""
     return f"{said} at {report.scale} scale ({where}){rest}."
 

@@ -36,8 +36,7 @@ TERMS = (
          "the range where the paper puts it.", ("claims",)),
     Term("margin", "The size below which a difference is too small to matter, named before the runs.", ("margins",)),
     Term("interval", "Where the mean over many seeds may lie, by the seeds at hand. It is as wide as the claim's own "
-         "test asks for, so it excludes the end of the expected range exactly where the verdict is decided.",
-         ("intervals",)),
+         "test asks for, so it excludes the end of the expected range exactly where the verdict is decided."),
     Term("p", "How probable numbers so far from the range's end would be, were the true one on it; corrected for all "
          "claims and looks. A small p speaks for the verdict that is shown."),
     Term("seed", "The number that all draws of a run come from: first weights, order, noise. Another seed is another "
@@ -153,6 +152,9 @@ class Marker:
         import markupsafe
 
         found = markupsafe.Markup()
+        text = re.sub(
+            r"\[([^\s\],]+), ([^\s\],]+)\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text
+        )  # an interval stays on one line
         for i, stretch in enumerate(re.split(r"`([^`]+)`", text)):
             if i % 2:
                 found += markupsafe.Markup("<code>{}</code>").format(stretch)

@@ -36,19 +36,21 @@ def idea(study: Study) -> Idea | None:
     return Idea(study.idea.__qualname__, _paragraphs(inspect.getdoc(module) or ""), source, *_files(study, file))
 
 
+def gist(study: Study) -> str:
+    """What the study does, by the first paragraph of its docstring, which begins with its name; "" without one."""
+    text = inspect.getdoc(sys.modules.get(study.config.__module__)) or ""
+    words = _paragraphs(text)[:1]
+    return words[0][0] if words and text.startswith(f"{study.name}: ") else ""
+
+
 def _paragraphs(text: str) -> tuple[tuple[str, bool], ...]:
     """Those before the commands, without the study's name."""
     before = re.split(r"\n\n +etudes run ", text)[0]
-    found = re.sub(r"^[^\n:]+: ", "", before, count=1).split("\n\n")
+    found = re.sub(r"^[^\n:]+: ", "", before, count=1)
+    parts = [part for part in f"{found[:1].upper()}{found[1:]}".split("\n\n") if part.strip()]
     return tuple(
-        (textwrap.dedent(part), True) if part.startswith("    ") else (_sentence(" ".join(part.split())), False)
-        for part in found
-        if part.strip()
+        (textwrap.dedent(part), True) if part.startswith("    ") else (" ".join(part.split()), False) for part in parts
     )
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _files(study: Study, file: Path) -> tuple[str, str]:

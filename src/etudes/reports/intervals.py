@@ -10,6 +10,13 @@ from etudes.reports.numbers import NONE, estimate, figure
 WIDTH = 340  # pixels of a claim's drawing
 APART = 38  # pixels between two numbers below an axis, at least
 
+KEY = (
+    "In the drawings the shaded range is where the claim puts the number, circles are seeds, the dot is their mean "
+    "with its interval, and a hollow diamond the paper's own figure; a bar below the axis is the margin within which a "
+    "difference is too small to matter. Claims about one metric share one axis, and so do all ratios, whose axis is "
+    "logarithmic."
+)
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     import nbformat
 
 FORMATS = ("md", "html", "ipynb")
-DRAWINGS = (
-    "In the drawings the shaded range is where the claim puts the number, circles are seeds, the dot is their mean "
-    "with its interval, and a hollow diamond is the paper's own figure; a bar below the axis is the margin within which "
-    "a difference is too small to matter. Claims about one metric share one axis, and so do all ratios, whose axis is "
-    "logarithmic."
-)
 Files = dict[Path, bytes]  # by their paths within a report's folder
 
 
@@ -134,7 +128,6 @@ def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
             changed=_changes(report.changed),
             facts=_facts(report),
             link=address(report.study["paper"]["url"]),
-            seeds=seed_words(report),
             duration=_duration(report),
         )
     )
@@ -156,12 +149,13 @@ def parts(report: Report, link: cards.Link) -> dict[str, Any]:
         "claims": [
             {**row, "forest": markupsafe.Markup(svg)} for row, svg in zip(report.verdict_rows(), drawn, strict=True)
         ],
-        "drawings_key": DRAWINGS,
+        "drawings_key": intervals.KEY,
         "confidence": confidence(),
         "origins": origins(report),
         "compared": compare.table(report),
         "replicated": replication.rows(report.replication) if report.replication else ((), ()),
         "means_of_differences": compare.WORDS,
+        "gist": ideas.gist(report.definition),
         "idea": ideas.idea(report.definition),
         "numbers": {
             "main": report.table_rows(report.main_metrics),
@@ -194,7 +188,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     source = f"{paper['title']}. {paper['authors']}, {paper['year']}."
     found = address(paper["url"])
     link = f"[{_escape(source)}]({found})" if found else _escape(f"{source} {paper['url']}")
-    lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
+    lines = [f"# {_escape(report.title)}", _escape(card["question"]), _escape(ideas.gist(report.definition)), link]
     lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
     for label, found in abstract.paragraphs(report):
         listed = "\n".join(f"- {_escape(words)}" for words in found)
@@ -216,7 +210,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     head, body = report.table_rows()
     constants = " ".join(map(_escape, report.constant_sentences()))
     lines += ["## Numbers", _table(*report.table_rows(report.main_metrics))]
-    lines += [f"Means over {seed_words(report)} ± one standard deviation. {constants}".strip()]
+    lines += [f"Means over {report.seeds} ± one standard deviation. {constants}".strip()]
     lines += [
         f"<details><summary>All {len(head) - 1} numbers of each variant</summary>",
         _table(head, body),
@@ -234,7 +228,7 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
         lines += ["## Data", _table(list(_DATA), rows)]
     lines += ["## Machine", *map(_escape, report.notes), _table(["fact", ""], [list(fact) for fact in _facts(report)])]
     lines += ["## Again", "```\n" + "\n".join(report.commands) + "\n```", f"The runs took {_duration(report)} in all."]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, lines)) + "\n"
 
 
 def _claims(report: Report) -> list[str]:
@@ -351,12 +345,6 @@ def origins(report: Report) -> list[str]:
 
 def _capital(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
-
-
-def seed_words(report: Report) -> str:
-    """How many seeds a variant has, \"5 to 12 seeds\"."""
-    counts = sorted({row["seeds"] for row in report.table})
-    return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
 
 
 def _duration(report: Report) -> str:

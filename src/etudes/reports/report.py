@@ -60,6 +60,12 @@ class Report:
         return sorted({name for trial in self.trials for name in trial["metrics"]} - {"parameters"})
 
     @property
+    def seeds(self) -> str:
+        """How many seeds its variants have, in words: "5 to 12 seeds"."""
+        counts = sorted({row["seeds"] for row in self.table})
+        return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
+
+    @property
     def constants(self) -> dict[str, float]:
         """{name: value} of the measured numbers that are the same in every run of all variants, of which there are
         several: they make no column."""

@@ -23,6 +23,13 @@ def main(study: Study, metrics: Iterable[str]) -> list[str]:
 
 def number(study: Study, claim: Claim) -> str:
     """What a claim's number is, in words: "test error: mixup minus erm"; of one variant "mixup: test error"."""
-    if alone := re.fullmatch(rf"({METRIC.pattern}) of ([a-z0-9-]+)", claim.number):
+    place = rf"({METRIC.pattern}) of ([a-z0-9-]+)"
+    if alone := re.fullmatch(place, claim.number):
         return f"{alone[2]}: {of(study, alone[1])}"
+    if pair := re.fullmatch(rf"{place} (minus|over) {place}", claim.number):
+        metric, variant, sign, other_metric, other = pair.groups()
+        if metric == other_metric:
+            return f"{of(study, metric)}: {variant} {sign} {other}"
+        if variant == other:
+            return f"{variant}: {of(study, metric)} {sign} {of(study, other_metric)}"
     return METRIC.sub(lambda found: of(study, found[0]), claim.number)

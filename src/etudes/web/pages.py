@@ -93,8 +93,11 @@ class Pages:
             sources=list(sources.values()),
             base=f"/files/{name}/{chosen.name}" if chosen else "",
             paper=render.address(catalogue.card(definition)["paper"]["url"]),
-            **(render.parts(report, link) if report else {"mark": glossary.Marker(), "idea": ideas.idea(definition)}),
-            seeds=render.seed_words(report) if report else "",
+            **(
+                render.parts(report, link)
+                if report
+                else {"mark": glossary.Marker(), "gist": ideas.gist(definition), "idea": ideas.idea(definition)}
+            ),
             tally=gallery.tally(report.study["claims"]) if report else {},
             charts=[{**vars(d), "svg": markupsafe.Markup(d.svg)} for d in self.shelf.drawings(report, chosen)]
             if report and chosen

@@ -1,4 +1,4 @@
-"""Edge of stability: full-batch gradient descent raises the sharpness to 2/eta and trains on from there.
+"""edge-of-stability: full-batch gradient descent raises the sharpness to 2/eta and trains on from there.
 
 Sharpness is the largest eigenvalue of the Hessian of the training loss. On a quadratic of curvature h, a step of
 gradient descent is w <- (1 - eta h) w, which grows without end where h > 2/eta. For heavy-ball momentum the threshold

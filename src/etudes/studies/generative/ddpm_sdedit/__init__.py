@@ -157,8 +157,8 @@ STUDY = Study(
     },
     words={
         DISTANCE: "Fréchet distance of samples to the data",
-        "test/frechet-few-ddim": "Fréchet distance in ten strides, DDIM",
-        "test/frechet-few-ancestral": "Fréchet distance in ten strides, ancestral",
+        "test/frechet-few-ddim": "Fréchet distance of DDIM in ten strides",
+        "test/frechet-few-ancestral": "Fréchet distance of ancestral sampling in ten strides",
         "test/frechet-floor": "Fréchet distance of training to test pictures",
         "test/frechet-noise": "Fréchet distance of noise to the data",
         "test/sdedit-least-rise": "smallest step of the distance from the guide, from one t0 to the next",
