@@ -5,6 +5,7 @@ import html
 import json
 import math
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -476,6 +477,12 @@ def test_pages_change_when_a_report_does(hostile, tmp_path, monkeypatch):
     saved["study"]["question"] = "heads or tails"
     write_json(path, saved)
     assert "heads or tails" in hostile.get("/").text
+
+
+def test_the_first_page_waits_for_no_large_library(tmp_path):
+    made = "import sys; from pathlib import Path; from etudes.web.app import application; "
+    made += f"application(Path({str(tmp_path)!r})).state.pages.home('attention'); "
+    subprocess.run([sys.executable, "-c", made + "assert not {'torch', 'numpy'} & set(sys.modules)"], check=True)
 
 
 def test_a_page_is_made_once(monkeypatch, runs):

@@ -13,12 +13,11 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.data.sources import SOURCES
 from etudes.reports import cards, glossary, ideas, look, render, words
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number
 from etudes.reports.report import Report
-from etudes.web import comparison, datasets, gallery, runs, search, shelf
+from etudes.web import comparison, gallery, runs, search, shelf
 from etudes.web.comparison import less
 from etudes.web.live import Watch, curve
 from etudes.web.shelf import DOWNLOADS, MADE, Shelf, Source
@@ -73,6 +72,8 @@ class Pages:
 
     def study(self, name: str, source: str = "") -> str:
         """A study's page with one of its reports, or with its card alone where it has none."""
+        from etudes.data.sources import SOURCES
+
         sources = self.shelf.sources(name)
         definition = catalogue.find(name)
         chosen = self.shelf.source(name, source) if sources or source else None
@@ -168,6 +169,8 @@ class Pages:
 
     def data(self) -> str:
         """The datasets: those that studies read, and those that none reads yet."""
+        from etudes.web import datasets  # which imports NumPy and PyTorch, and the first page does not wait for them
+
         rows = datasets.table()
         parts = {"read": [row for row in rows if row["studies"]], "free": [row for row in rows if not row["studies"]]}
         return self._render("data.html", "/data", parts=parts, count=len(rows))
