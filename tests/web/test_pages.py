@@ -46,7 +46,7 @@ def client(runs):
         yield client
 
 
-VOID = {"meta", "link", "input", "img", "br", "path", "circle", "rect", "line", "hr"}
+VOID = {"meta", "link", "input", "img", "br", "wbr", "path", "circle", "rect", "line", "hr"}
 
 
 class Outline(HTMLParser):
