@@ -338,15 +338,18 @@ def data(
     return commands.main(action, names)
 
 
-def serve(root: Path = Path("runs"), port: int = 7860) -> int:
+def serve(root: tuple[Path, ...] = (Path("runs"),), port: int = 7860) -> int:
     """Gallery, reports, live runs and demos, for the browsers of this machine: http://127.0.0.1:7860
 
     Args:
-        root: folder of the runs
+        root: folder of the runs; several, such as class/*, are shown side by side, each by its name
         port: of the address; only this machine can reach it
     """
-    if root.exists() and not root.is_dir():
-        raise Problem(f"{root} is no folder; --root is the folder of the runs")
+    if not root:
+        raise Problem("--root names no folder; it is the folder of the runs")
+    for folder in root:
+        if folder.exists() and not folder.is_dir():
+            raise Problem(f"{folder} is no folder; --root is the folder of the runs")
     try:
         from etudes.web.app import serve as start
     except ModuleNotFoundError as missing:

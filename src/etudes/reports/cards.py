@@ -74,8 +74,8 @@ def method(study: str, link: Link) -> str:
     return page(text, link)
 
 
-def page(markdown: str, link: Link) -> str:
-    """Markdown of the project as HTML without its title, headings one lower. Tags in it stay words; links that lead
+def page(markdown: str, link: Link, *, lower: int = 1) -> str:
+    """Markdown of the project as HTML without its title, headings so much lower. Tags in it stay words; links that lead
     into the project's sources become words, those to reports, cards and pages lead there."""
     parser = _parser()
     tokens = parser.parse(markdown)
@@ -83,10 +83,19 @@ def page(markdown: str, link: Link) -> str:
         tokens = tokens[3:]  # the page has a title of its own
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+            token.tag = f"h{min(6, int(token.tag[1]) + lower)}"
         if token.type == "inline":
             token.children = _point(token.children or [], link)
-    return str(parser.renderer.render(tokens, parser.options, {}))
+    html = str(parser.renderer.render(tokens, parser.options, {}))
+    html = re.sub(r"(?<!>)<code>([^<]*)</code>", lambda found: f"<code>{_breakable(found[1])}</code>", html)
+    # What scrolls sideways on a small screen is reached by keys too.
+    html = html.replace("<pre>", '<pre tabindex="0">')
+    return html.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+
+
+def _breakable(code: str) -> str:
+    """Code that may go on in a new line within a path or a name, and not within a word."""
+    return re.sub(r"([/_.,=])(?=\w)", r"\1<wbr>", code)
 
 
 def _parser() -> "MarkdownIt":

@@ -8,7 +8,7 @@ import logging
 import mimetypes
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,15 +55,17 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def application(root: Path = Path("runs")) -> FastAPI:
-    """The pages over the committed reports and those below `root`, the runs there, and the demos at /demo/SLUG."""
-    pages, watch = Pages(shelf.Shelf(root)), Watch(root)
+def application(*roots: Path) -> FastAPI:
+    """The pages over the committed reports and those below the roots, the runs there, and the demos at /demo/SLUG,
+    which keep what they train below the first."""
+    named = shelf.tell_apart(roots)
+    pages, watch = Pages(shelf.Shelf(named)), Watch(named)
     app = FastAPI(title="études", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_life)
-    app.state.pages, app.state.root, app.state.mounted = pages, root, {}
+    app.state.pages, app.state.root, app.state.mounted = pages, roots[0], {}
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.get("/favicon.ico")(lambda: FileResponse(STATIC / "icon.svg"))  # what browsers ask for beside a demo
+    _runs(app, pages, watch)  # whose /compare/runs is no study's
     _studies(app, pages)
-    _runs(app, pages, watch)
     _demos(app)
     _errors(app, pages)
     app.add_middleware(Guard, pages=pages)
@@ -80,6 +82,10 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     def home(q: str = "", family: str = "", origin: str = "", verdict: str = "") -> Response:
         asked = (q[:QUERY], family, origin, verdict)
         return once("home", *asked, make=lambda: pages.home(*asked))
+
+    @app.get("/words.js")
+    def words() -> Response:
+        return Response(library.once("words", pages.words), media_type="text/javascript", headers=CACHED)
 
     @app.get("/study/{name}")
     @app.get("/study/{name}/{source}")
@@ -109,6 +115,10 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     @app.get("/compare/{name}/{first}/{second}")
     def comparison(name: str, first: str, second: str) -> Response:
         return once("comparison", name, first, second, make=lambda: pages.comparison(name, first, second))
+
+    @app.get("/compare/{name}")
+    def comparison_of_all(name: str) -> Response:
+        return once("comparison", name, make=lambda: pages.comparison(name))
 
     @app.get("/data")
     def data() -> Response:
@@ -203,7 +213,7 @@ def _mount_blocks(app: FastAPI, demo: Any) -> Any:
 def _errors(app: FastAPI, pages: Pages) -> None:
     def page(status: int, says: str) -> Response:
         title = TITLES.get(status, "Not possible")
-        return HTMLResponse(pages.error(status, title, f"{says[:1].upper()}{says[1:].rstrip('.')}."), status)
+        return HTMLResponse(pages.error(status, title, _sentence(says)), status)
 
     @app.exception_handler(Refused)
     async def refuse(request: Request, error: Refused) -> Response:
@@ -222,6 +232,10 @@ def _errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
         return page(500, "the page could not be made; the terminal of etudes serve has the reason")
+
+
+def _sentence(says: str) -> str:
+    return f"{says[:1].upper()}{says[1:]}" + ("" if says.endswith((".", "?")) else ".")
 
 
 class Guard:
@@ -253,7 +267,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         status, says = refusal
-        body = self.pages.error(status, TITLES[status], f"{says[:1].upper()}{says[1:]}.")
+        body = self.pages.error(status, TITLES[status], _sentence(says))
         await HTMLResponse(body, status)(scope, receive, answer)
 
     @staticmethod
@@ -330,7 +344,7 @@ def warm(app: FastAPI) -> None:
             log.warning("%s: %s", name, error)
 
 
-def serve(root: Path = Path("runs"), port: int = PORT) -> None:
+def serve(roots: Sequence[Path], port: int = PORT) -> None:
     """Serve on this machine's own address, 127.0.0.1, until interrupted. Raises Problem where the port is taken."""
     import uvicorn
 
@@ -341,7 +355,7 @@ def serve(root: Path = Path("runs"), port: int = PORT) -> None:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise Problem(f"cannot serve at port {port}: {error}; choose another with --port") from None
-    app = application(root)
+    app = application(*roots)
     print(f"études: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
     timer = threading.Timer(0.5, warm, [app])
     timer.daemon = True

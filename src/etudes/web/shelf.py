@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import itertools
+import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,26 +47,23 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Source:
-    """A folder with a report. `name` is the scale of a committed one, "local-SCALE[-HASH]" of one of the user's own."""
+    """A folder with a report.
+
+    `name` is the scale of a committed one, "local-[WHO-]SCALE[-HASH]" of one of the user's own, or of WHO's; `label`
+    tells it apart in words: "your runs: smoke, 1 seed, mixup alone".
+    """
 
     study: str
     name: str
     folder: Path
-
-    @property
-    def local(self) -> bool:
-        return self.name.startswith("local-")
-
-    @property
-    def label(self) -> str:
-        return f"your runs: {self.name.removeprefix('local-')}" if self.local else self.name
+    label: str
 
 
 class Shelf:
-    """What the pages read, each thing once until a report's file changes. `root` is None where no runs are shown."""
+    """What the pages read, each thing once until a report's file changes. `roots` as of `tell_apart`; {}: no runs."""
 
-    def __init__(self, root: Path | None) -> None:
-        self.root = root
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.roots = roots
         self._lock = threading.RLock()
         self._looked = -PAUSE
         self._depth = 0  # of calls within calls, during which nothing is looked at or dropped
@@ -93,15 +92,13 @@ class Shelf:
 
     def _look(self) -> tuple[Any, ...]:
         found = []
-        for path in [*_results().glob("*/*/report.json"), *self._local("*"), *manual().glob("*.md")]:
+        local = (path for root in self.roots.values() for path in _local(root, "*"))
+        for path in [*_results().glob("*/*/report.json"), *local, *manual().glob("*.md")]:
             try:
                 found.append((str(path), path.stat().st_mtime_ns))
             except OSError:  # gone since it was listed
                 continue
         return tuple(sorted(found))
-
-    def _local(self, study: str) -> list[Path]:
-        return sorted(self.root.glob(f"{study}/*/report*/report.json")) if self.root else []
 
     def sources(self, study: str) -> dict[str, Source]:
         """{name: source}: the committed reports, laptop first, then those of the user's own runs."""
@@ -111,10 +108,12 @@ class Shelf:
 
     def _sources(self, study: str) -> dict[str, Source]:
         scales = sorted(catalogue.reported_scales(study), key=lambda scale: (scale != "laptop", scale))
-        found = [Source(study, scale, catalogue.committed_folder(study, scale)) for scale in scales]
-        for path in self._local(study):
-            digest = path.parent.name.removeprefix("report").strip("-")
-            found.append(Source(study, "-".join(filter(None, ["local", path.parents[1].name, digest])), path.parent))
+        found = [Source(study, scale, catalogue.committed_folder(study, scale), scale) for scale in scales]
+        for who, root in self.roots.items():
+            for path in _local(root, study):
+                scale, digest = path.parents[1].name, path.parent.name.removeprefix("report").strip("-")
+                label = f"{who or 'your runs'}: {_says(path, scale)}"
+                found.append(Source(study, "-".join(filter(None, ["local", who, scale, digest])), path.parent, label))
         return {source.name: source for source in found}
 
     def source(self, study: str, name: str = "") -> Source:
@@ -131,7 +130,7 @@ class Shelf:
         return self.once(source, lambda: read(source.folder, catalogue.find(source.study)))
 
     def cards(self) -> list[dict[str, Any]]:
-        """The card of every study, with the verdicts of its first report, its `picture` and its `sources`."""
+        """The card of every study, with the verdicts of its first report, its `picture`, `sources` and `datasets`."""
         return self.once("cards", self._cards)
 
     def _cards(self) -> list[dict[str, Any]]:
@@ -141,14 +140,15 @@ class Shelf:
             first = next(iter(sources.values()), None)
             try:
                 if first is None:
-                    card, picture = catalogue.card(catalogue.find(name)), ""
+                    card, picture, read = catalogue.card(catalogue.find(name)), "", []
                 else:
                     saved = read_json(first.folder / "report.json", f"run `etudes report {name}` again")
-                    card, picture = saved["study"], _picture(saved, self.files(first))
+                    card, picture, read = saved["study"], _picture(saved, self.files(first)), saved["data"]
             except Exception as error:  # one study that cannot be read, whoever wrote it, must not hide the others
                 log.warning("%s is left out of the gallery: %s", name, error)
                 continue
-            found.append(card | {"picture": picture, "source": first.name if first else "", "sources": list(sources)})
+            own = {"picture": picture, "source": first.name if first else "", "sources": list(sources)}
+            found.append(card | own | {"datasets": [str(entry.get("dataset", "")) for entry in read]})
         return found
 
     def files(self, source: Source) -> dict[str, Path]:
@@ -186,6 +186,59 @@ class Shelf:
             except Problem as problem:
                 found.append(plain(problem=str(problem)))
         return found
+
+
+def tell_apart(roots: Sequence[Path]) -> dict[str, Path]:
+    """{name: folder} of roots of runs: "" for a single one, else what sets the paths apart, as "anna" and "ben" do
+    class/anna/runs and class/ben/runs. Raises Problem where two are the same."""
+    paths = [root.resolve().parts for root in roots]
+    if len(set(paths)) < len(paths):
+        twice = next(root for root, path in zip(roots, paths, strict=True) if paths.count(path) > 1)
+        raise Problem(f"--root names {twice} twice; name each folder once")
+    if len(roots) == 1:
+        return {"": roots[0]}
+    begun = _alike(paths)
+    ended = _alike([path[begun:][::-1] for path in paths])
+    own = ["-".join(path[begun : len(path) - ended]) for path in paths]
+    named = [re.sub(r"[^\w.]+", "-", each).strip("-") or "all" for each in own]
+    return {each if named.count(each) == 1 else f"{each}-{i}": root
+            for i, (each, root) in enumerate(zip(named, roots, strict=True), 1)}  # fmt: skip
+
+
+def _alike(paths: Sequence[Sequence[str]]) -> int:
+    """The number of parts with which all of the paths begin."""
+    return sum(1 for _ in itertools.takewhile(lambda parts: len({*parts}) == 1, zip(*paths, strict=False)))
+
+
+def _local(root: Path, study: str) -> list[Path]:
+    return sorted(root.glob(f"{study}/*/report*/report.json"))
+
+
+def _says(path: Path, scale: str) -> str:
+    """What was run for a report, in words: "smoke, 1 seed, mixup alone"."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        choice, card = (_part(text, name) for name in ("choice", "study"))
+        seeds = choice.pop("seeds", card["scales"][scale]["seeds"])
+    except (OSError, ValueError, KeyError, AttributeError):  # of a report that is not whole; its page says so
+        return scale
+    until, vary, variants = (choice.pop(name, None) for name in ("until", "vary", "variants"))
+    said = [scale, f"until {until}" if until else f"{seeds} {'seed' if seeds == 1 else 'seeds'}"]
+    few = " and ".join(variants or ())
+    if len(variants or ()) > 2:
+        few = f"{len(variants)} of {len(card['variants'])} variants"
+    if vary:
+        said.append(" and ".join(vary) + f" beside {few}" * bool(few))
+    elif few:
+        said.append(f"{few} alone" if len(variants) == 1 else few)
+    words = {"tune": "seeds for tuning", "replicate": "other seeds"}
+    return ", ".join(said + [words.get(name) or f"{name} = {value}" for name, value in choice.items()])
+
+
+def _part(text: str, name: str) -> Any:
+    """One part of a report.json, which has a line for each, without reading what stands around it."""
+    mark = f'\n"{name}":'
+    return json.JSONDecoder().raw_decode(text, text.index(mark) + len(mark))[0]
 
 
 def _results() -> Path:

@@ -22,7 +22,7 @@ def export(folder: Path) -> Path:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise Problem(f"{folder} holds files that are no site of études; name an empty folder, or a new one")
-    library = Shelf(None)
+    library = Shelf({})
     pages = Pages(library, served=False)
     texts = dict(_texts(pages))  # all of them, before the old site goes
     if folder.exists():
@@ -30,6 +30,7 @@ def export(folder: Path) -> Path:
     write_text(folder / MARK, "")
     write_text(folder / ".nojekyll", "")  # GitHub Pages is to serve the files as they are
     shutil.copytree(STATIC, folder / "static")
+    write_text(folder / "words.js", pages.words())
     for address, text in texts.items():
         write_text(folder / file_of(address), text)
     for card in library.cards():
