@@ -34,7 +34,11 @@ def draw(report: Report) -> list[Drawing]:
     for chart in report.definition.charts:
         try:
             drawn = report.chart(chart.name)
-            content = {"exhibits": drawn.exhibits} if isinstance(drawn, Exhibition) else {"svg": svg(drawn, chart.name)}
+            content = (
+                {"exhibits": drawn.exhibits}
+                if isinstance(drawn, Exhibition)
+                else {"svg": svg(drawn.to_dict(), chart.name)}
+            )
             found.append(Drawing(chart.name, chart.title, chart.says, **content))
         except Problem as problem:
             found.append(Drawing(chart.name, chart.title, chart.says, problem=str(problem)))
