@@ -289,7 +289,7 @@ def test_a_variant_with_one_step_is_a_dot_and_one_without_any_is_not_named(repor
     short = [c | {"steps": [90], "values": [0.5]} if c["variant"] == "mixed-0" else c for c in few]
     spec = curves("test/error").draw(dataclasses.replace(report, curves=short)).to_dict()
     (dots,) = layers(spec, "point")
-    assert rows(spec, dots) == [{"variant": "mixed-0", "metric": "test error", "step": 90, "value": 0.5}]
+    assert rows(spec, dots) == [{"variant": "mixed-0", "step": 90, "value": 0.5}]
     assert rows(spec, layers(spec, "text")[0]) == rows(spec, dots)  # with its name beside it
     named = layers(spec, "line")[0]["encoding"]["color"]["scale"]["domain"]
     assert named == [row["variant"] for row in report.table if row["variant"] != "plain-25"]

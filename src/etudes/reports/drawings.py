@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from etudes.core.errors import Problem
 from etudes.core.verdicts import Verdict, from_scale, to_scale
+from etudes.reports import views
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.numbers import figure, number, span
 from etudes.reports.report import Report
 from etudes.reports.svg import svg
 
 PNG_COLOURS = 64  # of a PNG's palette: charts have few, and their smoothed edges
+THUMBNAIL = "thumbnail.svg"  # beside the charts
 FOREST = 260  # pixels of a claim's drawing
 
 
@@ -43,6 +45,18 @@ def draw(report: Report) -> list[Drawing]:
         except Problem as problem:
             found.append(Drawing(chart.name, chart.title, chart.says, problem=str(problem)))
     return found
+
+
+def thumbnail(report: Report) -> str:
+    """The study's first chart that these runs can fill, drawn small; "" without any."""
+    for chart in report.definition.charts:
+        try:
+            drawn = None if chart.file else report.chart(chart.name)
+        except Problem:
+            continue
+        if drawn is not None and not isinstance(drawn, Exhibition):
+            return svg(views.thumbnail(drawn.to_dict()), "thumbnail")
+    return ""
 
 
 def png(svg: str) -> bytes:

@@ -123,19 +123,19 @@ def _lines(
     """
     import altair
 
-    seeds, means = _points([series for series in curves if series["metric"] != bound], most)
-    limit = _points([series for series in curves if series["metric"] == bound], most)[1]
+    seeds, means = _points([series for series in curves if series["metric"] != bound], field, most)
+    limit = _points([series for series in curves if series["metric"] == bound], field, most)[1]
     legend = len(style) > 1 or field == "variant"
     tint, line = (kind(field, style, legend=legend) for kind in (colour, dash))
-    each = altair.Detail(["variant:N", "metric:N", "seed:N"])
+    each = altair.Detail([f"{field}:N", "seed:N"])
     layers = [
         data(seeds).mark_line(strokeWidth=0.7, opacity=0.4, style="seed").encode(*place, tint, each),
         data(means).mark_line(strokeWidth=2).encode(*place, tint, line),
     ]
     if limit:
         layers.append(data(limit).mark_line(strokeDash=BROKEN, strokeWidth=1.5).encode(*place, tint, each))
-    lengths = Counter((row["variant"], row["metric"]) for row in means)
-    if alone := [row for row in means if lengths[row["variant"], row["metric"]] == 1]:
+    lengths = Counter(row[field] for row in means)
+    if alone := [row for row in means if lengths[row[field]] == 1]:
         for row in alone:  # each its own shape, as a scale of shapes would take the lines out of the legend
             dot = data([row]).mark_point(size=55, strokeWidth=2, opacity=1, shape=style[row[field]].shape)
             layers.append(dot.encode(*place, tint))
@@ -144,18 +144,21 @@ def _lines(
     return altair.layer(*layers)
 
 
-def _points(curves: Sequence[Series], most: int) -> tuple[list[Row], list[Row]]:
-    """The points of each seed's line, and of the mean line over the seeds that have the step."""
+def _points(curves: Sequence[Series], field: str, most: int) -> tuple[list[Row], list[Row]]:
+    """The points of each seed's line, and of the mean line over the seeds that have the step.
+
+    A panel's lines differ in their seed and in `field`, the variant or the metric: they need no other name.
+    """
     single: list[Row] = []
     for series in curves:
         pairs = thin(list(zip(series["steps"], series["values"], strict=True)), most)
-        names = {name: series[name] for name in ("variant", "seed", "metric")}
+        names = {name: series[name] for name in (field, "seed")}
         single += [{**names, "step": step, "value": value} for step, value in pairs]
-    grouped: dict[tuple[str, str, float], list[float]] = {}
+    grouped: dict[tuple[str, float], list[float]] = {}
     for row in single:
-        grouped.setdefault((row["variant"], row["metric"], row["step"]), []).append(row["value"])
+        grouped.setdefault((row[field], row["step"]), []).append(row["value"])
     means = [
-        {"variant": variant, "metric": metric, "step": step, "value": tidy(sum(found) / len(found), 5)}
-        for (variant, metric, step), found in grouped.items()
+        {field: name, "step": step, "value": tidy(sum(found) / len(found), 5)}
+        for (name, step), found in grouped.items()
     ]
     return single, means
