@@ -14,6 +14,7 @@ const isolates = (spec) => JSON.stringify(spec).includes('"bind":"legend"');
 // an entry of the legend is chosen by key as by the pointer
 function keys(frame) {
   for (const entry of frame.querySelectorAll(".role-legend-label text")) {
+    for (let part = entry; part !== frame; part = part.parentElement) part.removeAttribute("aria-hidden");
     entry.setAttribute("tabindex", "0");
     entry.setAttribute("role", "button");
     entry.setAttribute("aria-label", `show ${entry.textContent} alone`);
