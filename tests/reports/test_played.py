@@ -11,6 +11,7 @@ GAME = [
     {"agent": "guesser", "saw": {"clues": ["riding"]}, "gave": "horse"},
     {"agent": "table", "word": "bike", "cancelled": ["given twice", ""], "outcome": "wrong"},
     {"agent": "giver-0", "saw": {"word": "ship"}, "gave": "boat"},
+    {"agent": "guesser", "saw": {"clues": []}, "gave": None},
     {"agent": "table", "word": "ship", "cancelled": ["given twice"], "outcome": "empty"},
 ]
 

@@ -22,7 +22,9 @@ def cards(journal: str) -> Table | None:
         if not isinstance(entry, dict) or "agent" not in entry:
             return None
         if "gave" in entry:
-            given[str(entry["agent"])] = str(entry["gave"])
+            given[str(entry["agent"])] = (
+                "" if entry["gave"] is None else str(entry["gave"])
+            )  # one that skips gives None
         elif "outcome" in entry:
             reasons = [*entry.get("cancelled", []), *[""] * len(given)]
             clues = {

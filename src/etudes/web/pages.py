@@ -13,7 +13,7 @@ import markupsafe
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.reports import compare, drawings, look, render, replication
+from etudes.reports import compare, drawings, look, render, replication, words
 from etudes.reports.left import Exhibit
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
@@ -188,7 +188,7 @@ class Pages:
 
     def run_part(self, watch: Watch, key: str) -> markupsafe.Markup:
         run = watch.run(key)
-        curves = [curve(metric, {"": series}) for metric, series in sorted(watch.log(key).items())]
+        curves = [curve(_word(run.study, name), {"": series}) for name, series in sorted(watch.log(key).items())]
         return markupsafe.Markup(self._render("run_part.html", "/live", run=run, curves=curves))
 
     def two_runs(self, watch: Watch, first: str, second: str) -> str:
@@ -199,7 +199,10 @@ class Pages:
         labels = [f"{letter}: {run.variant}, seed {run.seed}" for letter, run in zip("AB", runs, strict=True)]
         names = sorted({*logs[0], *logs[1]})
         curves = [
-            curve(name, {label: log.get(name, ([], [])) for label, log in zip(labels, logs, strict=True)})
+            curve(
+                _word(runs[0].study, name),
+                {label: log.get(name, ([], [])) for label, log in zip(labels, logs, strict=True)},
+            )
             for name in names
         ]
         metrics = [
@@ -264,6 +267,14 @@ def _templates() -> jinja2.Environment:
     environment.filters |= {"number": number, "slug": lambda words: words.replace(" ", "-"), "shown_size": _size}
     environment.filters["course"] = lambda origin: COURSES.get(origin[:1], origin)
     return environment
+
+
+def _word(study: str, metric: str) -> str:
+    """What a metric of a run is called, by its own name where the run is of no study of the catalogue."""
+    try:
+        return words.of(catalogue.find(study), metric)
+    except Problem:
+        return metric
 
 
 def _size(picture: Exhibit, among: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import altair
 
 ROW = 30  # pixels of a variant's
+BELOW = 40  # and below a section, for the next one's heading
 FIGURE = "the paper's figure, not measured here"
 
 
@@ -88,7 +89,10 @@ def _bars(
             )
             panel = layers.properties(width=width, height=ROW * len(names))
             panels.append(headed(panel, heading and (heading if i == 0 else " ")))
-    return side_by_side(panels, columns, 22)
+    drawn = side_by_side(panels, columns, 22)
+    if len(parts) > 1:  # set by the panels alone: headings longer than one would push the next aside
+        return drawn.properties(bounds="flush", spacing={"row": BELOW, "column": room})
+    return drawn
 
 
 def _parts(report: Report, metrics: Sequence[str], sections: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
