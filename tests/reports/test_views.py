@@ -47,6 +47,14 @@ def test_what_is_pointed_at_tells_its_variant_its_seed_and_its_numbers(report: R
     assert len(spec["datasets"]) == 2  # a line and its points share theirs
 
 
+def test_neither_a_reference_nor_a_papers_figure_is_told_as_a_mean(report: Report) -> None:
+    facets = views.live(report.chart("train-loss-curves-by-variant").to_dict())
+    told = [layer["encoding"].get("tooltip", []) for layer in facets["concat"][0]["layer"]]
+    assert [bool(says) for says in told] == [False, True, False, True, False]  # seeds, means, and the bound without
+    figures = views.live(bars("test/error", paper={"plain-0": 0.3}).draw(report).to_dict())["layer"][-1]
+    assert [says["title"] for says in figures["encoding"]["tooltip"]] == ["variant", "whose", "test error"]
+
+
 def test_the_legend_isolates_and_seeds_can_be_hidden(report: Report) -> None:
     spec = views.live(report.chart("test-error-train-loss-curves").to_dict())
     (param,) = [param for layer in layers(spec) for param in layer.get("params", [])]

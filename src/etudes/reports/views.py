@@ -75,8 +75,8 @@ def _touchable(panel: Spec, datasets: Mapping[str, Any], packed: dict[str, Any])
         layer = {**layer, "mark": dict(layer["mark"]), "encoding": dict(layer["encoding"]), "data": _pack(rows, packed)}
         layers.append(layer)
         kind = layer["mark"]["type"]
-        if not rows or kind in ("text", "rule"):
-            continue
+        if not rows or kind in ("text", "rule") or layer["mark"].get("style") == "reference":
+            continue  # a reference is not what its axis is called
         says = list(_says(layer["encoding"], rows[0]))
         if kind == "line":
             place = {name: layer["encoding"][name] for name in ("x", "y", "color")}
@@ -98,7 +98,7 @@ def _pack(rows: Sequence[Mapping[str, Any]], packed: dict[str, Any]) -> Spec:
 
 def _says(encoding: Spec, row: Mapping[str, Any]) -> Iterator[Spec]:
     """What a mark tells: its variant, its seed, and its numbers by the names of their axes, means as such."""
-    for name in ("variant", "group", "metric"):
+    for name in ("variant", "group", "metric", "whose"):
         if row.get(name):
             title = (encoding.get("color", {}).get("legend") or {}).get("title") if name == "group" else None
             yield {"field": name, "type": "nominal", "title": title or name}
@@ -112,7 +112,8 @@ def _says(encoding: Spec, row: Mapping[str, Any]) -> Iterator[Spec]:
         if found["type"] == "ordinal":
             yield {"field": found["field"], "type": "nominal", "title": title}
         else:
-            kind = "" if "seed" in row or found["field"] in ("x", "step") else "mean "
+            single = "seed" in row or "whose" in row or found["field"] in ("x", "step")
+            kind = "" if single else "mean "
             yield {"field": found["field"], "type": "quantitative", "title": f"{kind}{title}", "format": ".4~g"}
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
@@ -37,7 +36,7 @@ def bars(
     by: str = "",
     key: str = "",
     paper: Mapping[str, float] = {},
-    sections: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    sections: Mapping[str, Sequence[str]] = {},
     says: str = "",
 ) -> Chart:
     """Each metric's mean over seeds, a row for each variant: with every seed's own number and one standard deviation.

@@ -133,7 +133,9 @@ def _lines(
         data(means).mark_line(strokeWidth=2).encode(*place, tint, line),
     ]
     if limit:
-        layers.append(data(limit).mark_line(strokeDash=BROKEN, strokeWidth=1.5).encode(*place, tint, each))
+        layers.append(
+            data(limit).mark_line(strokeDash=BROKEN, strokeWidth=1.5, style="reference").encode(*place, tint, each)
+        )
     lengths = Counter(row[field] for row in means)
     if alone := [row for row in means if lengths[row[field]] == 1]:
         for row in alone:  # each its own shape, as a scale of shapes would take the lines out of the legend
