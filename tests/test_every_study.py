@@ -20,7 +20,7 @@ from etudes.core.verdicts import DECIDED
 from etudes.flags import RunOptions
 from etudes.reports import render, replication
 from etudes.reports.build import build, read
-from etudes.reports.drawings import draw
+from etudes.reports.drawings import THUMBNAIL, draw
 from etudes.sweep import check
 from etudes.train import loop, pictures, recipe
 
@@ -200,6 +200,7 @@ def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
         known = {Path("report.json"), Path("curves.json"), Path("report.md"), Path(replication.FILE)}
         known.add(Path(registration.path(study, scale, Path()).name))  # written down before the runs
         known |= {Path("charts", f"{chart.name}.svg") for chart in study.charts if not chart.file}
+        known.add(Path("charts", THUMBNAIL))
         known |= {exhibit.path for exhibit in report.exhibits if exhibit.content}
         assert files.keys() <= known
         assert sum(files.values()) < 650_000

@@ -284,15 +284,33 @@ def test_a_line_of_the_json_is_an_entry(written: Path, report: Report) -> None:
     assert [json.loads(line.removesuffix(",")) for line in trials] == json.loads(json.dumps(report.json()["trials"]))
 
 
-def test_the_smaller_drawing_looks_like_vegas(report: Report) -> None:
+def test_words_have_room_for_the_widest_font_and_keep_their_size(report: Report) -> None:
     import vl_convert
+
+    spec = report.chart("test-error").to_dict()
+    theirs, ours = vl_convert.vegalite_to_svg(spec), svg(spec, "x")
+    sizes, widths = zip(
+        *(
+            (set(re.findall(r'font-size="([^"]*)"', text)), int(re.search(r'width="(\d+)"', text)[1]))
+            for text in (theirs, ours)
+        ),
+        strict=True,
+    )
+    assert sizes[0] == sizes[1]
+    assert widths[1] > widths[0] + 5
+
+
+def test_the_smaller_drawing_looks_like_vegas(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    import vl_convert
+
+    monkeypatch.setattr("etudes.reports.svg.WIDEST", 1)
 
     def pixels(text: str) -> numpy.ndarray:
         return numpy.asarray(Image.open(io.BytesIO(vl_convert.svg_to_png(text))).convert("RGB")).astype(int)
 
     for chart in report.definition.charts:
-        drawn = report.chart(chart.name)
-        theirs, ours = vl_convert.vegalite_to_svg(drawn.to_dict()), svg(drawn, "x")
+        spec = report.chart(chart.name).to_dict()
+        theirs, ours = vl_convert.vegalite_to_svg(spec), svg(spec, "x")
         assert len(ours) < 0.6 * len(theirs)
         far = abs(pixels(theirs) - pixels(ours)).max(2) > 40
         assert far.mean() < 0.002, chart.name

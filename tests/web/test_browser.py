@@ -1,5 +1,6 @@
 """The pages in a real browser: no complaint, no call elsewhere, no sideways scrolling; what can be clicked works."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from coins import make_study
 from etudes.core import catalogue
+from etudes.reports.build import read
+from etudes.reports.drawings import draw
 from etudes.web.site import export
 
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
@@ -87,6 +90,58 @@ def test_the_numbers_are_stacked_on_a_phone_and_framed_on_a_desk(chromium, serve
             assert frame.evaluate("part => part.scrollLeft") == 500
             assert head.bounding_box()["x"] == pytest.approx(frame.bounding_box()["x"], abs=1), "the first column stays"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_chart_answers_who_points_at_it(chromium, server, dark):
+    page = chromium(1280, dark=dark)
+    settle(page, f"{server}/study/mixup")
+    assert not page.evaluate("performance.getEntriesByType('resource').some(e => e.name.endsWith('vega.js'))")
+    figure = page.locator("#test-error-against-noise")
+    figure.locator(".chart").focus()  # by key as by the pointer
+    entry = figure.get_by_role("button").first
+    entry.wait_for(timeout=120_000)
+    faint = "figure => [...figure.querySelectorAll('[opacity=\"0.06\"]')].length"
+    assert figure.evaluate(faint) == 0
+    entry.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => ({faint})(document.querySelector('#test-error-against-noise')) > 0")
+    seeds = figure.get_by_label("single seeds")
+    hidden = "figure => [...figure.querySelectorAll('[opacity=\"0\"]')].length"
+    before = figure.evaluate(hidden)
+    seeds.uncheck()
+    page.wait_for_function(f"() => ({hidden})(document.querySelector('#test-error-against-noise')) > {before}")
+    seeds.check()
+    figure.locator(".mark-symbol.role-mark path").last.hover(force=True)
+    tip = page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    assert "test error" in tip.inner_text()
+    inks = figure.locator("svg text").first.evaluate("t => getComputedStyle(t).fill")
+    assert inks == ("rgb(233, 230, 223)" if dark else "rgb(27, 28, 30)")
+    assert page.complaints == []
+
+
+def test_no_letter_of_a_chart_is_cut_or_lies_over_another(chromium, tmp_path):
+    """In the widest of the usual fonts, where the machine has it."""
+    page = chromium(1280)
+    for name in ("cifar-coreset", "edge-of-stability"):
+        for drawing in draw(read(catalogue.committed_folder(name), catalogue.find(name))):
+            file = tmp_path / f"{drawing.name}.svg"
+            file.write_text(drawing.svg.replace("sans-serif", "DejaVu Sans, Verdana, sans-serif"), encoding="utf-8")
+            page.goto(file.as_uri())
+            boxes = page.evaluate(
+                "[...document.querySelectorAll('text')].filter(t => t.textContent.trim()).map(t => {"
+                " const b = t.getBoundingClientRect(); return [t.textContent, b.left, b.top, b.right, b.bottom]; })"
+            )
+            width, height = page.evaluate(
+                "[document.documentElement.width, document.documentElement.height].map(l => l.baseVal.value)"
+            )
+            for text, left, top, right, bottom in boxes:
+                assert min(left, top) >= -0.5, (drawing.name, text)
+                assert right <= width + 0.5, (drawing.name, text)
+                assert bottom <= height + 0.5, (drawing.name, text)
+            for (a, *one), (b, *other) in itertools.combinations(boxes, 2):
+                across = min(one[2], other[2]) - max(one[0], other[0])
+                down = min(one[3], other[3]) - max(one[1], other[1])
+                assert across < 1 or down < 4, (drawing.name, a, b)  # lines of a title share their edges
 
 
 def test_no_chart_of_the_gallery_is_cut_at_its_side(chromium, server):

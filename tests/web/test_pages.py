@@ -31,7 +31,7 @@ from etudes.reports import cards, exports, intervals, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
-from etudes.web import gallery, search, shelf
+from etudes.web import gallery, live, search, shelf
 from etudes.web.live import Log, Watch, curve
 from etudes.web.pages import COURSES, Pages, file_of
 from etudes.web.runs import groups as runs_of
@@ -342,9 +342,30 @@ def test_files_of_a_report_are_as_written(client):
     assert report.headers["content-type"].startswith("text/html")
     assert "script-src" not in report.headers["content-security-policy"]
     assert "default-src 'none'; style-src 'unsafe-inline'" in report.headers["content-security-policy"]
-    picture = client.get("/files/mixup/laptop/thumbnail.svg")
+    picture = client.get("/files/mixup/laptop/charts/train-misses.svg")
     assert picture.headers["content-type"].startswith("image/svg+xml")
-    assert f'viewBox="0 {shelf.TITLE} ' in picture.text
+
+
+def test_a_chart_with_hover_is_made_when_it_is_asked_for(client):
+    assert not catalogue.committed_folder("mixup").joinpath("charts/train-misses.json").exists()
+    spec = client.get("/files/mixup/laptop/charts/train-misses.json").json()
+    assert spec["layer"]
+    assert len(spec["datasets"]["data-0"]["rows"]) == len(
+        [
+            t
+            for t in read(catalogue.committed_folder("mixup"), catalogue.find("mixup")).trials
+            if "train/misses" in t["metrics"]
+        ]
+    )
+    assert client.get("/files/mixup/laptop/charts/nothing.json").status_code == 404
+    page = client.get("/study/mixup").text
+    assert 'data-chart="/files/mixup/laptop/charts/train-misses.json"' in page
+    assert 'data-vega="/static/vega.js"' in page
+
+
+def test_the_gallery_shows_a_picture_to_be_read_in_its_own_pixels():
+    forms = {card["name"]: card["form"] for card in shelf.Shelf(None).cards()}
+    assert (forms["char-lstm"], forms["doom-dqn"], forms["mixup"]) == ("whole", "pixels", "drawn")
 
 
 def test_only_this_machine_by_its_own_name(client):
@@ -715,7 +736,11 @@ def test_a_curve_places_its_points():
     assert start[0] < end[0]
     assert start[1] > end[1], "larger values stand higher"
     assert curve("empty", {"": ([], [])})["lines"] == []
-    assert curve("flat", {"": ([5], [2.0])})["lines"][0]["last"] == "2"
+    flat = curve("flat", {"": ([5], [2.0])})
+    assert flat["lines"][0]["last"] == "2"
+    assert live.LEFT + 100 < flat["lines"][0]["end"][0] < live.WIDTH - 100, "a single step stands in the middle"
+    same = curve("same", {"": ([0, 10], [0.24, 0.24 + 1e-9])})
+    assert [text for _, text in same["y"]] == ["0.240"], "no number twice"
 
 
 def test_settings_bear_their_comments():

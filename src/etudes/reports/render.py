@@ -71,6 +71,8 @@ def keep(report: Report, folder: Path) -> None:
 def _files(report: Report, drawn: Sequence[Drawing]) -> Files:
     files = {exhibit.path: exhibit.content for exhibit in report.exhibits if exhibit.content}
     files |= {Path("charts", f"{each.name}.svg"): each.svg.encode() for each in drawn if each.svg}
+    if small := drawings.thumbnail(report):
+        files[Path("charts", drawings.THUMBNAIL)] = small.encode()
     texts = {"curves.json": _json(report.curves_json()), "report.md": render(report, "md", drawn)}
     texts["report.json"] = _json(report.json())
     return files | {Path(name): text.encode() for name, text in texts.items()}
@@ -273,6 +275,8 @@ def _figure(drawing: Drawing) -> list[str]:
 
 
 def _exhibit(exhibit: Exhibit, title: str) -> str:
+    if exhibit.cards:
+        return _table(*exhibit.cards)
     if exhibit.kind == ".txt":
         return _verbatim(exhibit.text)
     if exhibit.kind == ".wav":  # which GitHub plays from a page of its own

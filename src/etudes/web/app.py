@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
-from etudes.web import shelf
+from etudes.web import shelf, vega
 from etudes.web.live import Watch
 from etudes.web.pages import QUERY, Pages, demos
 
@@ -62,6 +62,7 @@ def application(*roots: Path) -> FastAPI:
     pages, watch = Pages(shelf.Shelf(named)), Watch(named)
     app = FastAPI(title="études", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_life)
     app.state.pages, app.state.root, app.state.mounted = pages, roots[0], {}
+    app.get("/static/vega.js")(lambda: Response(vega.script(), media_type="text/javascript", headers=CACHED))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.get("/favicon.ico")(lambda: FileResponse(STATIC / "icon.svg"))  # what browsers ask for beside a demo
     _runs(app, pages, watch)  # whose /compare/runs is no study's
@@ -95,13 +96,6 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     @app.get("/files/{name}/{source}/{file:path}")
     def file(name: str, source: str, file: str) -> Response:
         chosen = library.source(name, source)
-        found = library.files(chosen)
-        if file == "thumbnail.svg":
-            card = next(card for card in library.cards() if card["name"] == name)
-            file = card["picture"]
-            if file.endswith(".svg") and file in found:
-                svg = library.once(found[file], lambda: shelf.thumbnail(found[file].read_text(encoding="utf-8")))
-                return Response(svg, media_type="image/svg+xml", headers=CACHED)
         kind = mimetypes.guess_type(file)[0] or "application/octet-stream"  # notebooks are to be kept, not shown
         return Response(library.content(chosen, file), media_type=kind, headers=CACHED)
 
@@ -342,6 +336,7 @@ def warm(app: FastAPI) -> None:
             pages.shelf.once(("page", "study", name, ""), lambda name=name: pages.study(name).encode())
         except Exception as error:
             log.warning("%s: %s", name, error)
+    vega.script()
 
 
 def serve(roots: Sequence[Path], port: int = PORT) -> None:

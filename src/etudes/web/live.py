@@ -283,7 +283,8 @@ def curve(title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]
     low_y, high_y = low_y - room, high_y + room
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right = LEFT + (x - low_x) / ((high_x - low_x) or 1) * (WIDTH - LEFT - 10)
+        share = (x - low_x) / (high_x - low_x) if high_x > low_x else 0.5  # a single step stands in the middle
+        right = LEFT + share * (WIDTH - LEFT - 10)
         return round(right, 1), round((high_y - y) / (high_y - low_y) * (HEIGHT - BOTTOM - 8) + 6, 1)
 
     drawn = []
@@ -291,11 +292,11 @@ def curve(title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]
         points = [place(x, y) for x, y in zip(steps, values, strict=True)]
         path = "M" + "L".join(f"{x},{y}" for x, y in points)
         drawn.append({"label": label, "path": path, "end": points[-1], "last": number(values[-1])})
-    ticks = [low_y + room + share * (high_y - low_y - 2 * room) for share in (0, 0.5, 1)]
+    ticks = {number(tick, 3): tick for tick in (low_y + room, (low_y + high_y) / 2, high_y - room)}
     return {
         "title": title,
         "lines": drawn,
-        "y": [(place(low_x, tick)[1], number(tick, 3)) for tick in dict.fromkeys(ticks)],
+        "y": [(place(low_x, tick)[1], text) for text, tick in ticks.items()],
         "x": [(place(step, low_y)[0], number(step)) for step in dict.fromkeys((low_x, high_x))],
         "size": (WIDTH, HEIGHT, LEFT, BOTTOM),
     }

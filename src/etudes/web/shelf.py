@@ -17,15 +17,14 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
 from etudes.core.spec import Study
-from etudes.reports import cards, exports
+from etudes.reports import cards, drawings, exports, views
 from etudes.reports.build import read
 from etudes.reports.drawings import Drawing
-from etudes.reports.left import FOLDERS, Exhibition
+from etudes.reports.left import FOLDERS, Exhibit, Exhibition
 from etudes.reports.report import Report
 
 PAUSE = 1.0  # seconds for which a look at the files' times is taken as the present
 KEPT = 512  # things kept in memory, such as pages
-TITLE = 42  # pixels of a chart's title and subtitle
 DOWNLOADS = {
     "report.html": "the report as one page",
     "report.md": "as Markdown",
@@ -147,7 +146,8 @@ class Shelf:
             except Exception as error:  # one study that cannot be read, whoever wrote it, must not hide the others
                 log.warning("%s is left out of the gallery: %s", name, error)
                 continue
-            own = {"picture": picture, "source": first.name if first else "", "sources": list(sources)}
+            form = _form(picture, first.folder) if first else ""
+            own = {"picture": picture, "form": form, "source": first.name if first else "", "sources": list(sources)}
             found.append(card | own | {"datasets": [str(entry.get("dataset", "")) for entry in read]})
         return found
 
@@ -160,9 +160,22 @@ class Shelf:
         files = self.files(source)
         if name in files:
             return files[name].read_bytes()
-        if name not in MADE:
-            raise Problem(f"the report of {source.study} has no file {name}")
-        return self.once(("made", source, MADE[name]), lambda: self._make(source, MADE[name]))[name]
+        if name in MADE:
+            return self.once(("made", source, MADE[name]), lambda: self._make(source, MADE[name]))[name]
+        if name in self.live(source):
+            return self.once(("made", source, name), lambda: self._live(source, Path(name).stem))
+        raise Problem(f"the report of {source.study} has no file {name}")
+
+    def live(self, source: Source) -> list[str]:
+        """The files of the charts with hover, which are made when they are asked for."""
+        drawn = {Path(name).stem for name in self.files(source) if name.startswith("charts/")}
+        charts = catalogue.find(source.study).charts
+        return [f"charts/{chart.name}.json" for chart in charts if chart.name in drawn]
+
+    def _live(self, source: Source, chart: str) -> bytes:
+        drawn = self.report(source).chart(chart)
+        assert not isinstance(drawn, Exhibition)
+        return json.dumps(views.live(drawn.to_dict()), separators=(",", ":"), ensure_ascii=False).encode()
 
     def _make(self, source: Source, kind: str) -> Mapping[str, bytes]:
         report = self.report(source)
@@ -258,28 +271,20 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _picture(saved: Mapping[str, Any], files: Mapping[str, Path]) -> str:
-    """The file that stands for a study in the gallery: what its network made, else the chart that has most shape."""
+    """The file that stands for a study in the gallery: what its network made, else its first chart, drawn small."""
     for exhibit in saved.get("exhibits", []):
         if (name := f"pictures/{exhibit['variant']}.{exhibit['file']}") in files:
             return name
-    own = r"charts/(?!(train|validation|test|seconds)-).*\.svg"  # a chart that the study draws itself
-    wanted = (own, r"charts/(?!train-loss).*-curves.*-by-variant\.svg", r"charts/.*-(against|over)-.*\.svg",
-              r"charts/.*-curves.*\.svg", r"charts/.*\.svg")  # fmt: skip
-    for pattern in wanted:
-        found = [name for name in files if re.fullmatch(pattern, name)]
-        if found:
-            return max(found, key=lambda name: files[name].stat().st_size)
-    return ""
+    drawn = [name for name in files if name.startswith("charts/") and name.endswith(".svg")]
+    return next((name for name in (f"charts/{drawings.THUMBNAIL}", *drawn) if name in drawn), "")
 
 
-def thumbnail(svg: str) -> str:
-    """A chart's SVG without its title and its white ground, for which the gallery has no room."""
-    size = re.search(r'width="\d+" height="\d+" viewBox="0 0 (\d+) (\d+)"', svg)
-    if not size:
-        return svg
-    width, height = int(size[1]), int(size[2])
-    svg = svg.replace(size[0], f'viewBox="0 {TITLE} {width} {height - TITLE}"', 1)
-    return re.sub(r'<rect width="\d+" height="\d+" fill="white"/>', "", svg, count=1)
+def _form(picture: str, folder: Path) -> str:
+    """How the gallery shows a picture: "drawn" as a chart, "pixels" of which each is seen, "whole" to be read."""
+    if picture.endswith(".svg") or not picture:
+        return "drawn"
+    exhibit = Exhibit("", 0, Path(picture).name, (folder / picture).read_bytes())
+    return "whole" if exhibit.wide else "pixels"
 
 
 def fields(study: Study) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etudes.core.errors import Problem
 from etudes.core.files import write_text
-from etudes.web import shelf
+from etudes.web import shelf, vega
 from etudes.web.pages import Pages, file_of
 from etudes.web.shelf import Shelf
 
@@ -31,19 +31,17 @@ def export(folder: Path) -> Path:
     write_text(folder / ".nojekyll", "")  # GitHub Pages is to serve the files as they are
     shutil.copytree(STATIC, folder / "static")
     write_text(folder / "words.js", pages.words())
+    (folder / "static" / "vega.js").write_bytes(vega.script())
     for address, text in texts.items():
         write_text(folder / file_of(address), text)
     for card in library.cards():
         for source in library.sources(card["name"]).values():
             below = folder / "files" / source.study / source.name
-            for name in dict.fromkeys([*library.files(source), *shelf.MADE]):
+            for name in dict.fromkeys([*library.files(source), *shelf.MADE, *library.live(source)]):
                 with contextlib.suppress(Problem):  # from a report that cannot be read nothing is made
                     content = library.content(source, name)
                     (below / name).parent.mkdir(parents=True, exist_ok=True)
                     (below / name).write_bytes(content)
-            if card["picture"].endswith(".svg") and source.name == card["source"]:
-                svg = (source.folder / card["picture"]).read_text(encoding="utf-8")
-                write_text(below / "thumbnail.svg", shelf.thumbnail(svg))
     return folder
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
+from etudes.reports import words
 from etudes.reports.charts.chart import (
     Chart,
     Row,
@@ -38,7 +39,7 @@ def grid(
     return Chart(
         name=slug(metric, "over", x, y),
         title=title or headline([metric], f"by {spell(y)} and {spell(x)}"),
-        draw=lambda report: _grid(report, metric, x, y, label or spell(metric), variants),
+        draw=lambda report: _grid(report, metric, x, y, label or words.of(report.definition, metric), variants),
         says=f"Means over seeds.{says and ' ' + says}",
     )
 
@@ -70,7 +71,9 @@ def _grid(report: Report, metric: str, x: str, y: str, label: str, variants: Seq
     shade = altair.Color(
         "value:Q",
         scale=altair.Scale(scheme="blues", domain=[min(values), max(values)], zero=False, nice=False),
-        legend=altair.Legend(title=label, gradientLength=min(200, CELL[1] * len(down)), tickCount=4),
+        legend=altair.Legend(
+            title=label, orient="right", direction="vertical", gradientLength=min(200, CELL[1] * len(down)), tickCount=4
+        ),
     )
     # On shades of blue whatever the page, and so none of the inks that a page changes.
     ink = altair.condition(altair.datum.dark, altair.value("#ffffff"), altair.value("#000000"))

@@ -256,8 +256,25 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error", by="blocks"),
-        curves("train/loss", title="The steps from VGG to ResNet", variants=(*STEPS, *(f"{name}-4" for name in STEPS))),
+        bars(
+            "test/error",
+            "train/error",
+            title="Errors along the way from VGG to ResNet, and with other choices",
+            by="blocks",
+            sections={
+                "From VGG to ResNet, three blocks": tuple(STEPS),
+                "The same with four blocks": tuple(f"{name}-4" for name in STEPS),
+                "Thrice as deep": ("stride-deep", "residual-deep"),
+                "Normalisation of the residual network": ("residual", *(f"norm-{kind}" for kind in NORMS)),
+                "Its augmentation": ("residual", *(f"augment-{kind}" for kind in AUGMENTS)),
+            },
+        ),
+        curves(
+            "train/loss",
+            title="Training loss along the way from VGG to ResNet",
+            variants=(*STEPS, *(f"{name}-4" for name in STEPS)),
+            by="blocks",
+        ),
     ),
     origin="C",
     revisions=(

@@ -163,7 +163,10 @@ STUDY = Study(
             matters=MATTERS,
         ),
     },
-    charts=(bars("test/error", "train/error", paper=TUTORIAL), curves("train/loss")),
+    charts=(
+        bars("test/error", "train/error", paper=TUTORIAL, title="Errors with each remedy against overfitting"),
+        curves("train/loss", title="Training loss with each remedy"),
+    ),
     revisions=(
         "half as many steps again, as variants with dropout or augmentation were judged before they had learnt; paid "
         "for by leaving the two variants without a claim out of the laptop scale; margins of 0.02 on the test errors",

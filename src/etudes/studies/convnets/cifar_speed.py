@@ -252,8 +252,17 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "test/error-plain", "test/error-last"),
-        curves("train/loss", says="A loss on hard labels cannot be compared with losses on smoothed ones."),
+        bars(
+            "test/error",
+            "test/error-plain",
+            "test/error-last",
+            title="Test error with all tricks and without one: from six views, from one, of the last step's weights",
+        ),
+        curves(
+            "train/loss",
+            title="Training loss with all tricks and without one",
+            says="A loss on hard labels cannot be compared with losses on smoothed ones.",
+        ),
     ),
     origin="C",
     revisions=(

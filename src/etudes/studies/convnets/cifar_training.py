@@ -212,11 +212,21 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error"),
-        bars("train/cross-entropy"),
-        curves("train/loss", title="Schedules", variants=SCHEDULES),
-        curves("train/loss", title="Optimisers", variants=("sgd", "adam", "adamw")),
-        curves("train/loss", title="Inputs", variants=("sgd", "raw-inputs")),
+        bars(
+            "test/error",
+            "train/error",
+            title="Errors by optimiser, schedule, inputs and order of layers",
+            sections={
+                "Optimisers": ("sgd", "adam", "adamw"),
+                "Schedules of SGD": SCHEDULES,
+                "Inputs, standardised or not": ("sgd", "raw-inputs"),
+                "Dropout and normalisation": ("sgd", "dropout", "batch-norm", "norm-dropout", "dropout-norm"),
+            },
+        ),
+        bars("train/cross-entropy", title="Cross entropy left on the training pictures"),
+        curves("train/loss", title="Training loss by schedule", variants=SCHEDULES),
+        curves("train/loss", title="Training loss by optimiser", variants=("sgd", "adam", "adamw")),
+        curves("train/loss", title="Training loss by inputs", variants=("sgd", "raw-inputs")),
     ),
     revisions=(
         "gradients longer than 5 are shortened to it, as single seeds had not recovered from one; the training losses "

@@ -108,6 +108,8 @@ TINY = {"dataset": "digits", "width": 4, "examples": 20, "steps": 20, "eval_ever
 PAPER = {"steps": 78_125, "schedule": "decay", "augment": True, "eval_every": 3_906, "log_every": 100}
 MATTERS = 0.014  # of the test error: what the paper's own gain on CIFAR-10 is, from 5.6 to 4.2 %
 
+KEY = "strength of mixing, alpha (0: plain training)"
+
 STUDY = Study(
     name="mixup",
     question="Does training on mixed pairs lower test error, and does it resist wrong labels?",
@@ -166,11 +168,23 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error"),
-        against("noise", "test/error", by="alpha"),
-        curves("train/loss", says="Mixed and plain pictures are different tasks: their losses cannot be compared."),
-        bars("train/misses"),
-        bars("test/error-recalibrated"),
+        against(
+            "noise",
+            "test/error",
+            by="alpha",
+            title="Test error against the share of wrong labels",
+            x="share of wrong labels",
+            key=KEY,
+        ),
+        bars("test/error", "train/error", by="alpha", key=KEY, title="Errors on test and on training pictures"),
+        bars("train/misses", by="alpha", key=KEY, title="How often a third class is predicted between two pictures"),
+        bars("test/error-recalibrated", by="alpha", key=KEY, title="Test error with statistics of plain pictures"),
+        curves(
+            "train/loss",
+            title="Training loss",
+            by="alpha",
+            says="Mixed and plain pictures are different tasks: their losses cannot be compared.",
+        ),
     ),
     revisions=(
         "twice the steps, as mixup had not fitted its own pictures; twice the pairs of pictures in the misses; margins "

@@ -267,10 +267,17 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/cost", by="score"),
-        against("share", "test/error-equal-updates", by="score"),
-        bars("train/largest-class", by="score"),
-        bars("train/wrong-among-chosen"),
+        against(
+            "share",
+            "test/error-equal-updates",
+            by="score",
+            title="Test error by the share of pictures that is trained on, and how it was chosen",
+            x="share of the training pictures",
+            key="chosen by",
+        ),
+        bars("test/error", "train/cost", by="score", key="chosen by", title="Test error, and what choosing costs"),
+        bars("train/largest-class", by="score", key="chosen by", title="How unevenly the choice falls on the classes"),
+        bars("train/wrong-among-chosen", by="score", key="chosen by", title="Wrong labels among the pictures chosen"),
     ),
     origin="C",
     revisions=(

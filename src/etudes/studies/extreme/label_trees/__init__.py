@@ -286,9 +286,9 @@ STUDY = Study(
     charts=(
         cost_front("test/ndcg5", "nDCG@5"),
         cost_front("test/recall10", "recall at 10"),
-        bars("test/ndcg5", "test/p1", "test/psp5"),
-        bars("test/recall10", "test/recall10-tail"),
-        bars("test/products", "train/weights"),
+        bars("test/ndcg5", "test/p1", "test/psp5", title="How good the first labels are, by tree"),
+        bars("test/recall10", "test/recall10-tail", title="Labels found among the first ten, of all and of rare ones"),
+        bars("test/products", "train/weights", title="The work a document takes, and the weights kept"),
     ),
     origin="D6",
     precision="fp32",

@@ -155,6 +155,15 @@ VARIANTS = (
 SMOKE = {"language": "made-up", "games": 4, "trials": 3}
 WITHOUT_CHAT = tuple(variant.name for variant in VARIANTS if not variant.name.startswith("llm-"))
 
+QUESTIONS = {  # the variants that answer each
+    "How many givers, who draw from the same clues?": tuple(f"givers-{n}" for n in GIVER_COUNTS),
+    "How do four givers keep from giving the same?": ("naive", "givers-4", "shy", "seats", "mixed"),
+    "Should the guesser skip when unsure?": ("always", "givers-4"),
+    "Do giver and guesser think alike?": tuple(PAIRS.values()),
+    "And a chat model?": tuple(f"llm-{way}" for way in (*STYLES, "guesses", "alone")),
+    "And words at random?": ("random",),
+}
+
 STUDY = Study(
     name="just-one",
     question="How many clue givers help, and what do players gain who avoid each other's clues?",
@@ -214,7 +223,14 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(SCORE, "test/cancelled"),
+        bars(
+            SCORE,
+            "test/cancelled",
+            title="Cards won of 13, and the share of clues that cancel each other",
+            by="giver",
+            key="givers",
+            sections=QUESTIONS,
+        ),
         grid(
             SCORE,
             "guesser",
@@ -224,8 +240,21 @@ STUDY = Study(
             says="Of 13 cards; four givers, by seats.",
             variants=tuple(PAIRS.values()),
         ),
-        bars("test/right", "test/wrong", "test/skipped"),
-        pictures("first-game.txt", variants=("givers-4", "llm-alone"), says="What each agent saw and gave."),
+        bars(
+            "test/right",
+            "test/wrong",
+            "test/skipped",
+            title="Guesses that are right, wrong or skipped",
+            by="giver",
+            key="givers",
+            sections=QUESTIONS,
+        ),
+        pictures(
+            "first-game.txt",
+            title="A game as it was played",
+            variants=("givers-4", "llm-alone"),
+            says="What each agent saw and gave.",
+        ),
     ),
     origin="B14",
     revisions=(

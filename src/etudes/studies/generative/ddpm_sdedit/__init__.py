@@ -195,12 +195,31 @@ STUDY = Study(
     ),
     charts=(
         pictures("samples.png", title="Samples", says="The first 64 of a run, none chosen."),
-        bars(DISTANCE, "test/confidence", "test/nearest"),
-        bars("test/frechet-few-ddim", "test/frechet-few-ancestral", "test/frechet-few-no-average"),
-        curves("test/sdedit-l2", "test/sdedit-frechet", title="SDEdit, by strength", step="100 t0"),
+        bars(
+            DISTANCE,
+            "test/confidence",
+            "test/nearest",
+            title="Samples: distance to the data, a judge's confidence, distance to the nearest training picture",
+        ),
+        bars(
+            "test/frechet-few-ddim",
+            "test/frechet-few-ancestral",
+            "test/frechet-few-no-average",
+            title="Samples in ten strides: distance to the data, by way of sampling",
+        ),
+        curves(
+            "test/sdedit-l2",
+            "test/sdedit-frechet",
+            title="SDEdit by strength: distance to the guide and to the data",
+            step="share of noise t0, in per cent",
+        ),
         pictures("edits.png", title="SDEdit of rough paintings", says=EDITS),
         pictures("redraws.png", title="Erased and redrawn", says=REDRAWS),
-        curves("train/loss", says="The losses are of different targets and cannot be compared."),
+        curves(
+            "train/loss",
+            title="Training loss by what is predicted",
+            says="The losses are of different targets and cannot be compared.",
+        ),
     ),
     origin="A4",
 )

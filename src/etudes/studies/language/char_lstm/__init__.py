@@ -156,7 +156,7 @@ SAMPLES = "The same passage of the test text, continued."
 CELL = """The cell that tells the second half of a line from the first best in validation text, over test text: blue
 above its mean, red below, in full colour at two standard deviations."""
 ALONE = {"seeds": 1, "judges": False, "variants": ("lstm-2",)}
-
+DEPTHS = ("rnn", "gru", "lstm", "lstm-2", "lstm-3")
 
 STUDY = Study(
     name="char-lstm",
@@ -276,11 +276,21 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(BITS, "train/bits-per-byte"),
-        curves("validation/bits-per-byte"),
+        bars(
+            BITS,
+            "train/bits-per-byte",
+            title="Bits per byte by cell, size, reading and text",
+            sections={
+                "Gates and depth": DEPTHS,
+                "Size": ("lstm-half", "lstm", "lstm-double"),
+                "How the text is read": ("lstm", "forgetful", "windows", "neighbours"),
+                "On little text": tuple(f"little-text{more}" for more in ("", "-double", "-dropout", "-layer-norm")),
+            },
+        ),
+        curves("validation/bits-per-byte", title="Bits per byte during training, by gates and depth", variants=DEPTHS),
         pictures("samples.txt", title="Samples", says=SAMPLES),
         pictures("cell.png", title="A cell that knows its place in the line", says=CELL, variants=("rnn", "lstm-2")),
-        bars(LATE, f"{LATE}-untrained"),
+        bars(LATE, f"{LATE}-untrained", title="How well one cell knows its place in the line, trained and untrained"),
         bars("test/forget-open", "test/forget-shut", title="Forget gates that are nearly open or shut"),
     ),
     revisions=(

@@ -248,10 +248,25 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(BITS, f"{BITS}-unseen", "train/bits-per-byte"),
-        curves("validation/bits-per-byte"),
-        curves("train/loss", says="In nats a token: only losses of one tokenizer can be compared."),
-        pictures("samples.txt", says="Beginnings and how the network went on, in three ways."),
+        bars(
+            BITS,
+            f"{BITS}-unseen",
+            "train/bits-per-byte",
+            title="Bits per byte by block, pieces of words, size and text",
+            sections={
+                "The block": ("llama", "gpt"),
+                "What it reads": ("llama", "letters", "bpe-8192", "borrowed"),
+                "Its width": ("narrow", "llama", "wide"),
+                "How much it reads": ("llama", "brief", "little-text"),
+            },
+        ),
+        curves("validation/bits-per-byte", title="Validation bits per byte during training"),
+        curves(
+            "train/loss",
+            title="Training loss",
+            says="In nats a token: only losses of one tokenizer can be compared.",
+        ),
+        pictures("samples.txt", title="Samples", says="Beginnings and how the network went on, in three ways."),
     ),
     revisions=(
         "all claims have a margin of 0.025 bits per byte; withdrawn are that the two blocks differ by less than 0.1, "

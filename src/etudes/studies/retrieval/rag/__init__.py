@@ -280,11 +280,20 @@ STUDY = Study(
         "above 0.7 (our mark)": between("dense", 0.7, math.inf, "not in the paper: when to refuse", of="test/auroc"),
     },
     charts=(
-        bars("test/recall-at-1", "test/recall", "test/reciprocal-rank"),
-        bars("test/reader-accuracy", "test/model-accuracy"),
-        against("size", "test/recall", "test/reader-accuracy", by="mode"),
-        bars("test/hand-recall", "test/hand-reader-accuracy"),
-        bars("test/auroc", "test/refusal-accuracy", "test/hand-auroc"),
+        bars(
+            "test/reader-accuracy", "test/model-accuracy", title="Questions answered, by a quotation and by the model"
+        ),
+        bars("test/recall-at-1", "test/recall", "test/reciprocal-rank", title="Chunks found that hold the answer"),
+        against(
+            "size",
+            "test/recall",
+            "test/reader-accuracy",
+            by="mode",
+            title="Answers found and quoted, against the size of the chunks",
+            x="tokens a chunk",
+        ),
+        bars("test/hand-recall", "test/hand-reader-accuracy", title="Of questions in other words than their passage's"),
+        bars("test/auroc", "test/refusal-accuracy", "test/hand-auroc", title="Questions without an answer, told apart"),
     ),
     origin="A10",
     revisions=(
