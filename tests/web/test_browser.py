@@ -90,6 +90,8 @@ def test_the_numbers_are_stacked_on_a_phone_and_framed_on_a_desk(chromium, serve
             assert frame.evaluate("part => part.scrollLeft") == 500
             assert head.bounding_box()["x"] == pytest.approx(frame.bounding_box()["x"], abs=1), "the first column stays"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_chart_answers_who_points_at_it(chromium, server, dark):
     page = chromium(1280, dark=dark)
