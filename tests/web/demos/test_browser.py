@@ -1,5 +1,6 @@
 """Every demo in a browser: opened on a wide and a narrow screen, and played with."""
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from etudes.web.demos import DEMOS, UPLOAD, just_one
+from etudes.core import catalogue
+from etudes.web.demos import DEMOS, UPLOAD, generation, just_one, mixup
 
 TITLES = {demo.slug: demo.title for demo in DEMOS}
+SMOKE = str(catalogue.find("char-lstm").scales["smoke"].overrides["dataset"])  # what the small language network read
 LONG = 30_000  # milliseconds
 
 
@@ -79,7 +82,7 @@ def test_without_a_network_a_demo_offers_to_train_one(browser, empty, slug):
         ("ddpm-sdedit", "Load it"),
         ("ddpm-sdedit", "Redraw"),
         ("cifar", "Classify the test picture"),
-        ("doom-dqn", "Play a fresh episode"),
+        ("doom-dqn", "Play fresh games"),
         ("rag", "Delete what is ticked"),
     ],
 )
@@ -125,15 +128,53 @@ def test_text_is_written_with_its_odds(watched):
     page = watched.open("generation")
     page.get_by_label("Beginning").fill("<script>window.injected = 1</script>")
     page.get_by_role("button", name="Write").click()
-    page.locator(".told span[title]").first.wait_for()
-    assert "%, number" in page.locator(".told span[title]").first.get_attribute("title")
+    page.locator(".told [data-odds]").first.wait_for()
     before = ""
     while (now := page.locator(".told").first.inner_html()) != before:  # what is still written replaces all of it
         before = now
         page.wait_for_timeout(1000)
+    page.locator(".told [data-odds]").nth(2).click()
+    assert "%, number" in page.locator(".odds").first.inner_text()
+    page.locator(".told").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".odds").first.inner_text() == page.locator(".told [data-odds]").nth(3).get_attribute("data-odds")
     page.locator("details summary").first.click()
-    assert page.locator("table.plain").first.is_visible()
+    table = page.locator("table.plain").first
+    shown, whole = page.locator(".scroll.whole").first.bounding_box(), table.bounding_box()
+    assert whole["width"] <= shown["width"] + 1
+    assert whole["height"] <= shown["height"] + 1
     assert page.evaluate("window.injected") is None
+
+
+def test_the_beginning_follows_the_network_and_keeps_what_was_written(watched):
+    page = watched.open("generation")
+    beginning = page.get_by_label("Beginning")
+    assert beginning.input_value() == generation.BEGINNINGS[SMOKE]
+    beginning.fill("My own")
+    page.wait_for_timeout(500)
+    assert beginning.input_value() == "My own"
+
+
+def test_the_pad_opens_ready_to_paint_on_what_the_network_knows(browser, server, width):
+    for watched in _watched(browser, server, width):
+        page = watched.open("ddpm-sdedit")
+        page.locator("button.highlight[aria-label=Brush]").wait_for()
+        page.wait_for_timeout(1500)
+        canvas = page.locator("canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x - 50, y - 30)
+        page.mouse.down()
+        page.mouse.move(x + 50, y + 30, steps=6)
+        page.mouse.up()
+        page.wait_for_timeout(500)
+        clip = {"x": x - 60, "y": y - 60, "width": 120, "height": 120}
+        seen = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L"))
+        assert (seen < 10).mean() > 0.1  # the blank of digits
+        assert (seen > 245).mean() > 0.1  # the stroke
+        swatch = page.locator("button[aria-label=Color] svg").first
+        assert swatch.evaluate("e => getComputedStyle(e).stroke") == "rgb(118, 118, 118)"
 
 
 def test_a_sketch_is_redrawn(watched):
@@ -157,10 +198,26 @@ def test_a_sketch_is_redrawn(watched):
 
 def test_sharpness_is_drawn_while_it_trains(watched):
     page = watched.open("edge-of-stability")
-    page.get_by_label("gd-x2").check()
-    page.get_by_role("button", name="Train now").click()
-    page.get_by_text(re.compile("times 2 / step size")).wait_for(timeout=90_000)
-    assert page.locator(".chart svg polyline").count() >= 4
+    assert page.locator(".chart svg.wide polyline").count() == 4  # of the committed report, and two thresholds
+    page.get_by_label("number input for Steps").fill("500")
+    slider = page.get_by_label("range slider for Step size, as a multiple of 0.1")
+    slider.focus()
+    page.keyboard.press("ArrowRight")  # and letting it go is enough
+    page.get_by_text("times 2").wait_for(timeout=90_000)
+    assert "3.1" in slider.input_value()
+    assert page.get_by_text("at step size 0.31").count() == 2
+    assert page.locator(".chart svg.wide polyline").count() == 6
+    assert page.get_by_text("Nothing is loaded").count() == 0
+
+
+def test_text_of_charts_can_be_read_on_a_phone(browser, server):
+    for watched in _watched(browser, server, 390):
+        page = watched.open("edge-of-stability")
+        size = """() => [...document.querySelectorAll(".chart text")].map((e) => e.getBoundingClientRect().height)
+          .filter((height) => height > 0)"""
+        heights = page.evaluate(size)
+        assert len(heights) > 5
+        assert min(heights) > 9
 
 
 def test_a_picture_is_classified_and_what_is_none_is_told(watched, tmp_path):
@@ -179,9 +236,24 @@ def test_a_picture_is_classified_and_what_is_none_is_told(watched, tmp_path):
     page.get_by_text("no whole picture").wait_for()
 
 
-def test_the_share_of_a_mixture_moves_the_answer(watched):
+def test_nothing_lies_over_the_sign_of_the_upload(browser, server, width):
+    for watched in _watched(browser, server, width):
+        page = watched.open("cifar")
+        sign = page.locator("button:has(input[type=file]) svg, .icon-wrap svg").first
+        sign.wait_for()
+        assert sign.evaluate(
+            """e => { const b = e.getBoundingClientRect();
+            const top = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);
+            const label = document.querySelector("label[data-testid=block-label]").getBoundingClientRect();
+            return label.right < b.left || label.bottom <= b.top; }"""
+        )
+
+
+def test_the_share_of_a_mixture_moves_the_answer(watched, root):
     page = watched.open("mixup")
     page.get_by_text("The mixed label").wait_for()
+    numbers = [page.get_by_label(f"number input for {n} test picture").input_value() for n in ("First", "Second")]
+    assert tuple(map(int, numbers)) == mixup.first_pair(mixup.pairs(root)["smoke"])
     page.get_by_label("number input for Share of the first picture").fill("0.25")
     page.keyboard.press("Tab")
     page.get_by_text("0.25 of it + 0.75").wait_for()
@@ -191,6 +263,7 @@ def test_the_word_is_nowhere_until_it_is_guessed(watched, sent, monkeypatch):
     sent.clear()
     monkeypatch.setattr(just_one.secrets, "randbelow", lambda n: 11)
     page = watched.open("just-one")
+    page.get_by_role("button", name="The bots and their words").click()
     page.get_by_label("Words").click()
     page.get_by_role("option", name="made-up").click()
     page.get_by_label("How they choose").click()
@@ -215,7 +288,7 @@ def test_the_word_is_nowhere_until_it_is_guessed(watched, sent, monkeypatch):
 
 def test_an_episode_is_played(watched):
     page = watched.open("doom-dqn")
-    page.get_by_role("button", name="Play a fresh episode").click()
+    page.get_by_role("button", name="Play fresh games").click()
     page.get_by_text(re.compile("Action 1 of")).wait_for()
     assert page.locator(".film img").last.get_attribute("src").startswith("data:image/gif")
 

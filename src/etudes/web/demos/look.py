@@ -31,9 +31,12 @@ CSS = """
   color: var(--ink); white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7;
   font: .92rem/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; min-height: 6rem; }
 .told .given { color: var(--soft); }
-.told span[title] { border-radius: 2px; background: rgba(var(--mark), var(--doubt)); cursor: help; }
-.told span[title]:hover { outline: 1.5px solid rgb(var(--mark)); }
-.scroll { overflow: auto; max-height: 22rem; contain: inline-size; }
+.told [data-odds] { border-radius: 2px; background: rgba(var(--mark), var(--doubt)); cursor: help; }
+.told .chosen { outline: 2px solid rgb(var(--mark)); } .told:focus-visible { outline: 3px solid rgb(var(--mark)); }
+button[aria-label="Color"] svg { stroke: #767676; stroke-width: 1.6; overflow: visible; } /* white on white too */
+.odds { position: sticky; bottom: 0; margin: .3rem 0; padding: .4rem .6rem; background: var(--faint); color: var(--ink);
+  font-size: .86rem; line-height: 1.5; overflow-wrap: anywhere; min-height: 3.4rem; }
+.scroll { overflow: auto; max-height: 22rem; contain: inline-size; } .scroll.whole { max-height: none; }
 table.plain { border-collapse: collapse; min-width: 100%; font-size: .84rem; color: var(--ink); }
 table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; }
 table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -42,7 +45,11 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .bars .bar { height: .95rem; background: var(--faint); border: 1px solid var(--rule); border-radius: 3px; }
 .bars .bar i { display: block; height: 100%; background: rgb(var(--mark)); border-radius: 2px; }
 .bars .n { text-align: right; font-variant-numeric: tabular-nums; }
-.chart svg { display: block; width: 100%; height: auto; } .chart { color: var(--ink); }
+.chart { color: var(--ink); container-type: inline-size; } .chart svg { display: block; width: 100%; height: auto; }
+.chart .narrow { display: none; }
+.greys i { display: inline-block; width: .8rem; height: .8rem; border: 1px solid #888; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .2rem 0; }
+@container (max-width: 26rem) { .chart .narrow { display: block; } .chart .wide { display: none; } }
 .strip { display: flex; flex-wrap: wrap; gap: .7rem; } .strip figure { margin: 0; font-size: .8rem; }
 .strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
 .film img { width: min(100%, 26rem); }
@@ -168,41 +175,64 @@ def strip(pictures: Sequence[tuple[str, str]]) -> str:
 
 
 Curve = tuple[str, str, Sequence[float], Sequence[float], bool]  # name, colour, x, y, whether broken
+WIDE, NARROW = (640, 260), (340, 240)  # pixels of a chart, and of the one that stands for it where there is less room
 
 
-def lines(curves: Sequence[Curve], *, says: str, x_axis: str, y_axis: str, log: bool = False, most: float = 0) -> str:
-    """The curves as one SVG, with a legend above; a linear axis reaches to `most` at least."""
-    width, height, left, bottom, top, right = 640, 260, 58, 36, 12, 12
+def lines(
+    curves: Sequence[Curve],
+    *,
+    says: str,
+    x_axis: str,
+    y_axis: str,
+    log: bool = False,
+    most: float = 0,
+    until: float = 0,
+) -> str:
+    """The curves as SVG, with a legend above of those that have a name; drawn for a wide and for a narrow page.
+
+    The x axis reaches to `until` at least, a linear y axis to `most`.
+    """
     points = [(x, y) for *_, xs, ys, _ in curves for x, y in zip(xs, ys, strict=True) if not log or y > 0]
     if not points:
         return f'<p class="soft">{escape(says)}: nothing measured yet.</p>'
-    place = (lambda y: math.log10(max(y, 1e-12))) if log else (lambda y: y)
-    heights = [place(y) for _, y in points]
+    heights = [math.log10(y) if log else y for _, y in points]
     low, high = min(heights), max(heights)
     low, high = (low, high) if log else (min(0.0, low), max(most, high))
-    high = high if high > low else low + 1
-    far = max(x for x, _ in points) or 1
+    reach = max(until, *(x for x, _ in points)) or 1, low, high if high > low else low + 1
+    legend = "".join(
+        f'<span><b style="color:{colour}">{"- -" if broken else "—"}</b> {escape(name)}</span>'
+        for name, colour, _, _, broken in curves
+        if name
+    )
+    drawn = "".join(
+        f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(says)}">'
+        f"{_drawing(curves, size, reach, (x_axis, y_axis), log)}</svg>"
+        for kind, size in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return f'<div class="chart"><p class="soft">{escape(says)}</p><p class="legend">{legend}</p>{drawn}</div>'
+
+
+def _drawing(
+    curves: Sequence[Curve], size: tuple[int, int], reach: tuple[float, float, float], axes: tuple[str, str], log: bool
+) -> str:
+    """Axes and curves; `reach` is the last x, and the lowest and highest y, or their decimal logarithms."""
+    (width, height), (far, low, high) = size, reach
+    left, bottom, top, right = 58, 36, 12, 12
 
     def across(x: float) -> float:
         return left + (width - left - right) * x / far
 
     def down(y: float) -> float:
-        return top + (height - top - bottom) * (1 - (place(y) - low) / (high - low))
+        return top + (height - top - bottom) * (1 - ((math.log10(y) if log else y) - low) / (high - low))
 
-    steps, values = _ticks(0, far), _logarithmic_ticks(10**low, 10**high) if log else _ticks(low, high)
-    ticks = [(x, across(x)) for x in steps], [(y, down(y)) for y in values]
-    drawn = [_axes(*ticks, (width, height, left, right), x_axis, y_axis)]
-    legend = []
-    for name, colour, xs, ys, broken in curves:
+    values = _logarithmic_ticks(10**low, 10**high) if log else _ticks(low, high)
+    ticks = [(x, across(x)) for x in _ticks(0, far)], [(y, down(y)) for y in values]
+    drawn = [_axes(*ticks, (width, height, left, right), *axes)]
+    for _, colour, xs, ys, broken in curves:
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(xs, ys, strict=True) if not log or y > 0)
         dashes = ' stroke-dasharray="6 4"' * broken
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
-        sign = "- -" if broken else "—"
-        legend.append(f'<span style="color:{colour};font-weight:700">{sign}</span> {escape(name)}')
-    return (
-        f'<div class="chart"><p class="soft">{escape(says)}</p><p>{" &emsp; ".join(legend)}</p>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(says)}">{"".join(drawn)}</svg></div>'
-    )
+    return "".join(drawn)
 
 
 Ticks = Sequence[tuple[float, float]]  # value, place in pixels
