@@ -13,7 +13,7 @@ from etudes.core import catalogue
 from etudes.web.demos import DEMOS, UPLOAD, generation, just_one, mixup
 
 TITLES = {demo.slug: demo.title for demo in DEMOS}
-SMOKE = str(catalogue.find("char-lstm").scales["smoke"].overrides["dataset"])  # what the small language network read
+SMOKE = str(catalogue.find("char-lstm").scales["smoke"].changes["dataset"])  # what the small language network read
 LONG = 30_000  # milliseconds
 
 
@@ -137,7 +137,9 @@ def test_text_is_written_with_its_odds(watched):
     assert "%, number" in page.locator(".odds").first.inner_text()
     page.locator(".told").first.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".odds").first.inner_text() == page.locator(".told [data-odds]").nth(3).get_attribute("data-odds")
+    assert page.locator(".odds").first.inner_text() == page.locator(".told [data-odds]").nth(3).get_attribute(
+        "data-odds"
+    )
     page.locator("details summary").first.click()
     table = page.locator("table.plain").first
     shown, whole = page.locator(".scroll.whole").first.bounding_box(), table.bounding_box()

@@ -178,8 +178,8 @@ def build(root: Path) -> gr.Blocks:
     with gr.Blocks(title="Doom, played by a network") as page:
         look.title(
             "Doom, played by a network",
-            "The network sees one small grey picture and gives every action a value, what it expects to gain; the highest "
-            "is taken. Watch a few games, then go through them action by action.",
+            "The network sees one small grey picture and gives every action a value, what it expects to gain; the "
+            "highest is taken. Watch a few games, then go through them action by action.",
         )
         model, line = networks.chooser(list_records, about)
         with gr.Row():
