@@ -37,6 +37,7 @@ button[aria-label="Color"] svg { stroke: #767676; stroke-width: 1.6; overflow: v
 .odds { position: sticky; bottom: 0; margin: .3rem 0; padding: .4rem .6rem; background: var(--faint); color: var(--ink);
   font-size: .86rem; line-height: 1.5; overflow-wrap: anywhere; min-height: 3.4rem; }
 .scroll { overflow: auto; max-height: 22rem; contain: inline-size; } .scroll.whole { max-height: none; }
+.whole td { overflow-wrap: anywhere; }
 table.plain { border-collapse: collapse; min-width: 100%; font-size: .84rem; color: var(--ink); }
 table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; }
 table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
