@@ -33,7 +33,7 @@ MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels
 MOST = 6  # pictures made at once
 PROGRESS = gr.Progress()
 ALL, PAINTED = "all of it, by the painting", "only what is painted over"
-OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)), Offer(STUDY, "smoke", ("ddpm",)))
+OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)))
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def build(root: Path) -> gr.Blocks:
             "Paint on the pad. What you painted is drowned in noise to the share t0 of the way, and a small diffusion "
             "network, which never saw a sketch, walks back to something it finds probable.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         pad, index, rough, loads, blanks, values = _pad()
         start = gr.Button("Redraw", variant="primary")
         gr.HTML('<p class="soft">Redrawings</p>')

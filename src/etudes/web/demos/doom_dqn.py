@@ -25,7 +25,7 @@ STUDY, WEIGHTS = "doom-dqn", "network.safetensors"
 SECONDS, ACTIONS = 30.0, 600  # after which an episode is given up
 EVERY = 4  # tics between two pictures of a film of Doom
 HEIGHT = 240  # pixels at least of a picture that is shown
-OFFERS = (Offer(STUDY, "laptop", ("dqn",)), Offer(STUDY, "smoke", ("dqn",)))
+OFFERS = (Offer(STUDY, "laptop", ("dqn",)),)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def build(root: Path) -> gr.Blocks:
             "The network sees one small grey picture and gives every action a value; the highest is taken. Watch an "
             "episode, then go through it action by action.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         with gr.Row():
             seed = gr.Number(1, precision=0, minimum=0, maximum=2**31 - 1, label="Seed of the episode")
             start = gr.Button("Play a fresh episode", variant="primary")

@@ -30,7 +30,6 @@ OFFERS = (
     Offer("char-lstm", "laptop", ("lstm-2",)),
     Offer("word-lstm", "laptop", ("words",)),
     Offer("llama-fr", "laptop", ("llama",)),
-    Offer("char-lstm", "smoke", ("lstm",)),
 )
 WAYS = {
     "drawn as it is": "every piece by its probability",
@@ -200,7 +199,7 @@ def build(root: Path) -> gr.Blocks:
             "One network, one beginning, two ways of choosing what comes next. Blue marks what surprised the network; "
             "hover over a piece for its probability.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         prompt = gr.Textbox("ROMEO:\n", label="Beginning", lines=2, max_length=PROMPT)
         with gr.Row():
             length = gr.Slider(20, LENGTH, 160, step=10, label="Pieces to write")
