@@ -76,7 +76,7 @@ progress { display: block; width: 100%; height: .55rem; appearance: none; border
   overflow: hidden; background: var(--rule); accent-color: var(--link); }
 progress::-webkit-progress-bar { background: var(--rule); }
 progress::-webkit-progress-value { background: var(--link); } progress::-moz-progress-bar { background: var(--link); }
-.gradio-container button:focus-visible, .gradio-container input:focus-visible, .gradio-container summary:focus-visible
+.gradio-container :is(a, button, input, summary, textarea, [tabindex]):focus-visible
   { outline: 3px solid rgb(var(--mark)) !important; outline-offset: 2px; }
 details.plain summary { cursor: pointer; color: var(--link); font-size: .86rem; padding: .3rem 0; }
 """

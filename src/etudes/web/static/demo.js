@@ -10,7 +10,10 @@ const begin = () => {
   const host = document.createElement("div");
   host.id = "masthead";
   host.attachShadow({ mode: "open" }).innerHTML = document.getElementById("site").textContent;
-  document.body.prepend(host.shadowRoot.querySelector(".skip"), host);
+  const first = document.createElement("nav");
+  first.ariaLabel = "Skip";
+  first.append(host.shadowRoot.querySelector(".skip"));
+  document.body.prepend(first, host);
   const toggle = host.shadowRoot.querySelector(".theme");
   toggle.hidden = false;
   toggle.addEventListener("click", () => {
@@ -22,6 +25,7 @@ const begin = () => {
     if (document.body.classList.contains("dark") !== isDark()) document.body.classList.toggle("dark");
     const main = document.querySelector("main:not([id])");
     if (main) Object.assign(main, { id: "content", tabIndex: -1 });
+    for (const part of document.querySelectorAll("div[aria-label]:not([role])")) part.role = "group"; // or it has no name
   };
   // Gradio draws the page late, and sets its own class by the system's colours whenever these change.
   const watched = new MutationObserver(settle);
