@@ -104,5 +104,5 @@ def test_a_chart_is_drawn_for_a_wide_and_for_a_narrow_page():
     assert "0 0 640 260" in wide
     assert "0 0 340 240" in narrow
     assert all(drawing.count("<polyline") == 2 for drawing in (wide, narrow))
-    assert html.count("<b style") == 1  # what has no name is not in the legend
+    assert html.count("<i style") == 1  # what has no name is not in the legend
     assert all(">10</text>" in drawing for drawing in (wide, narrow))

@@ -22,11 +22,7 @@ from etudes.web.demos.networks import Offer
 
 STUDY = "cifar-speed"
 TOP = 5
-OFFERS = (
-    Offer(STUDY, "laptop", ("full",)),
-    Offer(STUDY, "eight-minutes", ("full",)),
-    Offer(STUDY, "smoke", ("full",)),
-)
+OFFERS = (Offer(STUDY, "laptop", ("full",)), Offer(STUDY, "eight-minutes", ("full",)))
 
 
 @functools.lru_cache(maxsize=2)
@@ -97,7 +93,7 @@ def build(root: Path) -> gr.Blocks:
             "A network of six layers, trained on this machine, sorts small pictures into ten kinds of things. Give it "
             "one of yours, or one that it was tested on.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         file, index, show, *shown = _parts()
         file.upload(upload, [model, file], shown, concurrency_limit=2)
         show.click(example, [model, index], shown, concurrency_limit=2)

@@ -34,7 +34,7 @@ MOST = 6  # pictures made at once
 WHITE = "#ffffff"  # the brush: seen on black and on grey, the blanks that networks know
 PROGRESS = gr.Progress()
 ALL, PAINTED = "all of it, by the painting", "only what is painted over"
-OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)), Offer(STUDY, "smoke", ("ddpm",)))
+OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)))
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def build(root: Path) -> gr.Blocks:
             "Paint on the pad. What you painted is drowned in noise to the share t0 of the way, and a small diffusion "
             "network, which never saw a sketch, walks back to something it finds probable.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         pad, index, rough, loads, blanks, values = _pad()
         start = gr.Button("Redraw", variant="primary")
         gr.HTML('<p class="soft">Redrawings</p>')

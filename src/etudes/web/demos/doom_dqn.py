@@ -30,7 +30,7 @@ LEGENDS = {
     "grid": {255: "the agent", 120: "the goal, +10", 60: "a wall", 30: "the pit, -10", 0: "free floor"},
     "chain": {255: "the agent", 0: "free; the left end pays 1, the right end 10"},
 }  # what a grey level of a made-up game is
-OFFERS = (Offer(STUDY, "laptop", ("dqn",)), Offer(STUDY, "smoke", ("dqn",)))
+OFFERS = (Offer(STUDY, "laptop", ("dqn",)),)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def build(root: Path) -> gr.Blocks:
             "The network sees one small grey picture and gives every action a value, what it expects to gain; the "
             "highest is taken. Watch a few games, then go through them action by action.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         with gr.Row():
             seed = gr.Number(1, precision=0, minimum=0, maximum=2**31 - 1, label="Seed of the first game")
             start = gr.Button("Play fresh games", variant="primary")

@@ -37,7 +37,6 @@ OFFERS = (
     Offer("char-lstm", "laptop", ("lstm-2",)),
     Offer("word-lstm", "laptop", ("words",)),
     Offer("llama-fr", "laptop", ("llama",)),
-    Offer("char-lstm", "smoke", ("lstm",)),
 )
 WAYS = {
     "drawn as it is": "every piece by its probability",
@@ -244,7 +243,7 @@ def build(root: Path) -> gr.Blocks:
             "letter, a word or a part of one). Blue marks what surprised the network; point at a piece, tap it, or go "
             "there by arrow keys for its odds.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         prompt = gr.Textbox(BEGINNINGS["shakespeare"], label="Beginning", lines=2, max_length=PROMPT)
         with gr.Row():
             length = gr.Slider(20, LENGTH, 160, step=10, label="Pieces to write")

@@ -3,8 +3,10 @@
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,15 +14,21 @@ import gradio as gr
 from etudes.core.errors import Problem
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe and Ito's palette for the colour-blind
-SANS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
+SANS = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+STATIC = Path(__file__).parents[1] / "static"
+SHARED = re.compile(
+    r"^(?:@font-face|:root|\[data-theme=\"\w+\"\]) \{[^}]*\}(?: \[data-theme=\"\w+\"\] \{[^}]*\})*", re.MULTILINE
+)  # of the site's style sheet: what gives fonts and colours their names
 
 CSS = """
-@font-face { font-family: "Source Serif 4"; src: url("../../static/fonts/source-serif-4.woff2") format("woff2");
-  font-weight: 200 900; font-display: swap; }
-:root { --serif: "Source Serif 4", "Iowan Old Style", Palatino, Georgia, serif; }
-:root { --ink: #1d1d1f; --soft: #5c5c62; --rule: #dcdcd6; --faint: #f4f4ef; --mark: 0, 114, 178; --link: #0a5c93; }
-.dark { --ink: #e8e6e1; --soft: #a9a9ad; --rule: #34373c; --faint: #1d2024; --mark: 86, 180, 233; --link: #7ab8e6; }
+:root { --mark: 0, 114, 178; --tick: light-dark(#0b5688, #3c82b4); --edge: light-dark(#8f8d86, #6b7078); }
+.dark { --mark: 86, 180, 233; }
+#masthead { min-height: 3.3rem; } #content:focus { outline: none; }
+.skip { position: absolute; left: -99rem; }
+.skip:focus { left: 1rem; top: .5rem; z-index: 9; padding: .4rem .8rem; background: var(--card); color: var(--link); }
+.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose .kicker a { padding: 0; }
+.gradio-container input[type=range] { --neutral-200: var(--rule); }
 .gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
 .gradio-container h1 { margin: .2rem 0 .4rem; font: 600 1.9rem/1.2 var(--serif); letter-spacing: -.02em; }
 .lead { margin: 0; font: 1.1rem/1.5 var(--serif); }
@@ -48,9 +56,10 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .bars .n { text-align: right; font-variant-numeric: tabular-nums; }
 .chart { color: var(--ink); container-type: inline-size; } .chart svg { display: block; width: 100%; height: auto; }
 .chart .narrow { display: none; }
-.greys i { display: inline-block; width: .8rem; height: .8rem; border: 1px solid #888; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .2rem 0; }
 @container (max-width: 26rem) { .chart .narrow { display: block; } .chart .wide { display: none; } }
+.legend i { display: inline-block; width: 1.6rem; border-width: 3px 0 0; vertical-align: .28em; }
+.greys i { width: .8rem; height: .8rem; border: 1px solid #888; vertical-align: 0; }
 .strip { display: flex; flex-wrap: wrap; gap: .7rem; } .strip figure { margin: 0; font-size: .8rem; }
 .strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
 .film img { width: min(100%, 26rem); }
@@ -69,45 +78,63 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .turn mark { background: rgba(var(--mark), .2); color: inherit; } .passage summary { overflow-wrap: anywhere; }
 .cite { padding: 0 .15rem; border: 0; background: none; color: var(--link); cursor: pointer; font: inherit; }
 .cite:hover { text-decoration: underline; }
-progress { width: 100%; height: 1rem; accent-color: rgb(var(--mark)); }
-.gradio-container button:focus-visible, .gradio-container input:focus-visible, .gradio-container summary:focus-visible
+.training { margin: .4rem 0 .2rem; font-variant-numeric: tabular-nums; }
+progress { display: block; width: 100%; height: .55rem; appearance: none; border: 0; border-radius: 5px;
+  overflow: hidden; background: var(--rule); accent-color: var(--link); }
+progress::-webkit-progress-bar { background: var(--rule); }
+progress::-webkit-progress-value { background: var(--link); } progress::-moz-progress-bar { background: var(--link); }
+.gradio-container :is(a, button, input, summary, textarea, [tabindex]):focus-visible
   { outline: 3px solid rgb(var(--mark)) !important; outline-offset: 2px; }
 details.plain summary { cursor: pointer; color: var(--link); font-size: .86rem; padding: .3rem 0; }
 """
 
 
+# Which of the site's colours Gradio's parts have, each by the name that both style sheets give it.
+COLOURS = {
+    "page": "body_background_fill button_primary_text_color",
+    "card": "block_background_fill input_background_fill background_fill_primary button_secondary_background_fill "
+    "block_label_background_fill checkbox_background_color checkbox_background_color_hover "
+    "checkbox_label_background_fill",
+    "faint": "background_fill_secondary button_secondary_background_fill_hover checkbox_label_background_fill_hover "
+    "checkbox_label_background_fill_selected",
+    "ink": "body_text_color block_title_text_color button_secondary_text_color checkbox_label_text_color "
+    "checkbox_label_text_color_selected accordion_text_color",
+    "soft": "body_text_color_subdued block_label_text_color block_info_text_color input_placeholder_color "
+    "checkbox_border_color",
+    "rule": "block_border_color border_color_primary button_secondary_border_color",
+    "link": "button_primary_background_fill button_primary_background_fill_hover button_primary_border_color "
+    "slider_color color_accent border_color_accent link_text_color",
+    "edge": "input_border_color",
+    "tick": "checkbox_background_color_selected checkbox_border_color_selected",
+}
+
+
 def theme() -> gr.themes.Base:
-    """System fonts, the pages' paper and ink, blue for what is pressed; nothing is fetched."""
-    blue = gr.themes.colors.Color(
-        "#eef6fb",
-        "#d9ebf6",
-        "#b3d7ed",
-        "#85bfe1",
-        "#4fa1d1",
-        BLUE,
-        "#00639b",
-        "#005383",
-        "#004269",
-        "#00324f",
-        "#002136",
-    )
-    base = gr.themes.Base(primary_hue=blue, neutral_hue="stone", font=list(SANS), font_mono=list(MONO))
-    return base.set(
-        body_background_fill="#fdfdfb",
-        body_background_fill_dark="#15171a",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#1d2024",
-        button_primary_background_fill=BLUE,
-        button_primary_background_fill_hover="#00639b",
-        button_primary_background_fill_dark="#00639b",
-        button_primary_text_color="#ffffff",
-        block_label_text_color="#44444a",
-        block_label_text_color_dark="#c9c9cc",
-        input_background_fill_dark="#262a2f",
-        checkbox_label_background_fill_dark="#262a2f",
-        button_secondary_background_fill_dark="#34373c",
-        block_info_text_color="#5c5c62",
-        block_info_text_color_dark="#a9a9ad",
+    """The site's fonts and colours, of which each is its own for light and dark; nothing is fetched."""
+    base = gr.themes.Base(neutral_hue="stone", font=list(SANS), font_mono=list(MONO))
+    values = {name: f"var(--{colour})" for colour, names in COLOURS.items() for name in names.split()}
+    values |= {f"{name}_dark": colour for name, colour in values.items() if hasattr(base, f"{name}_dark")}
+    for part in ("button", "input"):
+        values |= {f"{part}_border_width": "1px", f"{part}_border_width_dark": "1px"}
+    for size in ("large", "medium", "small"):
+        values |= {f"button_{size}_text_weight": "500", f"button_{size}_radius": "6px"}
+    return base.set(**values)
+
+
+def head() -> str:
+    """What stands in the head of a demo's page: the site's fonts, its colours by name, its masthead, and the script
+    that shows that and carries the choice of light or dark over."""
+    from etudes.web.pages import Pages
+    from etudes.web.shelf import Shelf
+
+    style = "".join(SHARED.findall((STATIC / "site.css").read_text(encoding="utf-8")))
+    style = style.replace('url("fonts/', 'url("/static/fonts/')
+    page = Pages(Shelf(Path())).demos()
+    masthead = page[page.index('<a class="skip"') : page.index("</header>")]
+    return (
+        f'<style>{style}</style><script src="/static/theme.js"></script><script id="site" type="text/html">'
+        f'<link rel="stylesheet" href="/static/site.css">{masthead}</header></script>'
+        '<script src="/static/demo.js"></script>'
     )
 
 
@@ -201,7 +228,8 @@ def lines(
     low, high = (low, high) if log else (min(0.0, low), max(most, high))
     reach = max(until, *(x for x, _ in points)) or 1, low, high if high > low else low + 1
     legend = "".join(
-        f'<span><b style="color:{colour}">{"- -" if broken else "—"}</b> {escape(name)}</span>'
+        f'<span><i style="border-style:{"dashed" if broken else "solid"};border-color:{colour}"></i> '
+        f"{escape(name)}</span>"
         for name, colour, _, _, broken in curves
         if name
     )

@@ -24,7 +24,7 @@ PLAIN, MIXED = "erm", "mixup"
 POINTS = 41  # shares at which both are asked for the curves
 LAST = 200  # number of the last test picture that can be chosen
 BEST = 12  # pictures that both networks know best, of which the first pair is two
-OFFERS = (Offer(STUDY, "laptop", (PLAIN, MIXED)), Offer(STUDY, "smoke", (PLAIN, MIXED)))
+OFFERS = (Offer(STUDY, "laptop", (PLAIN, MIXED)),)
 
 
 @functools.lru_cache(maxsize=4)
@@ -40,12 +40,17 @@ def network(record: Record) -> tuple[nn.Module, Images]:
 
 
 def pairs(root: Path) -> dict[str, dict[str, Record]]:
-    """{scale: {"erm": a run, "mixup": a run}} of the scales of which both have kept their network."""
+    """{scale: {"erm": a run, "mixup": a run}} of the scales, or what comes along, where both have their network."""
     found: dict[str, dict[str, Record]] = {}
     for record in networks.find_records(catalogue.find(STUDY), root).values():
         if record.spec.variant in (PLAIN, MIXED):
-            found.setdefault(record.spec.scale, {})[record.spec.variant] = record
+            found.setdefault(networks.origin(record), {})[record.spec.variant] = record
     return {scale: both for scale, both in found.items() if len(both) == 2}
+
+
+def first_scale(known: dict[str, dict[str, Record]]) -> str | None:
+    """Which of the pairs to begin with; None without any."""
+    return networks.preferred({scale: both[PLAIN] for scale, both in known.items()}, OFFERS)
 
 
 def mixture(d: Images, first: int, second: int, share: float) -> Tensor:
@@ -137,19 +142,19 @@ def build(root: Path) -> gr.Blocks:
         return about(scale), *pair, *show(scale, *pair, share)
 
     def refresh(share: float) -> tuple[Any, ...]:
-        scales = list(pairs(root))
-        scale = scales[0] if scales else None
-        return gr.update(choices=scales, value=scale), *begin(scale, share)
+        known = pairs(root)
+        scale = first_scale(known)
+        return gr.update(choices=list(known), value=scale), *begin(scale, share)
 
-    scales = list(pairs(root))
+    known = pairs(root)
     with gr.Blocks(title="Between two pictures") as page:
         look.title(
             "Between two pictures",
             "mixup trains on mixtures of two pictures and of their labels. Move the slider: how sure is each network "
             "on the way from one picture to the other?",
         )
-        scale = gr.Dropdown(scales, value=scales[0] if scales else None, label="Networks of scale")
-        line = gr.HTML(about(scales[0] if scales else None))
+        scale = gr.Dropdown(list(known), value=first_scale(known), label="Networks")
+        line = gr.HTML(about(first_scale(known)))
         with gr.Row():
             first = gr.Slider(0, LAST, 0, step=1, label="First test picture")
             second = gr.Slider(0, LAST, 1, step=1, label="Second test picture")
@@ -164,14 +169,14 @@ def build(root: Path) -> gr.Blocks:
                 answers = gr.HTML(min_height=300)
             with gr.Column(min_width=300, scale=2):
                 chart = gr.HTML(min_height=300)
-        event = networks.panel(OFFERS, root, not scales)
+        trained = networks.panel(OFFERS, root, not known)
         values, drawn = [first, second, share], [shown, answers, chart]
         for slider in values:
-            slider.input(
+            slider.change(
                 show, [scale, *values], drawn, show_progress="hidden", trigger_mode="always_last", concurrency_limit=2
             )
         opened = [line, first, second, *drawn]
         scale.input(begin, [scale, share], opened, show_progress="hidden")
-        event.then(refresh, share, [scale, *opened])
+        trained.change(refresh, share, [scale, *opened])
         page.load(refresh, share, [scale, *opened], show_progress="hidden")
     return page
