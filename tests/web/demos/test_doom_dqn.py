@@ -13,7 +13,7 @@ from etudes.web.demos import networks
 
 @pytest.fixture(scope="module")
 def episode(root):
-    (record,) = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
+    record = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS)["doom-dqn · dqn · smoke"]
     return demo.play_games(record, 3), record
 
 
@@ -70,7 +70,7 @@ def test_there_is_something_to_see_however_short_a_game_is(root, monkeypatch):
     from etudes.rl.grid import Table
 
     monkeypatch.setattr(Table, "step", lambda self, action: (self.frames[0], 1.0, True, False, {}))
-    (record,) = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS).values()
+    record = networks.find_records(catalogue.find("doom-dqn"), root, demo.WEIGHTS)["doom-dqn · dqn · smoke"]
     watched = demo.play_games(record, 3)
     assert watched.begins == tuple(range(demo.ENOUGH))
     assert watched.total == "8 games, 8 actions, rewards of 8 in all"

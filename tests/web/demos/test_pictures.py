@@ -18,7 +18,7 @@ from etudes.web.demos import UPLOAD, cifar, mixup, networks, pictures
 
 
 def test_the_classifier_is_the_one_that_was_measured(root):
-    (record,) = networks.find_records(catalogue.find("cifar-speed"), root).values()
+    record = networks.find_records(catalogue.find("cifar-speed"), root)["cifar-speed · full · smoke"]
     model, side, d = cifar.network(record)
     x = unit(resize(d.test_x, side))
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def test_half_a_pair_is_no_pair(root, tmp_path):
 
     shutil.copytree(root / "mixup", tmp_path / "mixup")
     shutil.rmtree(tmp_path / "mixup" / "smoke" / "erm")
-    assert mixup.pairs(tmp_path) == {}
+    assert "smoke" not in mixup.pairs(tmp_path)
 
 
 def test_what_is_no_picture_is_told(tmp_path):
