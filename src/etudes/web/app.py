@@ -191,15 +191,9 @@ def _mount_blocks(app: FastAPI, demo: Any) -> Any:
     """The demo's interface, after its route was added to the app's last."""
     from etudes.web.demos import options
 
-    blocks = demo.build(app.state.root)
+    blocks = demo.page(app.state.root)
     import gradio
 
-    with blocks:  # the way back, above what the demo shows
-        gradio.HTML(
-            f'<nav aria-label="Pages"><a href="/">études</a> · <a href="/study/{demo.study}">{demo.study}</a> · '
-            '<a href="/demos">demos</a></nav>'
-        )
-    blocks.children.insert(0, blocks.children.pop())
     gradio.mount_gradio_app(app, blocks, path=f"/demo/{demo.slug}", **options())
     return blocks
 

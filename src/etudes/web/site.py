@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etudes.core.errors import Problem
 from etudes.core.files import write_text
-from etudes.web import shelf, vega
+from etudes.web import plays, shelf, vega
 from etudes.web.pages import Pages, file_of
 from etudes.web.shelf import Shelf
 
@@ -52,6 +52,10 @@ def _texts(pages: Pages) -> Iterator[tuple[str, str]]:
     yield "/glossary", pages.glossary()
     yield "/reading", pages.reading()
     yield "/compare", pages.compare()
+    yield "/demos", pages.demos()
+    for play in plays.PLAYS:
+        if play.slug in plays.found():
+            yield f"/play/{play.slug}", pages.play(play)
     for name in (card["name"] for card in pages.shelf.cards()):
         yield f"/study/{name}", pages.study(name)
         sources = list(pages.shelf.sources(name))
