@@ -1,30 +1,8 @@
 import pytest
+from pdf_files import pdf
 
 from etudes.core.errors import Problem
 from etudes.retrieval.documents import MOST_BYTES, parse, read_document, read_documents
-
-
-def pdf(*pages, title="A book"):
-    """A PDF with a line of text a page, written by hand."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
-    objects.append("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
-    for i, text in enumerate(pages):
-        place = "/MediaBox [0 0 300 300] /Resources << /Font << /F1 3 0 R >> >>"
-        objects.append(f"<< /Type /Page /Parent 2 0 R {place} /Contents {5 + 2 * i} 0 R >>")
-        stream = f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET"
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-    objects.append(f"<< /Title ({title}) >>")
-    out, places = b"%PDF-1.4\n", []
-    for n, body in enumerate(objects, start=1):
-        places.append(len(out))
-        out += f"{n} 0 obj\n{body}\nendobj\n".encode()
-    start = len(out)
-    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
-    out += "".join(f"{place:010} 00000 n \n" for place in places).encode()
-    trailer = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>"
-    return out + f"trailer\n{trailer}\nstartxref\n{start}\n%%EOF\n".encode()
 
 
 def test_each_kind_gives_its_text_and_title():
