@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pdf_files import pdf
-
 from etudes.retrieval.documents import Document, parse
+from pdf_files import pdf
 
 FOLDER = Path(__file__).parent / "retrieval" / "questions"
 DIGEST = "ec3315008a462dfb75ab518e9eef0e4f01719dbc7cd4daee7c03556b53a706af"

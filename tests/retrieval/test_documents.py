@@ -1,8 +1,8 @@
 import pytest
-from pdf_files import pdf
 
 from etudes.core.errors import Problem
 from etudes.retrieval.documents import MOST_BYTES, parse, read_document, read_documents
+from pdf_files import pdf
 
 
 def test_each_kind_gives_its_text_and_title():
