@@ -22,7 +22,6 @@ from scipy.stats import binomtest
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import asked
-
 from etudes.retrieval.embedders import embedder
 from etudes.retrieval.index import Index
 from etudes.retrieval.quote import Quotation, quoter
@@ -37,7 +36,9 @@ def right(turn: Turn) -> bool:
     return found.sentence.document == row.document and row.answer.lower() in text
 
 
-ROWS: dict[str, tuple[bool, Callable[[Turn], bool], str]] = {  # {what: (of those with an answer, whether it holds, goal)}
+ROWS: dict[
+    str, tuple[bool, Callable[[Turn], bool], str]
+] = {  # {what: (of those with an answer, whether it holds, goal)}
     "with an answer: the right sentence first, quoted or with doubt": (True, right, ">= 90 %"),
     "... quoted as the answer": (True, lambda t: right(t) and t[1].verdict == "quoted", ""),
     "... another sentence quoted as the answer": (True, lambda t: not right(t) and t[1].verdict == "quoted", ""),
@@ -50,7 +51,9 @@ ROWS: dict[str, tuple[bool, Callable[[Turn], bool], str]] = {  # {what: (of thos
 def share(turns: list[Turn], known: bool, holds: Callable[[Turn], bool]) -> str:
     some = [holds(turn) for turn in turns if bool(turn[0].answer) == known]
     ends = binomtest(sum(some), len(some)).proportion_ci(method="wilson")
-    return f"{sum(some)} of {len(some)}: {100 * sum(some) / len(some):.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
+    return (
+        f"{sum(some)} of {len(some)}: {100 * sum(some) / len(some):.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
+    )
 
 
 def main() -> None:

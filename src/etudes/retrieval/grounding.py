@@ -10,13 +10,41 @@ _DIGITS = re.compile(r"\d+(?:[.,\u202f' ]\d{3}(?!\d))*(?:[.,:]\d+)?")
 _NAME = re.compile(r"[^\W\d_][\w’'-]*")
 _OTHER = re.compile(r"[\W_]+")
 _WORDS = {  # without one, which is an article in many languages
-    **{word: n for n, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)},
-    **{word: n for n, word in enumerate("deux trois quatre cinq six sept huit neuf dix onze douze".split(), start=2)},
-    **{word: n for n, word in enumerate("thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 13)},
-    **{word: n for n, word in enumerate("treize quatorze quinze seize dix-sept dix-huit dix-neuf".split(), start=13)},
-    **{word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
-    **{word: 10 * n for n, word in enumerate("vingt trente quarante cinquante soixante".split(), start=2)},
-    **{"twice": 2, "thrice": 3, "hundred": 100, "cent": 100, "thousand": 1000, "mille": 1000},
+    **{
+        word: n
+        for n, word in enumerate(
+            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=2
+        )
+    },
+    **{
+        word: n
+        for n, word in enumerate(
+            ["deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze"], start=2
+        )
+    },
+    **{
+        word: n
+        for n, word in enumerate(
+            ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"], 13
+        )
+    },
+    **{
+        word: n
+        for n, word in enumerate(
+            ["treize", "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf"], start=13
+        )
+    },
+    **{
+        word: 10 * n
+        for n, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+    },
+    **{word: 10 * n for n, word in enumerate(["vingt", "trente", "quarante", "cinquante", "soixante"], start=2)},
+    "twice": 2,
+    "thrice": 3,
+    "hundred": 100,
+    "cent": 100,
+    "thousand": 1000,
+    "mille": 1000,
 }
 
 

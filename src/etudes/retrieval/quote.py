@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 
 from etudes.core.files import appearing
-from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.embedders import Embedder
 from etudes.retrieval.grounding import names, numbers
 from etudes.retrieval.index import Entry, Index
@@ -235,12 +234,3 @@ def _keep(path: Path, some: Sequence[Sentence], embedder: Embedder, watch: Calla
         watch(min(i + BATCH, len(some)), len(some))
     with appearing(path) as draft, draft.open("wb") as file:
         np.save(file, vectors)
-
-
-def passage_of(sentence: Sentence, chunks: Sequence[Chunk]) -> int:
-    """The place of the chunk that has most of a sentence. The chunks are an index's, which cover every document."""
-    shares = [
-        min(c.end, sentence.end) - max(c.start, sentence.start) if c.document == sentence.document else -math.inf
-        for c in chunks
-    ]
-    return int(np.argmax(shares))
