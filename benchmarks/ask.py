@@ -36,9 +36,8 @@ def right(turn: Turn) -> bool:
     return found.sentence.document == row.document and row.answer.lower() in text
 
 
-ROWS: dict[
-    str, tuple[bool, Callable[[Turn], bool], str]
-] = {  # {what: (of those with an answer, whether it holds, goal)}
+# {what: (of those with an answer or of those without, whether it holds, the goal)}
+ROWS: dict[str, tuple[bool, Callable[[Turn], bool], str]] = {
     "with an answer: the right sentence first, quoted or with doubt": (True, right, ">= 90 %"),
     "... quoted as the answer": (True, lambda t: right(t) and t[1].verdict == "quoted", ""),
     "... another sentence quoted as the answer": (True, lambda t: not right(t) and t[1].verdict == "quoted", ""),
@@ -51,9 +50,8 @@ ROWS: dict[
 def share(turns: list[Turn], known: bool, holds: Callable[[Turn], bool]) -> str:
     some = [holds(turn) for turn in turns if bool(turn[0].answer) == known]
     ends = binomtest(sum(some), len(some)).proportion_ci(method="wilson")
-    return (
-        f"{sum(some)} of {len(some)}: {100 * sum(some) / len(some):.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
-    )
+    percents = f"{100 * sum(some) / len(some):.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
+    return f"{sum(some)} of {len(some)}: {percents}"
 
 
 def main() -> None:

@@ -321,7 +321,7 @@ def ask(
         mode: how they are found: by words, by meaning, by both, or both and looked at again
         model: whose words are added and checked: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at
             $OPENAI_BASE_URL, or none
-        embedder: e5-small (a hundred languages), minilm (English), or a sentence-transformers model owner/name of the hub
+        embedder: e5-small (many languages), minilm (English), or a sentence-transformers model owner/name of the hub
         index: folder, or URL of a Qdrant server, that keeps the vectors; by default the cache does
         scores: show how near everything is
     """

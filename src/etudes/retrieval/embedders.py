@@ -3,7 +3,8 @@
 Two need no hub, for packages of PyPI carry them and our own encoder runs them: `embedder("minilm")`, all-MiniLM-L6-v2
 (Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957), which reads English, and
 `embedder("e5-small")`, multilingual-e5-small (Wang et al. 2024, arXiv:2402.05672), which reads a hundred languages.
-`embedder("owner/name")` is any sentence-transformers model of the hub. `HashingEmbedder` learns nothing and needs no files: words in common, no more.
+`embedder("owner/name")` is any sentence-transformers model of the hub. `HashingEmbedder` learns nothing and needs no
+files: words in common, no more.
 """
 
 import functools
@@ -74,7 +75,7 @@ class Embedder(Protocol):
 
 
 def embedder(name: str = "minilm") -> Embedder:
-    """The embedder of a name: "minilm", "e5-small", "hashing", or a sentence-transformers model "owner/name" of the hub.
+    """The embedder "minilm", "e5-small" or "hashing", or a sentence-transformers model "owner/name" of the hub.
 
     It is kept while the process lives. Raises Problem where it cannot be had.
     """

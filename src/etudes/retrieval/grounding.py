@@ -9,43 +9,15 @@ from etudes.retrieval.terms import plain
 _DIGITS = re.compile(r"\d+(?:[.,\u202f' ]\d{3}(?!\d))*(?:[.,:]\d+)?")
 _NAME = re.compile(r"[^\W\d_][\w’'-]*")
 _OTHER = re.compile(r"[\W_]+")
-_WORDS = {  # without one, which is an article in many languages
-    **{
-        word: n
-        for n, word in enumerate(
-            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=2
-        )
-    },
-    **{
-        word: n
-        for n, word in enumerate(
-            ["deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze"], start=2
-        )
-    },
-    **{
-        word: n
-        for n, word in enumerate(
-            ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"], 13
-        )
-    },
-    **{
-        word: n
-        for n, word in enumerate(
-            ["treize", "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf"], start=13
-        )
-    },
-    **{
-        word: 10 * n
-        for n, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
-    },
-    **{word: 10 * n for n, word in enumerate(["vingt", "trente", "quarante", "cinquante", "soixante"], start=2)},
-    "twice": 2,
-    "thrice": 3,
-    "hundred": 100,
-    "cent": 100,
-    "thousand": 1000,
-    "mille": 1000,
-}
+_COUNTED = (  # each word a step more than the one before; without one, which is an article in many languages
+    (2, 1, "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"),
+    (18, 1, "eighteen nineteen"),
+    (2, 1, "deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit"),
+    (20, 10, "twenty thirty forty fifty sixty seventy eighty ninety hundred"),
+    (20, 10, "vingt trente quarante cinquante soixante"),
+)
+_WORDS = {word: k + i * step for k, step, words in _COUNTED for i, word in enumerate(words.split())}
+_WORDS |= {"dix-neuf": 19, "twice": 2, "cent": 100, "thousand": 1000, "mille": 1000}
 
 
 def numbers(text: str) -> set[float]:

@@ -39,13 +39,13 @@ BACKGROUND = {
     ),
     "french": (
         "Il a plu tout l'après-midi. Mon frère aime le football. La soupe est trop chaude. Elle a acheté un manteau. "
-        "Le bus était encore en retard. Il joue mal du piano. Nous avons longé la rivière. Le gouvernement a démissionné. "
-        "Les chats dorment presque toute la journée. Le film était assez long."
+        "Le bus était encore en retard. Il joue mal du piano. Nous avons longé la rivière. Le gouvernement a "
+        "démissionné. Les chats dorment presque toute la journée. Le film était assez long."
     ),
     "german": (
         "Es regnete den ganzen Nachmittag. Mein Bruder mag Fußball. Die Suppe ist zu heiß. Sie kaufte einen Mantel. "
-        "Der Bus kam wieder zu spät. Er spielt schlecht Klavier. Wir gingen am Fluss entlang. Die Regierung trat zurück. "
-        "Katzen schlafen fast den ganzen Tag. Der Film war ziemlich lang."
+        "Der Bus kam wieder zu spät. Er spielt schlecht Klavier. Wir gingen am Fluss entlang. Die Regierung trat "
+        "zurück. Katzen schlafen fast den ganzen Tag. Der Film war ziemlich lang."
     ),
     "italian": (
         "Ha piovuto tutto il pomeriggio. A mio fratello piace il calcio. La zuppa è troppo calda. Ha comprato un "
@@ -53,8 +53,8 @@ BACKGROUND = {
         "Il governo si è dimesso. I gatti dormono quasi tutto il giorno. Il film era piuttosto lungo."
     ),
     "spanish": (
-        "Llovió toda la tarde. A mi hermano le gusta el fútbol. La sopa está demasiado caliente. Ella compró un abrigo. "
-        "El autobús llegó tarde otra vez. Toca mal el piano. Caminamos por el río. El gobierno dimitió. "
+        "Llovió toda la tarde. A mi hermano le gusta el fútbol. La sopa está demasiado caliente. Ella compró un "
+        "abrigo. El autobús llegó tarde otra vez. Toca mal el piano. Caminamos por el río. El gobierno dimitió. "
         "Los gatos duermen casi todo el día. La película era bastante larga."
     ),
 }

@@ -139,9 +139,6 @@ def in_index(index: Index, reranker: str = "") -> Searcher:
 
 def with_passage(hits: Sequence[Hit], document: str, place: int, chunks: Sequence[Chunk]) -> list[Hit]:
     """As many hits, before them the chunk that has a place of a document, among the hits or not."""
-    first = next(
-        (hit for hit in hits if hit.chunk.document == document and hit.chunk.start <= place < hit.chunk.end), None
-    )
-    if first is None:
-        first = next(Hit(c, 0.0) for c in chunks if c.document == document and c.start <= place < c.end)
+    every = [*hits, *(Hit(chunk, 0.0) for chunk in chunks)]
+    first = next(h for h in every if h.chunk.document == document and h.chunk.start <= place < h.chunk.end)
     return [first, *(hit for hit in hits if hit is not first)][: len(hits) or 1]

@@ -110,9 +110,8 @@ def _turn(answer: Answer, name: str) -> str:
         said.append(f'<p class="answer">{_words(answer, name)}{state}</p>')
         if answer.doubts and not answer.state:
             missing = ", ".join(dict.fromkeys(word for _, some in answer.doubts for word in some))
-            said.append(
-                f'<p class="kind">What is underlined stands in no passage that it was shown: {escape(missing)}</p>'
-            )
+            told = f"What is underlined stands in no passage that it was shown: {missing}"
+            said.append(f'<p class="kind">{escape(told)}</p>')
     passages = "".join(_passage(i, passage, name) for i, passage in enumerate(answer.passages, start=1))
     return f'<section class="turn"><p class="asked">{escape(answer.question)}</p>{"".join(said)}{passages}</section>'
 
@@ -146,11 +145,8 @@ def _passage(number: int, passage: Passage, name: str) -> str:
     spans = [(0, a, "soft"), (a, b, ""), (b, len(text), "soft")]
     if passage.quoted:
         c, d = passage.quoted
-        cut = (
-            [(max(0, lo), min(hi, c), kind) for lo, hi, kind in spans],
-            [(max(lo, d), hi, kind) for lo, hi, kind in spans],
-        )
-        spans = [*cut[0], (c, d, "mark"), *cut[1]]
+        before = [(lo, min(hi, c), kind) for lo, hi, kind in spans]
+        spans = [*before, (c, d, "mark"), *((max(lo, d), hi, kind) for lo, hi, kind in spans)]
     shown = "".join(_span(text[lo:hi], kind) for lo, hi, kind in spans if lo < hi)
     return (
         f'<details class="plain passage" id="{name}-{number}"><summary>[{number}] {escape(passage.place)} '
