@@ -127,6 +127,7 @@ class Quoter:
         self.embedder, self.sentences, self.vectors = embedder, some, vectors
         self._counts = Counter(term for sentence in some for term in sentence.terms)
         self._languages = np.array([sentence.language for sentence in some])
+        self._zeros = {name: _zero(embedder, name) for name in sorted(set(self._languages))}
 
     def quote(self, question: str) -> Quotation | None:
         """The sentence that answers the question best; None where there are no sentences."""
@@ -134,9 +135,8 @@ class Quoter:
             return None
         asked, tongue = set(terms(question)), language(question)
         (vector,), (tokens,) = self.embedder.encode([question]), self.embedder.tokens([question])
-        zeros = _zeros(self.embedder)
-        nearness = {name: zeros.vectors[i] @ vector for i, name in enumerate(BACKGROUND)}
-        closeness = {name: np.array([maxsim(tokens, t) for t in zeros.tokens[i]]) for i, name in enumerate(BACKGROUND)}
+        nearness = {name: zero.vectors @ vector for name, zero in self._zeros.items()}
+        closeness = {name: np.array([maxsim(tokens, t) for t in z.tokens]) for name, z in self._zeros.items()}
         near = _standard(self.vectors @ vector, self._languages, nearness, themselves=True)
         shared = np.array([self._shared(asked, s) if s.language == tongue else FOREIGN for s in self.sentences])
         fits = expected(question)
@@ -169,21 +169,23 @@ def _standard(
     if themselves:
         parts = {name: np.concatenate([some, values[languages == name]]) for name, some in background.items()}
     middles = {name: some.mean() for name, some in parts.items()}
-    used = [some - middles[name] for name, some in parts.items() if not themselves or name in languages]
-    return np.asarray((values - [middles[name] for name in languages]) / max(np.concatenate(used).std(), 1e-6))
+    spread = np.concatenate([some - middles[name] for name, some in parts.items()]).std()
+    return np.asarray((values - [middles[name] for name in languages]) / max(spread, 1e-6))
 
 
 @dataclass(frozen=True)
-class _Zeros:
-    vectors: list[np.ndarray]  # of each language: [10, width]
-    tokens: list[list[np.ndarray]]
+class _Zero:
+    """The background in one language."""
+
+    vectors: np.ndarray  # [10, width]
+    tokens: list[np.ndarray]
 
 
-@functools.lru_cache(4)
-def _zeros(embedder: Embedder) -> _Zeros:
-    texts = [[text[a:b] for a, b in sentences(text)] for text in BACKGROUND.values()]
-    placed = [[f"Notes. Notes: {one}" for one in some] for some in texts]  # as quotable sentences are embedded
-    return _Zeros([embedder.encode(some) for some in placed], [embedder.tokens(some) for some in texts])
+@functools.lru_cache(16)
+def _zero(embedder: Embedder, name: str) -> _Zero:
+    some = [BACKGROUND[name][a:b] for a, b in sentences(BACKGROUND[name])]
+    placed = [f"Notes. Notes: {one}" for one in some]  # as quotable sentences are embedded
+    return _Zero(embedder.encode(placed), embedder.tokens(some))
 
 
 def expected(question: str) -> Callable[[str], bool]:

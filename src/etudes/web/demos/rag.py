@@ -50,7 +50,7 @@ element.addEventListener('click', event => {
   if (!passage) return;
   passage.open = true;
   passage.querySelector('summary').focus();
-  passage.scrollIntoView({block: 'nearest', behavior: 'smooth'});
+  (passage.querySelector('mark') || passage).scrollIntoView({block: 'nearest', behavior: 'smooth'});
 });
 """
 
@@ -247,7 +247,7 @@ def _form() -> tuple[Any, ...]:
     question = gr.Textbox(label="Your question", max_length=QUESTION, lines=1, max_lines=3, submit_btn=False)
     with gr.Row():
         start = gr.Button("Ask", variant="primary")
-        words = gr.Button("Put the last answer in a language model's words")
+        words = gr.Button("Put it in a model's words")
         stop = gr.Button("Stop")
     with gr.Accordion("How it is answered", open=False):
         mode = gr.Radio([(says, name) for name, says in MODES.items()], value="hybrid", label="Passages are found")

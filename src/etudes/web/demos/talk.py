@@ -29,6 +29,9 @@ STYLE = """<style>
 .dark .turn .doubt { text-decoration-color: #ff8a80; }
 .turn .scores { display: none; } .scored .turn .scores { display: inline; }
 .turn .unsure { font-style: italic; }
+.turn blockquote { max-height: none; } .turn blockquote .soft { color: var(--soft) !important; }
+.turn .cite { display: inline; min-width: 0; padding: 0 .15rem !important; background: none !important;
+  color: var(--link) !important; font: inherit !important; box-shadow: none !important; }
 </style>"""
 
 
