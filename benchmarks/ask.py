@@ -83,9 +83,8 @@ def main() -> None:
     console.print(table)
     for what, begun, ended in zip(times, marks[:-1], marks[1:], strict=True):
         console.print(f"{what}: {ended - begun:.1f} s of the processor")
-    console.print(
-        f"first answer: {seconds[0]:.2f} s of the processor; the median of the others: {statistics.median(seconds[1:]):.2f} s"
-    )
+    median = statistics.median(seconds[1:])
+    console.print(f"first answer: {seconds[0]:.2f} s of the processor; the median of the others: {median:.2f} s")
     console.print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 
 

@@ -220,8 +220,12 @@ def test_an_episode_is_played(watched):
     assert page.locator(".film img").last.get_attribute("src").startswith("data:image/gif")
 
 
-def test_documents_are_asked(watched, tmp_path):
-    page = watched.open("rag")
+def test_documents_are_asked(browser, empty, tmp_path):
+    for watched in _watched(browser, empty, 1280):
+        _ask_documents(watched.open("rag"), tmp_path)
+
+
+def _ask_documents(page, tmp_path):
     page.get_by_text("Vectors: hashed words").wait_for()
     for name, text in (
         ("light.md", "The lighthouse of Saint Ava was built in 1874.\n\n<script>window.injected = 1</script>"),
