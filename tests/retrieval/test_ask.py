@@ -23,13 +23,13 @@ def ask(*words):
 
 
 def test_an_answer_is_quoted_with_its_place(shelf, capsys):
-    assert ask(shelf, "What is the capital of Norway?", "--k", 2) == 0
+    assert ask(shelf, "Is Oslo the capital of Norway?", "--k", 2) == 0
     first = capsys.readouterr()
     assert "Quoted from norway.txt [1]:\n  Oslo is the capital of Norway." in first.out
     assert "[1] norway.txt, characters 0-" in first.out
     assert "dense 0." not in first.out
     assert "indexing norway.txt" in first.err
-    assert ask(shelf, "What is the capital of Norway?", "--k", 2, "--scores") == 0
+    assert ask(shelf, "Is Oslo the capital of Norway?", "--k", 2, "--scores") == 0
     second = capsys.readouterr()
     assert "dense 0." in second.out
     assert "(score " in second.out
@@ -55,7 +55,7 @@ def test_a_model_s_words_come_on_demand_and_are_checked(shelf, capsys, monkeypat
             yield from ("The capital is Oslo. ", "Halvorsen founded it in 1048.")
 
     monkeypatch.setattr("etudes.retrieval.ask.chat", lambda name: Liar())
-    assert ask(shelf, "What is the capital of Norway?", "--model", "smollm2-135m") == 0
+    assert ask(shelf, "Is Oslo the capital of Norway?", "--model", "smollm2-135m") == 0
     told = capsys.readouterr().out
     assert "In the words of liar 1B, which may be wrong:\n  The capital is Oslo." in told
     assert "(in no passage: 1048, of “Halvorsen founded it in 1048.”)" in told

@@ -1,4 +1,4 @@
-from etudes.retrieval.grounding import names, numbers, unsupported
+from etudes.retrieval.grounding import find_unsupported, names, numbers
 
 
 def test_numbers_are_the_same_in_digits_and_words():
@@ -15,8 +15,8 @@ def test_names_begin_with_a_capital():
 def test_a_sentence_whose_numbers_or_names_stand_nowhere_is_found():
     passages = ["Knead for nine minutes.", "The cable was replaced in 1931 by Élise Aubin."]
     said = "The bread is kneaded for 4 days. It takes 9 minutes. Elise Aubin replaced it; Halvorsen helped."
-    assert [(said[a:b], missing) for (a, b), missing in unsupported(said, passages)] == [
+    assert [(said[a:b], missing) for (a, b), missing in find_unsupported(said, passages)] == [
         ("The bread is kneaded for 4 days.", ["4"]),
         ("Elise Aubin replaced it; Halvorsen helped.", ["Halvorsen"]),
     ]
-    assert unsupported("Yes, it is nine.", passages) == []
+    assert find_unsupported("Yes, it is nine.", passages) == []

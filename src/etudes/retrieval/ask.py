@@ -13,7 +13,7 @@ from etudes.generate.chat import Chat, chat, check
 from etudes.retrieval.answer import citations, write_answer
 from etudes.retrieval.documents import Document, read_documents
 from etudes.retrieval.embedders import embedder
-from etudes.retrieval.grounding import unsupported
+from etudes.retrieval.grounding import find_unsupported
 from etudes.retrieval.index import Index
 from etudes.retrieval.quote import Quotation, quoter
 from etudes.retrieval.search import Hit, Mode, in_index, with_passage
@@ -142,7 +142,7 @@ def _say(question: str, hits: Sequence[Hit], model: Chat) -> None:
     named = citations(said, hits)
     rests = ", ".join(f"[{n}]" for n in named or range(1, len(hits) + 1))
     print(f"\n  ({'it names' if named else 'it was shown'} {rests})")
-    for (a, b), missing in unsupported(said, [hit.chunk.text for hit in hits]):
+    for (a, b), missing in find_unsupported(said, [hit.chunk.text for hit in hits]):
         print(f"  (in no passage: {', '.join(missing)}, of “{' '.join(said[a:b].split())}”)")
     print()
 

@@ -41,7 +41,7 @@ def names(sentence: str) -> set[str]:
     return kept
 
 
-def unsupported(said: str, passages: Sequence[str]) -> list[tuple[Span, list[str]]]:
+def find_unsupported(said: str, passages: Sequence[str]) -> list[tuple[Span, list[str]]]:
     """The sentences of an answer of which a number or a name stands in no passage, each with what does not."""
     known: set[float] = set().union(*map(numbers, passages))
     text = _spaced(" ".join(passages))

@@ -6,6 +6,7 @@ have the question's language, so each language is measured from its own mean, ov
 BACKGROUND, the same ten sentences in each language, without which a short document would be its own measure.
 """
 
+import contextlib
 import functools
 import math
 import re
@@ -20,7 +21,7 @@ import numpy as np
 from etudes.core.files import appearing
 from etudes.retrieval.embedders import Embedder
 from etudes.retrieval.grounding import names, numbers
-from etudes.retrieval.index import Entry, Index
+from etudes.retrieval.index import Entry, Index, Watch
 from etudes.retrieval.search import maxsim
 from etudes.retrieval.sentences import is_heading, sentences
 from etudes.retrieval.terms import language, plain, terms
@@ -139,7 +140,7 @@ class Quoter:
         closeness = {name: np.array([maxsim(tokens, t) for t in z.tokens]) for name, z in self._zeros.items()}
         near = _standard(self.vectors @ vector, self._languages, nearness, themselves=True)
         shared = np.array([self._shared(asked, s) if s.language == tongue else FOREIGN for s in self.sentences])
-        fits = expected(question)
+        fits = answer_kind(question)
         kinds = np.array([fits(s.text) for s in self.sentences], float)
         scores = NEAR * near + SHARED * shared + KIND * kinds
         best = np.argsort(-scores, kind="stable")[:POOL]
@@ -188,7 +189,7 @@ def _zero(embedder: Embedder, name: str) -> _Zero:
     return _Zero(embedder.encode(placed), embedder.tokens(some))
 
 
-def expected(question: str) -> Callable[[str], bool]:
+def answer_kind(question: str) -> Callable[[str], bool]:
     """Whether a text has what the question asks for and does not say itself: a year, a number, a time, a name; any text
     has nothing in particular."""
     asked = plain(question)
@@ -204,35 +205,41 @@ def expected(question: str) -> Callable[[str], bool]:
     return lambda text: True
 
 
-def quoter(index: Index, folder: Path, watch: Callable[[int, int], None] = lambda done, most: None) -> Quoter:
-    """What quotes from an index's documents; the vectors of their sentences are kept in the folder, a file each.
-
-    `watch` gets (sentences done, sentences in all) of each document that is new to the folder.
-    """
+def quoter(index: Index, folder: Path, watch: Watch | None = None) -> Quoter:
+    """What quotes from an index's documents; the vectors of their sentences are kept in the folder, a file each."""
     found: list[Sentence] = []
-    vectors: list[np.ndarray] = []
+    vectors: list[np.ndarray] = [np.zeros((0, index.embedder.width))]
     entries = index.documents()
     for entry in entries:
-        some = quotable(entry.name, entry.title, index.text(entry.name))
-        path = _place(folder, entry, index.embedder)
-        if not path.exists():
-            _keep(path, some, index.embedder, watch)
+        some, own = embed_sentences(index, entry, folder, watch)
         found += some
-        vectors.append(np.load(path))
-    kept = {_place(folder, entry, index.embedder) for entry in entries}
-    for path in set(folder.glob("*.npy")) - kept:
+        vectors.append(own)
+    for path in set(folder.glob("*.npy")) - {_place(folder, entry, index.embedder) for entry in entries}:
         path.unlink(missing_ok=True)
-    return Quoter(index.embedder, found, np.concatenate(vectors).astype(np.float32) if vectors else np.zeros((0, 1)))
+    return Quoter(index.embedder, found, np.concatenate(vectors).astype(np.float32))
+
+
+def embed_sentences(
+    index: Index, entry: Entry, folder: Path, watch: Watch | None = None
+) -> tuple[list[Sentence], np.ndarray]:
+    """The sentences of an index's document and their vectors, float16 [n, width], from the folder or new.
+
+    `watch` gets (sentences done, sentences in all) while they are made.
+    """
+    some, path = quotable(entry.name, entry.title, index.text(entry.name)), _place(folder, entry, index.embedder)
+    with contextlib.suppress(OSError, ValueError, EOFError):  # none yet, or a damaged one
+        held = np.load(path)
+        if held.shape == (len(some), index.embedder.width):
+            return some, held
+    vectors = np.zeros((len(some), index.embedder.width), np.float16)
+    for i in range(0, len(some), BATCH):
+        vectors[i : i + BATCH] = index.embedder.encode([f"{s.about}: {s.text}" for s in some[i : i + BATCH]])
+        if watch:
+            watch(min(i + BATCH, len(some)), len(some))
+    with appearing(path) as draft, draft.open("wb") as file:
+        np.save(file, vectors)
+    return some, vectors
 
 
 def _place(folder: Path, entry: Entry, embedder: Embedder) -> Path:
     return folder / f"{entry.digest[:32]}-{re.sub(r'[^a-z0-9]+', '-', embedder.name.lower())}.npy"
-
-
-def _keep(path: Path, some: Sequence[Sentence], embedder: Embedder, watch: Callable[[int, int], None]) -> None:
-    vectors = np.zeros((len(some), embedder.width), np.float16)
-    for i in range(0, len(some), BATCH):
-        vectors[i : i + BATCH] = embedder.encode([f"{s.about}: {s.text}" for s in some[i : i + BATCH]])
-        watch(min(i + BATCH, len(some)), len(some))
-    with appearing(path) as draft, draft.open("wb") as file:
-        np.save(file, vectors)

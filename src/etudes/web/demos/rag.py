@@ -20,7 +20,7 @@ from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.documents import READERS, Document, read_document
 from etudes.retrieval.embedders import Embedder, embedder
 from etudes.retrieval.index import Entry, Index
-from etudes.retrieval.quote import Quoter, Sentence, quoter
+from etudes.retrieval.quote import Quoter, Sentence, embed_sentences, quoter
 from etudes.retrieval.search import Hit, Mode, Searcher, in_index, with_passage
 from etudes.web.demos import KEEP, look, talk
 from etudes.web.demos.talk import Answer, Passage, conversation
@@ -74,7 +74,8 @@ class Library:
         document = self._named(read_document(path, path.name))
         self.index.add(document, lambda done, chunks: told(done / chunks / 2))
         self._forget()
-        quoter(self.index, self.folder / "sentences", lambda done, most: told((1 + done / most) / 2))
+        entry = next(listed for listed in self.index.documents() if listed.name == document.name)
+        embed_sentences(self.index, entry, self.folder / "sentences", lambda done, most: told((1 + done / most) / 2))
         told(1.0)
         return document
 

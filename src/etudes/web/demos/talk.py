@@ -13,7 +13,7 @@ from typing import Any
 
 from etudes.core.errors import Problem
 from etudes.core.files import read_json, write_json
-from etudes.retrieval.grounding import unsupported
+from etudes.retrieval.grounding import find_unsupported
 from etudes.web.demos import look
 
 MOST = 50  # turns that are kept
@@ -68,7 +68,7 @@ class Answer:
     @property
     def doubts(self) -> list[tuple[Span, list[str]]]:
         """The model's sentences of which a number or a name stands in no passage, with what does not."""
-        return unsupported(self.said, [passage.text for passage in self.passages])
+        return find_unsupported(self.said, [passage.text for passage in self.passages])
 
 
 def save(path: Path, answers: Sequence[Answer]) -> None:
