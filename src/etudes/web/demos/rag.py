@@ -55,6 +55,14 @@ element.addEventListener('click', event => {
 """
 
 
+SAVE = """text => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'text/markdown'}));
+  link.download = 'talk.md';
+  link.click();
+}"""
+
+
 class Library:
     """The documents of this server, in an index that is kept in a folder, what searches them, and the talk about them.
 
@@ -229,9 +237,13 @@ def build(root: Path, embedder: str = "e5-small") -> gr.Blocks:
                 form = _form()
                 shown = gr.HTML(conversation(()), js_on_load=OPEN)
                 with gr.Row():
-                    export, forget = gr.DownloadButton("Save the talk"), gr.Button("Delete the talk")
+                    export, forget = gr.Button("Save the talk"), gr.Button("Delete the talk")
+                written = gr.Textbox(visible="hidden", label="The talk in Markdown")
         _wire_shelf(page, shelf, shelf_parts, line)
-        _wire_talk(shelf, form, shown, seen, export, forget)
+        _wire_talk(shelf, form, shown, seen, forget)
+        export.click(lambda: talk.markdown(shelf().turns), None, written, show_progress="hidden").then(
+            None, written, None, js=SAVE
+        )
         _wire_tabs(page, shelf, (shelf_parts[1], shelf_parts[2], shown, seen), form[-1])
     return page
 
@@ -293,9 +305,7 @@ def _wire_shelf(page: gr.Blocks, shelf: Callable[[], Library], parts: tuple[Any,
     page.load(open_shelf, None, line, show_progress="hidden")
 
 
-def _wire_talk(
-    shelf: Callable[[], Library], form: tuple[Any, ...], shown: Any, seen: Any, export: Any, forget: Any
-) -> None:
+def _wire_talk(shelf: Callable[[], Library], form: tuple[Any, ...], shown: Any, seen: Any, forget: Any) -> None:
     question, start, words, stop, mode, k, model, scores = form
 
     @look.explain
@@ -325,13 +335,6 @@ def _wire_talk(
     stop.click(None, cancels=[saying])
     scores.change(lambda scored: conversation(shelf().turns, scored), scores, shown, show_progress="hidden")
     forget.click(clear, scores, [shown, seen], concurrency_id="rag")
-    export.click(lambda: _written(shelf()), None, export, show_progress="hidden")
-
-
-def _written(shelf: Library) -> str:
-    path = shelf.folder / "talk.md"
-    path.write_text(talk.markdown(shelf.turns), encoding="utf-8")
-    return str(path)
 
 
 def _wire_tabs(page: gr.Blocks, shelf: Callable[[], Library], parts: tuple[Any, ...], scores: Any) -> None:
