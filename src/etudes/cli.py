@@ -309,24 +309,27 @@ def ask(
     question: tyro.conf.Positional[str],
     k: int = 3,
     mode: Literal["bm25", "dense", "hybrid", "reranked"] = "hybrid",
-    model: str = "smollm2-135m",
-    embedder: str = "minilm",
+    model: str = "none",
+    embedder: str = "e5-small",
     index: str = "",
+    scores: bool = False,
 ) -> int:
-    """Answer a question from documents (txt, md, html, pdf), with the passages that the answer rests on.
+    """Quote the sentence of documents (txt, md, html, pdf) that answers a question, or say that none does.
 
     Args:
         place: a document, or a folder of them
         question: in a sentence
         k: passages to find
         mode: how they are found: by words, by meaning, by both, or both and looked at again
-        model: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at $OPENAI_BASE_URL, or none
-        embedder: minilm, or a sentence-transformers model owner/name of the hub
+        model: whose words are added and checked: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at
+            $OPENAI_BASE_URL, or none
+        embedder: e5-small (many languages), minilm (English), or a sentence-transformers model owner/name of the hub
         index: folder, or URL of a Qdrant server, that keeps the vectors; by default the cache does
+        scores: show how near everything is
     """
     from etudes.retrieval.ask import ask as answer
 
-    return answer(place, question, k=k, mode=mode, model=model, embed=embedder, where=index)
+    return answer(place, question, k=k, mode=mode, model=model, embed=embedder, where=index, scores=scores)
 
 
 def data(

@@ -394,8 +394,12 @@ def test_an_episode_is_played(watched):
     assert page.locator(".film img").last.get_attribute("src").startswith("data:image/gif")
 
 
-def test_documents_are_asked(watched, tmp_path):
-    page = watched.open("rag")
+def test_documents_are_asked(browser, empty, tmp_path):
+    for watched in _watched(browser, empty, 1280):
+        _ask_documents(watched.open("rag"), tmp_path)
+
+
+def _ask_documents(page, tmp_path):
     page.get_by_text("Vectors: hashed words").wait_for()
     for name, text in (
         ("light.md", "The lighthouse of Saint Ava was built in 1874.\n\n<script>window.injected = 1</script>"),
@@ -407,19 +411,28 @@ def test_documents_are_asked(watched, tmp_path):
     page.locator("table.plain").get_by_text("light.md").wait_for()
     page.get_by_text("empty.txt is empty").wait_for()
     page.get_by_text("broken.pdf is no whole PDF").wait_for()
-    page.get_by_role("button", name="How it is answered").click()
-    page.get_by_label("by words", exact=True).check()
-    page.get_by_label("Language model").fill("none: quote the documents alone")
-    page.keyboard.press("Enter")
     page.get_by_label("Your question").fill("When was the lighthouse of Saint Ava built?")
     page.get_by_label("Your question").press("Enter")
-    page.get_by_text("Quoted from the documents").wait_for()
+    page.get_by_text("Quoted from light.md").wait_for()
     page.locator(".cite").first.click()
-    assert "window.injected" in page.locator("details[open] mark").inner_text()
+    assert page.locator("details[open] mark").inner_text() == "The lighthouse of Saint Ava was built in 1874."
+    assert "window.injected" in page.locator("details[open] blockquote").inner_text()
     assert page.evaluate("window.injected") is None
+    page.reload()
+    page.get_by_text("Quoted from light.md").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_text("Save the talk").click()
+    assert "## When was the lighthouse" in Path(saved.value.path()).read_text()
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_text("Quoted from light.md").wait_for()
+    page.get_by_role("button", name="Delete the talk").click()
+    other.get_by_text("Nothing was asked yet").wait_for()
     page.get_by_label("light.md").check()
     page.get_by_role("button", name="Delete what is ticked").click()
     page.get_by_text("No documents yet").wait_for()
+    other.get_by_text("No documents yet").wait_for()
+    other.close()
 
 
 def test_uploads_have_limits_and_stay_in_their_folder(server):
