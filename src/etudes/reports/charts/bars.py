@@ -19,7 +19,7 @@ from etudes.reports.charts.chart import (
     slug,
     spell,
 )
-from etudes.reports.look import GREY, INK, LETTER, WIDTH, colour, data, with_heading, shape, side_by_side
+from etudes.reports.look import GREY, INK, LETTER, WIDTH, colour, data, shape, side_by_side, with_heading
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:

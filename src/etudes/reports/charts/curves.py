@@ -16,10 +16,10 @@ from etudes.reports.look import (
     colour,
     dash,
     data,
-    with_heading,
     scale,
     side_by_side,
     styles,
+    with_heading,
 )
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
