@@ -13,7 +13,7 @@ from typing import Any, Literal
 from etudes.core.errors import Problem
 from etudes.core.record import Record
 from etudes.core.spec import Study
-from etudes.reports import played
+from etudes.reports import game
 from etudes.reports.look import WIDTH
 
 # Bytes at most: a report holds a file twice and must stay small. A sound so large lasts 9 seconds at 16 kHz.
@@ -54,9 +54,9 @@ class Exhibit:
         return self.content.decode() if self.kind == ".txt" else ""
 
     @property
-    def cards(self) -> played.Table | None:
+    def cards(self) -> game.Table | None:
         """A played game as the table of its cards; None of what is none."""
-        return played.cards(self.text) if self.kind == ".txt" else None
+        return game.cards(self.text) if self.kind == ".txt" else None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -125,7 +125,7 @@ def side_by_side(panels: Sequence[Any], columns: int, spacing: int = 26) -> "alt
     return panels[0] if len(panels) == 1 else altair.concat(*panels, columns=columns, spacing=spacing)
 
 
-def headed(panel: Any, heading: str) -> Any:
+def with_heading(panel: Any, heading: str) -> Any:
     """One of several panels with its heading, if it has one."""
     import altair
 

@@ -19,7 +19,7 @@ from etudes.reports.charts.chart import (
     slug,
     spell,
 )
-from etudes.reports.look import GREY, INK, LETTER, WIDTH, colour, data, headed, shape, side_by_side
+from etudes.reports.look import GREY, INK, LETTER, WIDTH, colour, data, shape, side_by_side, with_heading
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _bars(
                 width,
             )
             panel = layers.properties(width=width, height=ROW * len(names))
-            panels.append(headed(panel, heading and (heading if i == 0 else " ")))
+            panels.append(with_heading(panel, heading and (heading if i == 0 else " ")))
     drawn = side_by_side(panels, columns, 22)
     if len(parts) > 1:  # set by the panels alone: headings longer than one would push the next aside
         return drawn.properties(bounds="flush", spacing={"row": BELOW, "column": room})

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import Problem
 from etudes.reports import words
 from etudes.reports.charts.chart import Chart, Row, check_metrics, headline, looks, select_variants, slug, spell
-from etudes.reports.look import BROKEN, GREY, INK, WIDTH, Style, colour, dash, data, headed, scale, side_by_side, styles
+from etudes.reports.look import (
+    BROKEN,
+    GREY,
+    INK,
+    WIDTH,
+    Style,
+    colour,
+    dash,
+    data,
+    scale,
+    side_by_side,
+    styles,
+    with_heading,
+)
 from etudes.reports.numbers import thin, tidy
 from etudes.reports.report import Report
 
@@ -86,7 +99,7 @@ def _curves(
         values = [value for line in series for value in line["values"]]
         y = altair.Y("value:Q", title=label if not facet or i % columns == 0 else None, **scale(values, log))
         panel = _lines(series, (x, y), field, style, bound, most).properties(width=width, height=height)
-        found.append(headed(panel, heading))
+        found.append(with_heading(panel, heading))
     return side_by_side(found, columns, 26 if columns == 1 else 20)
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from etudes.reports.played import cards
+from etudes.reports.game import cards
 
 GAME = [
     {"agent": "table", "game": 0, "seed": 1},
