@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from etudes.core.claims import lower
+from etudes.core.claims import Claim, below, lower
 from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.core.spec import Study
-from etudes.reports import abstract
+from etudes.core.verdicts import Verdict
+from etudes.reports import abstract, remarks
 from etudes.reports.build import build
 from etudes.reports.report import Report
 
@@ -63,3 +64,17 @@ def test_a_variant_of_ones_own_is_compared(waves: Make, tmp_path: Path) -> None:
     assert answer == "mine beside plain-0, at smoke scale (waves); this explores, and judges nothing."
     assert label == "mine minus plain-0"
     assert numbers.startswith("Error ")
+
+
+def test_an_undecided_claim_leans_to_a_side(report: Report) -> None:
+    claim = Claim(lambda trial: 0.0, below(0), "")
+    verdict = Verdict("s", claim, [-1.0, -2.0, 1.0], -0.67, -3.0, 2.0, 2, "undecided", deviation=1.5, sees=2.0)
+
+    def said(mean: float) -> str:
+        told = dataclasses.replace(verdict, mean=mean)
+        return remarks.remark(report.definition, report.scale, report.trials, told)
+
+    assert said(-0.67).startswith("It leans for the claim: 2 of 3 seeds agree. Were the mean the true number, about ")
+    assert " more would tell. 3 seeds see a difference of 2 with 80 % power" in said(-0.67)
+    assert said(0.67).startswith("It leans against the claim: 2 of 3 seeds agree.")
+    assert "so near to the range's end that 100 seeds would hardly tell." in said(-0.01)

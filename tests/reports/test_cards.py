@@ -30,8 +30,9 @@ def test_each_card_has_at_most_one_section_of_reading(name: str) -> None:
     assert page.count("<h3") == text.count("\n## ") - text.count(f"## {cards.READING}\n")
 
 
-def test_links_of_a_card_lead_to_pages_or_become_words(tmp_path: Path) -> None:
-    text = "# T\n\n## A\n\n[r](../../results/mixup/laptop/report.md) [c](rag.md) [s](../../src/x.py) [w](https://a.org) <i>"
+def test_links_of_a_card_lead_to_pages_or_become_words() -> None:
+    links = "[r](../../results/mixup/laptop/report.md) [c](rag.md) [s](../../src/x.py) [w](https://a.org) <i>"
+    text = f"# T\n\n## A\n\n{links}"
     page = cards.page(text, lambda target: f"to{target}")
     assert page.startswith("<h3>A</h3>")
     assert 'href="to/study/mixup/laptop"' in page

@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 
@@ -72,7 +73,8 @@ def test_claims_that_can_be_compared_share_an_axis() -> None:
     assert found[0] == found[1]
     assert found[3] == found[4]
     assert len({*found}) == 4
-    assert found[3].log and not found[0].log
+    assert found[3].log
+    assert not found[0].log
     assert found[3].x(2) - found[3].x(1) == pytest.approx(found[3].x(4) - found[3].x(2), abs=0.2)
     text = intervals.forest(told("ratio", pair, 0.5), found[3])
     numbers = [float(number) for number in re.findall(r'<text class="(?:end|tick)"[^>]*>([\d.]+)<', text)]
@@ -87,4 +89,4 @@ def test_numbers_below_an_axis_do_not_touch() -> None:
         text = intervals.forest(Verdict("s", claim, [0.0, high], high / 2, 0.0, high, 0, "supported"))
         places = sorted(float(x) for x in re.findall(r'<text class="[a-z]+" x="([^"]+)"', text))
         assert len(places) >= 2
-        assert all(b - a >= intervals.APART - 0.2 for a, b in zip(places, places[1:], strict=False))
+        assert all(b - a >= intervals.APART - 0.2 for a, b in itertools.pairwise(places))

@@ -289,6 +289,8 @@ def test_a_text_is_shown_as_it_is_and_read_back(tmp_path: Path) -> None:
     assert f"````text\n{TALE}````\n" in (target / "report.md").read_text()
     page = (target / "report.html").read_text()
     assert "<pre>Il était &lt;b&gt;une fois&lt;/b&gt;\n```\n| un &amp; œuf |\n</pre>" in page
+    assert page.count("<details open>") == 1, "one is open, the others are folded"
+    assert page.count(", seed 0</summary>") + page.count(", seed 0: one &lt;lower&gt; &amp; out</summary>") >= 2
     assert "<pre>" in report.chart("tale")._repr_html_()
     assert read(target, chosen).json() == report.json()
     (target / "texts" / "gone.tale.txt").write_text("of a variant that is no more")

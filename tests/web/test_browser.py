@@ -13,7 +13,7 @@ from etudes.web.site import export
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
 PAGES = ["/", "/compare", "/data", "/glossary", "/reading", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
 SCALES = {name: catalogue.reported_scales(name) for name in STUDIES}
-PAGES.append("/files/mixup/laptop/report.html")
+PAGES += [f"/files/{name}/laptop/report.html" for name in ("mixup", "cifar-training")]
 PAIRS = [f"/compare/{name}/{found[0]}/{found[1]}" for name, found in SCALES.items() if len(found) > 1]
 SHOTS = os.environ.get("ETUDES_SHOTS", "")  # a folder to leave screenshots in
 

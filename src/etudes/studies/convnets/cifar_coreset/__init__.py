@@ -224,7 +224,7 @@ STUDY = Study(
         "train/rank-agreement": "rank correlation of both networks' entropies",
         "train/wrong-among-chosen": "share of wrong labels among the chosen pictures",
         "train/largest-class": "share of the chosen pictures in their largest class",
-        "train/cost": "arithmetic of training, as a multiple of that on all pictures",
+        "train/cost": "arithmetic of training (all pictures: 1)",
         "test/error-proxy": "test error of the proxy",
         "test/error-majority": "test error of always the most frequent class",
     },
