@@ -106,7 +106,7 @@ def test_a_chart_answers_who_points_at_it(chromium, server, dark):
     entry.focus()
     page.keyboard.press("Enter")
     page.wait_for_function(f"() => ({faint})(document.querySelector('#test-error-against-noise')) > 0")
-    seeds = figure.get_by_label("single seeds")
+    seeds = figure.get_by_role("checkbox", name="single seeds")
     hidden = "figure => [...figure.querySelectorAll('[opacity=\"0\"]')].length"
     before = figure.evaluate(hidden)
     seeds.uncheck()
