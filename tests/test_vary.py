@@ -19,7 +19,7 @@ from etudes.core import Scale, Variant, below, catalogue
 from etudes.core.claims import Claim
 from etudes.core.errors import Problem
 from etudes.core.record import load
-from etudes.reports import compare, facts, render
+from etudes.reports import compare, facts, manuscript, render
 from etudes.reports.build import read
 from etudes.sweep import local, team
 
@@ -99,6 +99,8 @@ def test_nothing_is_judged_and_the_report_says_so(report):
             assert words in text
     assert "mine − plain" in report._repr_html_()
     assert f"vary={OWN!r}" in render.render(report, "ipynb")
+    compared = manuscript.files(report, "course", drawn=[])["parts/comparisons.tex"].decode()
+    assert r"mine \ensuremath{-} shifted & " in compared
 
 
 def test_a_claim_about_all_variants_does_not_meet_those_of_a_user(tmp_path):

@@ -17,7 +17,7 @@ from etudes.cli import main
 from etudes.core.errors import Problem
 from etudes.core.record import load
 from etudes.core.spec import Study
-from etudes.reports import drawings, exports, latex, manuscript
+from etudes.reports import drawings, exports, latex, manuscript, replication
 from etudes.reports.build import build
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import Exhibit
@@ -132,6 +132,14 @@ def test_a_courses_own_template(report: Report, tmp_path: Path) -> None:
     own.write_bytes(b"\xff\xfe")
     with pytest.raises(Problem, match="is no text in UTF-8"):
         manuscript.files(report, str(own), drawn=[])
+
+
+def test_a_replication_is_a_part_where_there_is_one(report: Report) -> None:
+    assert manuscript.files(report, drawn=[])["parts/replication.tex"].strip() == b""
+    again = replication.compare(report.definition, "laptop", report.verdicts, report.verdicts)
+    text = manuscript.files(dataclasses.replace(report, replication=again), drawn=[])["parts/replication.tex"].decode()
+    assert r"\toprule" in text
+    assert latex.escape(again.sentences[0]) in text
 
 
 @needs_tex

@@ -33,7 +33,7 @@ DOWNLOADS = {
     "claims.csv": "the verdicts as a table",
     "numbers.csv": "the means and deviations",
     "runs.csv": "each run's numbers",
-    "curves.csv": "what the runs logged",
+    "curves.csv": "what the runs logged, as a table",
     "report.json": "all its numbers",
     "curves.json": "what the runs logged",
 }
