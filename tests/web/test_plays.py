@@ -159,3 +159,14 @@ def test_mixtures_and_answers_are_python_s(chromium, folder):
             assert np.allclose(said, expected, atol=1e-3)
     page.locator("#first").select_option("1")  # the one that is the second
     assert page.locator("#second").input_value() != "1"
+
+
+def test_the_exported_site_leads_to_each():
+    pages = Pages(Shelf(None), served=False)
+    home, listed = pages.data(), pages.demos()
+    assert 'href="demos.html"' in home
+    assert "etudes serve" in listed
+    for play in plays.PLAYS:
+        if play.slug in plays.found():
+            assert f'href="play/{play.slug}.html"' in listed
+            assert f'href="../play/{play.slug}.html"' in pages.study(play.study)
