@@ -23,6 +23,7 @@ from etudes.web.demos.networks import ALONG
 TITLES = {demo.slug: demo.title for demo in DEMOS}
 SMOKE = str(catalogue.find("char-lstm").scales["smoke"].changes["dataset"])  # what the small language network read
 LONG = 30_000  # milliseconds
+LEFT = re.compile("abort|errored out", re.IGNORECASE)  # what Gradio says where a page is left amid an event
 
 
 class Watched:
@@ -32,9 +33,13 @@ class Watched:
         self.page, self.home = page, home
         self.errors: list[str] = []
         self.away: list[str] = []
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda m: self.note(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.note(str(error)))
         page.on("request", lambda r: None if r.url.startswith((home, "data:", "blob:")) else self.away.append(r.url))
+
+    def note(self, error: str) -> None:
+        if not LEFT.search(error):
+            self.errors.append(error)
 
     def open(self, slug: str):
         self.page.goto(f"{self.home}/demo/{slug}/")

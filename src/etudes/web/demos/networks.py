@@ -285,9 +285,10 @@ def panel(offers: Sequence[Offer], root: Path, open: bool) -> gr.State:
     stop = gr.Button("Stop the training", visible=False)
     seen, trained = gr.State(0.0), gr.State((0.0, ""))  # when the training had begun that this page shows
     shown = [status, stop, seen, trained]
-    start.click(begin, choice, shown, show_progress="hidden", queue=False)
+    # Through the queue, though neither waits: without it Gradio tells nobody that a State has changed.
+    start.click(begin, choice, shown, show_progress="hidden", concurrency_limit=None)
     stop.click(TRAINING.stop, queue=False)
-    gr.Timer(1).tick(watch, seen, shown, show_progress="hidden", queue=False)
+    gr.Timer(1).tick(watch, seen, shown, show_progress="hidden", concurrency_limit=None)
     return trained
 
 
