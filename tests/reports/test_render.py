@@ -61,7 +61,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_whole_and_small(written: Path, report: Report) -> None:
     charts = [f"charts/{chart.name}.{kind}" for chart in report.definition.charts for kind in ("svg", "png")]
-    names = {"report.json", "curves.json", "report.md", "report.html", "report.ipynb", *charts}
+    names = {"report.json", "curves.json", "report.md", "report.html", "report.ipynb", *charts, "charts/thumbnail.svg"}
     assert files(written).keys() == names
     assert sum(map(len, files(written).values())) < 1_500_000  # ten variants, five seeds, three metrics, eight charts
 

@@ -28,13 +28,13 @@ def folder(tmp_path_factory) -> Path:
     (made / "play").mkdir()
     pages = Pages(Shelf(None), served=False)
     for play in plays.PLAYS:
-        if play.slug in plays.found():
+        if play.slug in plays.collect():
             (made / "play" / f"{play.slug}.html").write_text(pages.play(play))
     return made
 
 
 def opened(chromium, folder: Path, slug: str, *how, **more):
-    if slug not in plays.found():
+    if slug not in plays.collect():
         pytest.skip("its network does not come along")
     page = chromium(*how, **more)
     page.goto((folder / "play" / f"{slug}.html").as_uri())
@@ -53,7 +53,7 @@ def test_what_has_no_network_is_left_out(monkeypatch):
         raise Problem("no network")
 
     monkeypatch.setattr(plays, "PLAYS", (plays.Play("a", "a", "a", "mixup", missing), plays.PLAYS[0]))
-    assert list(plays.found.__wrapped__()) == ["edge-of-stability"]
+    assert list(plays.collect.__wrapped__()) == ["edge-of-stability"]
 
 
 @pytest.mark.parametrize("slug", [play.slug for play in plays.PLAYS])
@@ -159,3 +159,14 @@ def test_mixtures_and_answers_are_python_s(chromium, folder):
             assert np.allclose(said, expected, atol=1e-3)
     page.locator("#first").select_option("1")  # the one that is the second
     assert page.locator("#second").input_value() != "1"
+
+
+def test_the_exported_site_leads_to_each():
+    pages = Pages(Shelf(None), served=False)
+    home, listed = pages.data(), pages.demos()
+    assert 'href="demos.html"' in home
+    assert "etudes serve" in listed
+    for play in plays.PLAYS:
+        if play.slug in plays.collect():
+            assert f'href="play/{play.slug}.html"' in listed
+            assert f'href="../play/{play.slug}.html"' in pages.study(play.study)

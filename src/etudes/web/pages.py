@@ -108,7 +108,7 @@ class Pages:
             scales=list(definition.scales),
             sets=SOURCES,
             method=markupsafe.Markup(cards.method(name, link)),
-            demos=[demo for demo in self._played() if demo.study == name],
+            demos=[demo for demo in self._demos() if demo.study == name],
         )
 
     def _downloads(self, source: Source, report: Report | None) -> dict[str, str]:
@@ -176,16 +176,16 @@ class Pages:
         return self._render("data.html", "/data", parts=parts, count=len(rows))
 
     def demos(self) -> str:
-        return self._render("demos.html", "/demos", demos=self._played())
+        return self._render("demos.html", "/demos", demos=self._demos())
 
     def play(self, play: plays.Play) -> str:
         """The page of a demo that needs no server."""
-        data = plays.found()[play.slug]
+        data = plays.collect()[play.slug]
         return self._render(f"plays/{play.slug}.html", f"/play/{play.slug}", play=play, data=data)
 
-    def _played(self) -> Sequence[Any]:
+    def _demos(self) -> Sequence[Any]:
         """The demos: those of the server, or those that need none."""
-        return demos() if self.served else [play for play in plays.PLAYS if play.slug in plays.found()]
+        return demos() if self.served else [play for play in plays.PLAYS if play.slug in plays.collect()]
 
     def live(self, watch: Watch) -> str:
         return self._render("live.html", "/live", roots=watch.roots, part=self.live_part(watch))
@@ -264,7 +264,7 @@ class Pages:
         return (
             _templates()
             .get_template(template)
-            .render(link=link, here=address, served=self.served, has_demos=bool(self._played()), **values)
+            .render(link=link, here=address, served=self.served, has_demos=bool(self._demos()), **values)
         )
 
 

@@ -45,11 +45,11 @@ def descent() -> dict[str, Any]:
         layers = [torch.nn.Linear(n, m) for n, m in itertools.pairwise(sizes)]
     weights = torch.cat([part.detach().reshape(-1) for layer in layers for part in (layer.weight, layer.bias)])
     return {
-        "inputs": _rounded(x, 3),
+        "inputs": _round(x, 3),
         "labels": d.y[:EXAMPLES].tolist(),
         "classes": d.classes,
         "width": WIDTH,
-        "weights": _rounded(weights, 4),
+        "weights": _round(weights, 4),
         "steps": STEPS,
         "every": EVERY,
     }
@@ -73,7 +73,7 @@ def mixtures() -> dict[str, Any]:
     chosen = _pictures(d, (plain, mixed), mixup.first_pair(records))
     x, shares = unit(d.test_x[chosen]), torch.linspace(0, 1, SHARES)[:, None, None, None]
     odds = [
-        [_rounded(mixup.probabilities(model, shares * x[i] + (1 - shares) * x[j]), 3) for model in (plain, mixed)]
+        [_round(mixup.probabilities(model, shares * x[i] + (1 - shares) * x[j]), 3) for model in (plain, mixed)]
         for i, j in itertools.combinations(range(len(chosen)), 2)
     ]
     return {
@@ -105,7 +105,7 @@ def _pictures(d: Any, models: Any, pair: tuple[int, int]) -> list[int]:
     return chosen
 
 
-def odds() -> dict[str, Any]:
+def next_letters() -> dict[str, Any]:
     """A text, and the logits of a network for what comes after each of its first letters: [letters - 1][names].
 
     What never gets a probability of LEAST there is left out, such as all bytes that are no letters.
@@ -128,15 +128,15 @@ def odds() -> dict[str, Any]:
     kept = (logits.softmax(1).amax(0) >= LEAST).nonzero()[:, 0]
     return {
         "text": TEXT,
-        "logits": _rounded(logits[:, kept], 3),
+        "logits": _round(logits[:, kept], 3),
         "names": [tokenizer.decode([i]) for i in kept.tolist()],
         "run": record.spec.key,
     }
 
 
-def _rounded(x: Any, digits: int) -> Any:
+def _round(x: Any, digits: int) -> Any:
     """The numbers of a tensor as nested lists, with so many digits: they are to be sent."""
-    return [_rounded(row, digits) for row in x] if x.ndim else round(x.item(), digits)
+    return [_round(row, digits) for row in x] if x.ndim else round(x.item(), digits)
 
 
 PLAYS: tuple[Play, ...] = (
@@ -159,13 +159,13 @@ PLAYS: tuple[Play, ...] = (
         "Which letter comes next?",
         "The odds that a network gives to the next letter; cut them by temperature, top k and nucleus, and draw.",
         "char-lstm",
-        odds,
+        next_letters,
     ),
 )
 
 
 @functools.cache
-def found() -> dict[str, dict[str, Any]]:
+def collect() -> dict[str, dict[str, Any]]:
     """{slug: what its page reads} of the plays whose networks come along, where what these need is installed."""
     data: dict[str, dict[str, Any]] = {}
     for play in PLAYS:

@@ -54,7 +54,7 @@ def _texts(pages: Pages) -> Iterator[tuple[str, str]]:
     yield "/compare", pages.compare()
     yield "/demos", pages.demos()
     for play in plays.PLAYS:
-        if play.slug in plays.found():
+        if play.slug in plays.collect():
             yield f"/play/{play.slug}", pages.play(play)
     for name in (card["name"] for card in pages.shelf.cards()):
         yield f"/study/{name}", pages.study(name)

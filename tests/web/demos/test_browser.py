@@ -244,7 +244,39 @@ def test_a_page_opens_anew_when_its_server_was_killed_and_started_again(browser,
         page.wait_for_timeout(3500)
         assert page.evaluate("window.before"), "it stays while its server does"
     with served():
-        filled = "text => document.querySelector('textarea').value === text"
+        page.wait_for_function("!window.before")
+        page.get_by_role("button", name="Train now").wait_for()
+    context.close()
+
+
+def test_text_is_written_with_its_odds(watched):
+    page = watched.open("generation")
+    page.get_by_label("Beginning").fill("<script>window.injected = 1</script>")
+    page.get_by_role("button", name="Write").click()
+    page.locator(".told [data-odds]").first.wait_for()
+    before = ""
+    while (now := page.locator(".told").first.inner_html()) != before:  # what is still written replaces all of it
+        before = now
+        page.wait_for_timeout(1000)
+    page.locator(".told [data-odds]").nth(2).click()
+    assert "%, number" in page.locator(".odds").first.inner_text()
+    page.locator(".told").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".odds").first.inner_text() == page.locator(".told [data-odds]").nth(3).get_attribute(
+        "data-odds"
+    )
+    page.locator("details summary").first.click()
+    table = page.locator("table.plain").first
+    shown, whole = page.locator(".scroll.whole").first.bounding_box(), table.bounding_box()
+    assert whole["width"] <= shown["width"] + 1
+    assert whole["height"] <= shown["height"] + 1
+    assert page.evaluate("window.injected") is None
+
+
+def test_the_beginning_follows_the_network_and_keeps_what_was_written(watched):
+    page = watched.open("generation")
+    beginning = page.get_by_label("Beginning")
+    filled = "text => document.querySelector('textarea').value === text"
     page.wait_for_function(filled, arg=generation.BEGINNINGS["shakespeare"])
     page.wait_for_timeout(800)
     page.get_by_label("Network").click()

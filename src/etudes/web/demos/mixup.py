@@ -155,22 +155,9 @@ def build(root: Path) -> gr.Blocks:
         )
         scale = gr.Dropdown(list(known), value=first_scale(known), label="Networks")
         line = gr.HTML(about(first_scale(known)))
-        with gr.Row():
-            first = gr.Slider(0, LAST, 0, step=1, label="First test picture")
-            second = gr.Slider(0, LAST, 1, step=1, label="Second test picture")
-        gr.HTML(
-            f'<p class="soft">The page opens with two of the {BEST} pictures that both networks know best: the pair '
-            "between which mixup gains most. Other pairs show less of it, or nothing.</p>"
-        )
-        share = gr.Slider(0, 1, 0.5, step=0.01, label="Share of the first picture")
-        shown = gr.HTML(min_height=150)
-        with gr.Row():
-            with gr.Column(min_width=280):
-                answers = gr.HTML(min_height=300)
-            with gr.Column(min_width=300, scale=2):
-                chart = gr.HTML(min_height=300)
+        values, drawn = _parts()
+        first, second, share = values
         trained = networks.panel(OFFERS, root, not known)
-        values, drawn = [first, second, share], [shown, answers, chart]
         for slider in values:
             slider.change(
                 show, [scale, *values], drawn, show_progress="hidden", trigger_mode="always_last", concurrency_limit=2
@@ -180,3 +167,22 @@ def build(root: Path) -> gr.Blocks:
         trained.change(refresh, share, [scale, *opened])
         page.load(refresh, share, [scale, *opened], show_progress="hidden")
     return page
+
+
+def _parts() -> tuple[list[gr.Slider], list[gr.HTML]]:
+    """The numbers of the two pictures and the share of the first; what is shown: pictures, answers, curves."""
+    with gr.Row():
+        first = gr.Slider(0, LAST, 0, step=1, label="First test picture")
+        second = gr.Slider(0, LAST, 1, step=1, label="Second test picture")
+    gr.HTML(
+        f'<p class="soft">The page opens with two of the {BEST} pictures that both networks know best: the pair '
+        "between which mixup gains most. Other pairs show less of it, or nothing.</p>"
+    )
+    share = gr.Slider(0, 1, 0.5, step=0.01, label="Share of the first picture")
+    shown = gr.HTML(min_height=150)
+    with gr.Row():
+        with gr.Column(min_width=280):
+            answers = gr.HTML(min_height=300)
+        with gr.Column(min_width=300, scale=2):
+            chart = gr.HTML(min_height=300)
+    return [first, second, share], [shown, answers, chart]
