@@ -53,19 +53,19 @@ def test_the_largest_network_of_a_variant_on_offer_is_the_first(root):
     known = networks.find_records(catalogue.find("ddpm-sdedit"), root)
     along = f"ddpm-sdedit · ddpm · {ALONG}"
     assert sorted(known) == sorted([along, "ddpm-sdedit · blend · smoke", "ddpm-sdedit · ddpm · smoke"])
-    assert networks.preferred(known, offers) == along, "and none of a smoke scale"
-    assert networks.preferred({}, offers) is None
+    assert networks.first_choice(known, offers) == along, "and none of a smoke scale"
+    assert networks.first_choice({}, offers) is None
 
     def own(variant: str, scale: str):
         record = known["ddpm-sdedit · ddpm · smoke"]
         return dataclasses.replace(record, spec=dataclasses.replace(record.spec, variant=variant, scale=scale))
 
     known |= {"blend": own("blend", "cars")}
-    assert networks.preferred(known, offers) == along, "and none that is no diffusion"
+    assert networks.first_choice(known, offers) == along, "and none that is no diffusion"
     known |= {"laptop": own("ddpm", "laptop")}
-    assert networks.preferred(known, offers) == "laptop"
+    assert networks.first_choice(known, offers) == "laptop"
     known |= {"cars": own("ddpm", "cars")}
-    assert networks.preferred(known, offers) == "cars"
+    assert networks.first_choice(known, offers) == "cars"
 
 
 def test_names_are_looked_up_and_never_paths(root):

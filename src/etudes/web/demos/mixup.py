@@ -50,7 +50,7 @@ def pairs(root: Path) -> dict[str, dict[str, Record]]:
 
 def first_scale(known: dict[str, dict[str, Record]]) -> str | None:
     """Which of the pairs to begin with; None without any."""
-    return networks.preferred({scale: both[PLAIN] for scale, both in known.items()}, OFFERS)
+    return networks.first_choice({scale: both[PLAIN] for scale, both in known.items()}, OFFERS)
 
 
 def mixture(d: Images, first: int, second: int, share: float) -> Tensor:

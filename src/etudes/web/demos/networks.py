@@ -93,7 +93,7 @@ def origin(record: Record) -> str:
     return ALONG if is_shipped(record) else record.spec.scale
 
 
-def preferred(records: Mapping[str, Record], offers: Sequence[Offer]) -> str | None:
+def first_choice(records: Mapping[str, Record], offers: Sequence[Offer]) -> str | None:
     """The name of the network to begin with; None without any.
 
     That is one of the variants on offer before any other, the user's own before a shipped one, the larger scale before
@@ -226,7 +226,7 @@ About = Callable[[str | None], str]
 def chooser(known: Known, about: About, offers: Sequence[Offer]) -> tuple[gr.Dropdown, gr.HTML]:
     """The trained networks to choose from, and the line about the chosen one."""
     records = known()
-    first = preferred(records, offers)
+    first = first_choice(records, offers)
     return gr.Dropdown(list(records), value=first, label="Network"), gr.HTML(about(first))
 
 
@@ -240,7 +240,7 @@ def renew(
         return gr.update(choices=list(known()), value=name), about(name)
 
     def open_page() -> tuple[Any, str]:
-        return select(preferred(known(), offers))
+        return select(first_choice(known(), offers))
 
     def take(trained: tuple[float, str], shown: str | None) -> tuple[Any, str]:
         return select(trained[1] if trained[1] in known() else shown)
