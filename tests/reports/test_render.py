@@ -72,7 +72,8 @@ def test_writing_again_gives_the_same_bytes_and_removes_charts_that_are_gone(
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     kept = dataclasses.replace(report, definition=waves(charts=waves().charts[:1]))
     render.write(kept, tmp_path)
-    assert {path.name for path in (tmp_path / "charts").iterdir()} == {"test-error.svg", "test-error.png"}
+    charts = {"test-error.svg", "test-error.png", "thumbnail.svg"}
+    assert {path.name for path in (tmp_path / "charts").iterdir()} == charts
     before = files(written)
     render.write(kept, tmp_path)
     render.write(report, tmp_path)
@@ -181,7 +182,7 @@ def test_a_chart_that_cannot_be_drawn_says_why(waves: Make, root: Path, tmp_path
     plan = study.plan("laptop")
     report = build(study, plan, load(plan, root))
     render.write(report, tmp_path)
-    assert {path.stem for path in (tmp_path / "charts").iterdir()} == {"test-error"}
+    assert {path.stem for path in (tmp_path / "charts").iterdir()} == {"test-error", "thumbnail"}
     sentence = "is not drawn: no number in the runs of waves, 'test/accuracy'"
     assert sentence in (tmp_path / "report.md").read_text()
     assert "not drawn: no number in the runs" in (tmp_path / "report.html").read_text()
@@ -272,6 +273,7 @@ def test_what_is_kept_makes_the_rest(written: Path, report: Report, waves: Make,
     render.keep(report, tmp_path)
     charts = {f"charts/{chart.name}.svg" for chart in report.definition.charts}
     whole = files(written)
+    charts |= {"charts/thumbnail.svg"}
     assert files(tmp_path) == {n: whole[n] for n in {"report.json", "curves.json", "report.md", *charts}}
     again = read(tmp_path, waves())
     for kind in ("html", "ipynb", "md"):

@@ -74,7 +74,7 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     if study.own:
         chosen["variants"] = [name for name in asked if name not in study.own]
         chosen["vary"] = {v.name: dict(v.changes) for v in study.variants if v.name in study.own}
-    elif len(asked) < len(study.variants):
+    elif {*asked} != {*usual_variants(study, plan[0].scale)}:
         chosen["variants"] = asked
     first = first_seed(plan[0].seed)
     chosen |= {name: True for name, seed in (("tune", TUNING), ("replicate", REPLICATION)) if first == seed}
@@ -87,6 +87,11 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     if plan[0].threads != scale.threads:
         chosen["threads"] = plan[0].threads
     return chosen | changes(study, plan)
+
+
+def usual_variants(study: Study, scale: str) -> list[str]:
+    """The names of those that a scale runs where none are named."""
+    return list(study.scales[scale].variants) or [variant.name for variant in study.variants]
 
 
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:
@@ -259,7 +264,7 @@ def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Re
     if said := verdicts.why_not_judged(study, records):
         return [said]
     asked = {spec.variant for spec in plan}
-    absent = [variant.name for variant in study.variants if variant.name not in asked]
+    absent = [name for name in usual_variants(study, plan[0].scale) if name not in asked]
     if absent:
         return [f"Claims about variants that were not run are not judged: {', '.join(absent)}."]
     return []

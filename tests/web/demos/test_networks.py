@@ -78,16 +78,16 @@ def test_names_are_looked_up_and_never_paths(root):
 
 def test_a_training_is_watched_to_its_end_and_trains_the_next_seed_then(tmp_path):
     training, seen = Training(), []
-    assert training.told() == ""
+    assert training.message() == ""
     training.start(QUICK, tmp_path)
     with pytest.raises(Problem, match="another network is being trained"):
         training.start(QUICK, tmp_path)
     while training.running:
         seen.append(training.progress()[0])
-        assert "training mixup" in training.told()
+        assert "training mixup" in training.message()
         time.sleep(0.2)
     assert training.failure() == ""
-    assert "trained in" in training.told()
+    assert "trained in" in training.message()
     assert all(0 <= done < 1 for done in seen)
     assert seen[-1] > seen[0]
     found = networks.find_records(catalogue.find("mixup"), tmp_path)
@@ -104,7 +104,7 @@ def test_a_training_can_be_stopped(tmp_path):
     while training.running:
         time.sleep(0.1)
     assert training.failure().startswith("stopped")
-    assert "stopped" in training.told()
+    assert "stopped" in training.message()
 
 
 def test_what_a_training_says_last_is_told(tmp_path):

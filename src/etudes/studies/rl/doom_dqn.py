@@ -218,7 +218,7 @@ STUDY = Study(
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.2, judges=False),
         "laptop": Scale({"test_episodes": 300}, seeds=(8, 12, 20), minutes=9, variants=COMPARED),
-        "center": Scale(CENTER, seeds=3, minutes=20, variants=("random", "dqn", "double")),
+        "center": Scale(CENTER, seeds=3, minutes=20, judges=False, variants=("random", "dqn", "double")),
         "paper": Scale(HEALTH | LONG, seeds=5, minutes=1_500),
     },
     words={

@@ -178,7 +178,7 @@ class Training:
         assert self.offer is not None
         return pace.progress(self._plan, self._root, self.begun, self.offer.together)
 
-    def told(self) -> str:
+    def message(self) -> str:
         """How far it is, or how it ended, as HTML; "" where nothing was trained yet."""
         if self.offer is None:
             return ""
@@ -261,11 +261,11 @@ def panel(offers: Sequence[Offer], root: Path, open: bool) -> gr.State:
 
     def watch(seen: float) -> tuple[Any, ...]:
         if TRAINING.running:
-            return TRAINING.told(), gr.update(visible=True), TRAINING.begun, gr.skip()
+            return TRAINING.message(), gr.update(visible=True), TRAINING.begun, gr.skip()
         if not seen or TRAINING.offer is None:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         ended = gr.skip() if TRAINING.failure() else (TRAINING.begun, TRAINING.offer.name)
-        return TRAINING.told(), gr.update(visible=False), 0.0, ended
+        return TRAINING.message(), gr.update(visible=False), 0.0, ended
 
     @explain
     def begin(words: str) -> tuple[Any, ...]:

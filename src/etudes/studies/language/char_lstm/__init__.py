@@ -12,9 +12,6 @@ greedily, by beam search and by drawing (Holtzman et al. 2020, arXiv:1904.09751)
     etudes run char-lstm --scale python      a minute, one network: brackets and quotation marks, in programs
     etudes generate char-lstm "ROMEO:" --variant lstm-2 --top-p 0.95
 
-At laptop scale a difference of less than 0.02 bits per byte is taken as too small to matter, of less than 0.05 where
-networks overfit a little text or read it badly.
-
 Departures from the paper: networks of a twentieth of the size that see their text once; Adam for RMSProp; an embedding,
 scaled logits and an orthogonal start (nn/recurrent.py). Nothing is chosen on validation but the cells that are shown.
 """
