@@ -3,7 +3,6 @@
 import functools
 
 from etudes.core.files import appearing
-from etudes.data.sources import cache_folder
 
 NOTICE = "/* Vega, Vega-Lite and Vega-Embed, https://vega.github.io, under the BSD licence with three clauses. */\n"
 SNIPPET = "globalThis.vegaEmbed = vegaEmbed;"
@@ -13,6 +12,8 @@ SNIPPET = "globalThis.vegaEmbed = vegaEmbed;"
 def script() -> bytes:
     """The script, which sets `vegaEmbed`. vl-convert makes it within seconds, once; then the cache has it."""
     import vl_convert
+
+    from etudes.data.sources import cache_folder  # with it comes numpy
 
     path = cache_folder() / f"vega-{vl_convert.__version__}.js"
     if not path.exists():
