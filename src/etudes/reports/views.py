@@ -24,8 +24,9 @@ def thumbnail(spec: Spec) -> Spec:
         if layer["mark"].get("style") != "number"
     ]
     sizes = {"labelFontSize": LETTERS, "titleFontSize": LETTERS}
-    config = {**spec["config"], "axis": {**spec["config"]["axis"], **sizes}}
     width, height = SMALL
+    axes = {"axis": {**spec["config"]["axis"], **sizes}, "axisY": {"titleLimit": height - 30}}  # longer ends in dots
+    config = {**spec["config"], **axes}
     size = {"width": width, "height": height, "autosize": {"type": "fit", "contains": "padding"}}
     return {**kept, "config": config, "layer": layers, "padding": 2, "background": "transparent", **size}
 
