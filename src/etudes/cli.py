@@ -3,6 +3,7 @@
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
 
+import dataclasses
 import os
 import runpy
 import shlex
@@ -241,8 +242,10 @@ def _publish(found: Any, folder: Path) -> None:
 
     results = catalogue.committed_folder(found.definition.name, found.scale)
     kept = folder.resolve() == results.resolve()  # where the project keeps its own
-    if folder != found.committed:
-        (render.keep if kept else render.write)(found, folder)
+    if folder != found.committed and kept:
+        render.keep(dataclasses.replace(found, committed=results), folder)
+    elif folder != found.committed:
+        render.write(found, folder)
     console = Console()
     console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
     shown = terminal.comparison_list if found.definition.own else terminal.verdict_list

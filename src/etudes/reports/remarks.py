@@ -35,8 +35,10 @@ def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
 def _leaning(study: Study, verdict: Verdict) -> str:
     """To which side an undecided claim leans, and how many seeds would tell, were its mean the true number."""
     claim, n = verdict.claim, len(verdict.values)
-    side = "for" if verdict.mean in claim.expect else "against"
-    said = f"It leans {side} the claim: {verdict.agree} of {n} seeds agree"
+    inside = verdict.mean in claim.expect
+    if inside != (2 * verdict.agree > n):  # most seeds lie on the other side than their mean, or as many
+        return f"It leans to neither side: {verdict.agree} of {n} seeds agree."
+    said = f"It leans {'for' if inside else 'against'} the claim: {verdict.agree} of {n} seeds agree"
     gap = min(abs(to_scale(claim, verdict.mean) - to_scale(claim, end)) for end in claim.expect.ends)
     level = ALPHA / len(study.claims)
     enough = next((k for k in range(n, MOST) if verdict.deviation * inference.detectable(k, level) <= gap), 0)
