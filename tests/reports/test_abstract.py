@@ -76,5 +76,5 @@ def test_an_undecided_claim_leans_to_a_side(report: Report) -> None:
 
     assert said(-0.67).startswith("It leans for the claim: 2 of 3 seeds agree. Were the mean the true number, about ")
     assert " more would tell. 3 seeds see a difference of 2 with 80 % power" in said(-0.67)
-    assert said(0.67).startswith("It leans against the claim: 2 of 3 seeds agree.")
+    assert said(0.67).startswith("It leans to neither side: 2 of 3 seeds agree. ")  # though their mean lies outside
     assert "so near to the range's end that 100 seeds would hardly tell." in said(-0.01)
