@@ -281,6 +281,6 @@ def test_a_study_of_the_catalogue_from_the_command_to_its_page(tmp_path, capsys)
     from etudes.web.pages import Pages
     from etudes.web.shelf import Shelf
 
-    page = Pages(Shelf(tmp_path)).study("mixup", f"local-smoke-{folder.name.removeprefix('report-')}")
+    page = Pages(Shelf({"": tmp_path})).study("mixup", f"local-smoke-{folder.name.removeprefix('report-')}")
     for said in ("Compared", "mine − erm", "explore a variant of your own (mine)"):
         assert said in page

@@ -26,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("plays")
     shutil.copytree(STATIC, made / "static")
     (made / "play").mkdir()
-    pages = Pages(Shelf(None), served=False)
+    pages = Pages(Shelf({}), served=False)
     for play in plays.PLAYS:
         if play.slug in plays.collect():
             (made / "play" / f"{play.slug}.html").write_text(pages.play(play))
@@ -162,7 +162,7 @@ def test_mixtures_and_answers_are_python_s(chromium, folder):
 
 
 def test_the_exported_site_leads_to_each():
-    pages = Pages(Shelf(None), served=False)
+    pages = Pages(Shelf({}), served=False)
     home, listed = pages.data(), pages.demos()
     assert 'href="demos.html"' in home
     assert "etudes serve" in listed

@@ -13,6 +13,7 @@ UNSEEN = (
     r'<path class="foreground"[^>]* display="none"/>',
     r'<path class="background" aria-hidden="true" d="[^"]*"( pointer-events="none")?/>',
     r' pointer-events="none"',
+    r' aria-label="Title text [^"]*"',
     r' aria-hidden="true"',
     r' (role="graphics-(object|symbol)"|aria-roledescription="[^"]*")',
     r' xmlns:xlink="[^"]*"',

@@ -227,7 +227,6 @@ STUDY = Study(
         "test/error": "test error",
         "test/error-plain": "test error from one view of each picture",
         "test/error-last": "test error of the last weights, not averaged",
-        "test/over-goal": "test error above the scale's goal",
         "test/error-majority": "test error of always the most frequent class",
     },
     idea=mirror_mask,
