@@ -19,7 +19,7 @@ from etudes.core.run import Run, execute
 from etudes.train.loop import fit
 
 # Sums in another order differ by a rounding. Muon rounds to bf16, and what falls to the other side differs by 2^-8.
-PLAIN, ROUNDED = {"rel": 1e-5, "abs": 1e-5}, {"rel": 1e-2, "abs": 0.03}
+PLAIN, ROUNDED = {"rel": 1e-5, "abs": 1e-5}, {"rel": 1e-2, "abs": 0.06}
 CASES = [("llama-fr", "llama", PLAIN, 1e-4), ("cifar-speed", "sgd", PLAIN, 1e-4), ("cifar-speed", "full", ROUNDED, 0.2)]
 
 

@@ -1,4 +1,6 @@
 // The charts of a study's page: drawn already, and alive from when somebody points at one or moves to it by key.
+"use strict";
+{
 const script = document.querySelector("script[data-vega]");
 
 let loaded;
@@ -62,3 +64,4 @@ async function wake(frame) {
 
 for (const frame of document.querySelectorAll("[data-chart]"))
   for (const event of ["pointerenter", "focus"]) frame.addEventListener(event, () => wake(frame), { once: true });
+}
