@@ -116,6 +116,9 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
+    if left and not options.cluster:  # what every run would stop at
+        save_seconds()
+        device()
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + options.budget
     try:
@@ -191,9 +194,6 @@ def _performed(
 
     if not plan:
         return []
-    if not options.cluster:  # what every run would stop at
-        save_seconds()
-        device()
     with PlanProgress(plan, console) as progress:
 
         def finish(outcome: "Outcome") -> None:

@@ -1,5 +1,3 @@
-import re
-
 import pytest
 
 import asked
@@ -31,4 +29,4 @@ def test_the_long_document_is_a_pdf_of_thirteen_pages():
     (book,) = (d for d in asked.documents() if d.name == "harbour.pdf")
     assert len(book.pages) == 13
     assert [book.page(book.text.index(f"Chapter {n}.")) for n in (1, 7, 12)] == [2, 8, 13]
-    assert re.search(r"replace-?\n?ment", book.text)
+    assert "a replacement has been ordered" in book.text  # a hyphen stands there at a line's end

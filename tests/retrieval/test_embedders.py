@@ -74,6 +74,6 @@ def test_the_carried_multilingual_model_knows_meaning_across_languages():
     assert (model.width, model.limit) == (384, 512)
     text = "Hello, déjà  vu"
     assert [text[a:b] for a, b in model.spans(text)] == ["Hello", ",", "déjà", "vu"]
-    assert model.count(text) > len(model.spans(text))
+    assert model.count(text) == model.count("a") - 1 + len(model.spans(text))
     (tokens,) = model.tokens([text])
     assert tokens.shape == (len(model.spans(text)), 384)

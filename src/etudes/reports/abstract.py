@@ -24,7 +24,7 @@ def paragraphs(report: Report) -> list[Paragraph]:
     if not told:
         return [("", [_unjudged(report, absent)])]
     if absent:
-        told.append(("Not judged", [_sentence(v.sentence) for v in absent]))
+        told.append(("Not judged", [words.sentence(v.sentence) for v in absent]))
     return [("", [_answer(report)]), *told]
 
 
@@ -49,7 +49,7 @@ def _answer(report: Report) -> str:
     said = f"{_count(held).capitalize()} of {_count(total)} claims {'holds' if held == 1 else 'hold'}"
     if held == total:
         said = f"All {_count(total)} claims hold"
-    rest = f"; {_joined(others)}" if others else ""
+    rest = f"; {words.enumeration(others)}" if others else ""
     return f"{said} at {report.scale} scale ({where}){rest}."
 
 
@@ -65,10 +65,11 @@ def _unjudged(report: Report, verdicts: Sequence[Verdict]) -> str:
 
 
 def _exploration(report: Report) -> str:
-    own, rest = report.definition.own, [row["variant"] for row in report.table]
-    others = _joined([name for name in rest if name not in own]) or "nothing else"
+    own = words.enumeration(report.definition.own)
+    rest = [row["variant"] for row in report.table if row["variant"] not in report.definition.own]
+    others = words.enumeration(rest) or "nothing else"
     where = f" ({', '.join(_data(report))})" if _data(report) else ""
-    return f"{_joined(list(own))} beside {others}, at {report.scale} scale{where}; this explores, and judges nothing."
+    return f"{own} beside {others}, at {report.scale} scale{where}; this explores, and judges nothing."
 
 
 def _comparisons(report: Report) -> list[Paragraph]:
@@ -80,7 +81,7 @@ def _comparisons(report: Report) -> list[Paragraph]:
             mean, interval = estimate(row["mean"], row["low"], row["high"], (0.0,))
             named = words.of(report.definition, row["metric"])
             own.append(f"{named} {mean}" + (f" {interval}" if interval != NONE else ""))
-    return [(pair, [_sentence("; ".join(found))]) for pair, found in pairs.items() if found]
+    return [(pair, [words.sentence("; ".join(found))]) for pair, found in pairs.items() if found]
 
 
 def _finding(report: Report, verdict: Verdict) -> str:
@@ -91,7 +92,7 @@ def _finding(report: Report, verdict: Verdict) -> str:
         sign = math.copysign(1.0, verdict.mean)
         low, high = sorted((sign * verdict.low, sign * verdict.high))
         mean, interval = estimate(sign * verdict.mean, low, high, (0.0,))
-        return _sentence(f"{verdict.sentence}, by {mean} {interval}{_smallness(verdict)}")
+        return words.sentence(f"{verdict.sentence}, by {mean} {interval}{_smallness(verdict)}")
     mean, interval = estimate(verdict.mean, verdict.low, verdict.high, claim.expect.ends, even=is_even)
     number = words.number(report.definition, claim)
     found = f"{number}: {mean} {interval}" if ":" not in number else f"{number} is {mean} {interval}"
@@ -100,7 +101,7 @@ def _finding(report: Report, verdict: Verdict) -> str:
         said += f"; {len(verdict.values)} seeds would see {remarks.difference(claim, verdict.sees)}"
     if verdict.verdict == "negligible":
         said += f"; the margin is {remarks.size(claim, claim.matters)}"
-    return _sentence(f"{said})")
+    return words.sentence(f"{said})")
 
 
 def _smallness(verdict: Verdict) -> str:
@@ -118,15 +119,7 @@ def _is_plain(verdict: Verdict) -> bool:
 
 def _data(report: Report) -> list[str]:
     names = list(dict.fromkeys(str(entry["dataset"]) for entry in report.data if "dataset" in entry))
-    return [_joined(names)] if names else []
-
-
-def _sentence(said: str) -> str:
-    return f"{said[:1].upper()}{said[1:]}."
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    return [words.enumeration(names)] if names else []
 
 
 def _count(n: int) -> str:

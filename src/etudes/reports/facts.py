@@ -15,6 +15,7 @@ from typing import Any
 from etudes.core import catalogue, verdicts
 from etudes.core.record import Record
 from etudes.core.spec import REPLICATION, TUNING, Spec, Study, first_seed
+from etudes.reports.words import capital
 
 # What must be equal in all runs of a table for its rows to be comparable, and how a warning calls it.
 COMPARED = {
@@ -152,7 +153,7 @@ def departures(study: Study) -> str:
     for paragraph in text.split("\n\n"):
         if paragraph.lstrip().startswith("Departures"):
             said = re.sub(r"^Departures(?: from the \w+)? ?(at [^:.]*)?[:.] ", _place, " ".join(paragraph.split()))
-            return said[:1].upper() + said[1:]
+            return capital(said)
     return ""
 
 

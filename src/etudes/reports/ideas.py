@@ -9,6 +9,7 @@ from pathlib import Path
 
 from etudes.core import catalogue
 from etudes.core.spec import Study
+from etudes.reports.words import capital
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _paragraphs(text: str) -> tuple[tuple[str, bool], ...]:
     """Those before the commands, without the study's name."""
     before = re.split(r"\n\n +etudes run ", text)[0]
     found = re.sub(r"^[^\n:]+: ", "", before, count=1)
-    parts = [part for part in f"{found[:1].upper()}{found[1:]}".split("\n\n") if part.strip()]
+    parts = [part for part in capital(found).split("\n\n") if part.strip()]
     return tuple(
         (textwrap.dedent(part), True) if part.startswith("    ") else (" ".join(part.split()), False) for part in parts
     )

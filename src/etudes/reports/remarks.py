@@ -10,6 +10,7 @@ from etudes.core.claims import Claim
 from etudes.core.spec import Study
 from etudes.core.verdicts import ALPHA, DECIDED, Verdict, to_scale
 from etudes.reports.numbers import number
+from etudes.reports.words import sentence
 
 Trials = Sequence[Mapping[str, Any]]  # a report's entries for its runs
 MOST = 100  # seeds that are thought of for an undecided claim
@@ -19,7 +20,7 @@ CORES = 2  # on which a study's minutes are told
 def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     """What is to be said of a claim beside its verdict and numbers, in sentences; "" where nothing is."""
     claim = verdict.claim
-    said = [_sentence(verdict.reason)] if verdict.reason else []
+    said = [sentence(verdict.reason)] if verdict.reason else []
     if verdict.verdict == "negligible":
         said.append(f"The difference, if any, is smaller than the margin of {size(claim, claim.matters)}.")
     if verdict.is_small:
@@ -28,7 +29,7 @@ def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
         seen = difference(claim, verdict.sees)
         said.append(_leaning(study, verdict))
         said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(study, scale, trials, verdict)}.")
-    said += [_sentence(warning) for warning in verdict.warnings]
+    said += [sentence(warning) for warning in verdict.warnings]
     return " ".join(said)
 
 
@@ -46,10 +47,6 @@ def _leaning(study: Study, verdict: Verdict) -> str:
         return f"{said}, with a mean so near to the range's end that {MOST} seeds would hardly tell."
     more = f"about {enough - n} more would tell" if enough > n else "as many fresh ones would mostly tell"
     return f"{said}. Were the mean the true number, {more}."
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _further(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:

@@ -245,7 +245,7 @@ def _claims(report: Report) -> list[str]:
     lines = ["## Claims", _table(names, claims)]
     remarks = [f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in rows if row["remark"]]
     lines += ["\n".join(remarks)] if remarks else []
-    lines += [" ".join(terminal.going_on(report))] if terminal.going_on(report) else []
+    lines += [" ".join(further)] if (further := terminal.going_on(report)) else []
     lines += [confidence(), "\n".join(f"- {_escape(said)}" for said in origins(report))]
     met = glossary.Marker()
     met(" ".join([abstract.sentences(report), *(cell for row in rows for cell in row.values())]))
@@ -311,15 +311,12 @@ def confidence() -> str:
 def origins(report: Report) -> list[str]:
     """Whether the claims were written down before the runs, and what changed between revisions, in sentences."""
     made = report.registration
-    said = [
+    first = (
         f"Registered {made['registered']}, before the first judged run: {made['hash']}." if made else "Not registered."
-    ]
+    )
     study = report.definition
-    return said + [f"Revision {i} of {study.name}: {_capital(words)}" for i, words in enumerate(study.revisions, 2)]
-
-
-def _capital(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+    changes = (f"Revision {i} of {study.name}: {words.sentence(said)}" for i, said in enumerate(study.revisions, 2))
+    return [first, *changes]
 
 
 def _duration(report: Report) -> str:

@@ -1,5 +1,6 @@
 """What a report is: the numbers, verdicts and words of a study's runs at one scale."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Report:
     comparisons: Sequence[Mapping[str, Any]] = ()
     committed: Path | None = None
 
-    @property
+    @functools.cached_property
     def metrics(self) -> list[str]:
         """The names of the measured numbers, without the count of parameters."""
         return sorted({name for trial in self.trials for name in trial["metrics"]} - {"parameters"})
@@ -65,7 +66,7 @@ class Report:
         counts = sorted({row["seeds"] for row in self.table})
         return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
 
-    @property
+    @functools.cached_property
     def constants(self) -> dict[str, float]:
         """{name: value} of the measured numbers that are the same in every run of all variants, of which there are
         several: they make no column."""
@@ -150,7 +151,7 @@ class Report:
     def constant_sentences(self) -> list[str]:
         """What each constant is, in a sentence."""
         said = {words.of(self.definition, name): spread(value, 0.0) for name, value in self.constants.items()}
-        return [f"{named[:1].upper()}{named[1:]}: {value} in all variants." for named, value in said.items()]
+        return [f"{words.capital(named)}: {value} in all variants." for named, value in said.items()]
 
     def json(self) -> dict[str, Any]:
         """The content of report.json: all but the curves, with floats of six significant digits and null for nan."""

@@ -1,7 +1,7 @@
-"""What measured numbers are called: "test error" for test/error, or as their study says."""
+"""What measured numbers are called: "test error" for test/error, or as their study says; and how sentences begin."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from etudes.core.claims import Claim
 from etudes.core.spec import Study
@@ -11,7 +11,27 @@ METRIC = re.compile(r"\b(?:train|validation|test)/[a-z0-9-]+")
 
 def of(study: Study, metric: str) -> str:
     """A metric in words: those of the study, or else its name spelled out."""
-    return study.words.get(metric) or metric.replace("/", " ").replace("_", " ").replace("-", " ")
+    return study.words.get(metric) or spell(metric)
+
+
+def spell(name: str) -> str:
+    """A name of the code as words: "test error" of test/error."""
+    return name.replace("/", " ").replace("_", " ").replace("-", " ")
+
+
+def capital(said: str) -> str:
+    """The text with a capital at its beginning."""
+    return f"{said[:1].upper()}{said[1:]}"
+
+
+def enumeration(parts: Sequence[str]) -> str:
+    """ "a, b and c", "" of nothing."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def sentence(said: str) -> str:
+    """The text as a sentence, with a capital and one full stop."""
+    return f"{capital(said).rstrip('.')}."
 
 
 def main(study: Study, metrics: Iterable[str]) -> list[str]:

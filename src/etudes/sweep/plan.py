@@ -21,6 +21,7 @@ class OutOfTime(KeyboardInterrupt):
     """The time that a command may take is over. What its runs saved is kept, as when they are interrupted."""
 
 
+PLAN = "plan.json"  # which runs were asked for last, beside those of their scale
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # errors of the disk, wherever they come up
 
 
@@ -68,7 +69,7 @@ def pending(plan: Sequence[Spec], root: Path) -> list[Spec]:
 def note(plan: Sequence[Spec], root: Path) -> None:
     """Write down which runs were asked for last, beside those of their scale: who watches them can tell how many are
     left."""
-    write_json(root / plan[0].study / plan[0].scale / "plan.json", {"runs": [spec.key for spec in plan]})
+    write_json(root / plan[0].study / plan[0].scale / PLAN, {"runs": [spec.key for spec in plan]})
 
 
 def further(verdicts: Sequence[Verdict], make: Callable[[str, int], list[Spec]]) -> list[Spec]:

@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
+from etudes.reports.words import capital, sentence
 from etudes.web import shelf, vega
 from etudes.web.live import Watch
 from etudes.web.pages import QUERY, Pages, demos
@@ -223,7 +224,7 @@ def _errors(app: FastAPI, pages: Pages) -> None:
 
 
 def _sentence(says: str) -> str:
-    return f"{says[:1].upper()}{says[1:]}" + ("" if says.endswith((".", "?")) else ".")
+    return capital(says) if says.endswith("?") else sentence(says)
 
 
 class Guard:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etudes.web import search, shelf
+from etudes.reports import cards
+from etudes.web import search
 from etudes.web.shelf import Shelf
 
 VERDICTS = ("supported", "refuted", "negligible", "undecided", "not judged")
@@ -18,7 +19,7 @@ def _text(card: Mapping[str, Any]) -> tuple[str, str]:
     paper = card["paper"]
     main = [card["name"], card["question"], card["family"], paper["title"], paper["authors"], str(paper["year"])]
     more = [word for variant in card["variants"] for word in (variant["name"], variant["says"])]
-    manual = shelf.manual() / f"{card['name']}.md"
+    manual = cards.folder() / f"{card['name']}.md"
     if manual.is_file():
         more.append(manual.read_text(encoding="utf-8"))
     return " ".join(main + [claim["says"] for claim in card["claims"]]), " ".join(more + card["datasets"])
@@ -26,9 +27,9 @@ def _text(card: Mapping[str, Any]) -> tuple[str, str]:
 
 def choose(library: Shelf, q: str, family: str, origin: str, verdict: str) -> list[dict[str, Any]]:
     """All cards as the gallery shows them, what was searched for first; those left out at the end, with `hidden`."""
-    cards = [_shown(card, place) for place, card in enumerate(library.cards())]
-    found = search.find(index(library), q, len(cards))
-    for card in cards:
+    shown = [_shown(card, place) for place, card in enumerate(library.cards())]
+    found = search.find(index(library), q, len(shown))
+    for card in shown:
         card["hidden"] = not (
             card["place"] in found
             and family in ("", card["family"])
@@ -36,7 +37,7 @@ def choose(library: Shelf, q: str, family: str, origin: str, verdict: str) -> li
             and (not verdict or verdict in card["tally"])
         )
     rank = {place: i for i, place in enumerate(found)}
-    return sorted(cards, key=lambda card: (card["hidden"], rank.get(card["place"], 0)))
+    return sorted(shown, key=lambda card: (card["hidden"], rank.get(card["place"], 0)))
 
 
 def _shown(card: Mapping[str, Any], place: int) -> dict[str, Any]:

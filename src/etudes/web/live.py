@@ -13,6 +13,7 @@ from typing import Any
 
 from etudes.core.errors import unknown
 from etudes.reports.numbers import number
+from etudes.sweep.plan import PLAN
 
 PAUSE = 1.0  # seconds for which a look at the folders is taken as the present
 POINTS = 2048  # kept of a logged metric; past them every other one goes
@@ -109,7 +110,7 @@ class Watch:
 
     def plan(self, who: str, study: str, scale: str) -> set[str]:
         """The keys of the runs of a scale that were asked for last; of no run where nothing tells."""
-        path = self.roots[who] / study / scale / "plan.json"
+        path = self.roots[who] / study / scale / PLAN
         try:
             return {_key(who, key) for key in json.loads(path.read_text(encoding="utf-8"))["runs"]}
         except (OSError, ValueError, KeyError, TypeError):

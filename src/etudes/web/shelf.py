@@ -92,7 +92,7 @@ class Shelf:
     def _look(self) -> tuple[Any, ...]:
         found = []
         local = (path for root in self.roots.values() for path in _local(root, "*"))
-        for path in [*_results().glob("*/*/report.json"), *local, *manual().glob("*.md")]:
+        for path in [*_results().glob("*/*/report.json"), *local, *cards.folder().glob("*.md")]:
             try:
                 found.append((str(path), path.stat().st_mtime_ns))
             except OSError:  # gone since it was listed
@@ -231,7 +231,7 @@ def _says(path: Path, scale: str) -> str:
     """What was run for a report, in words: "smoke, 1 seed, mixup alone"."""
     try:
         text = path.read_text(encoding="utf-8")
-        choice, card = (_part(text, name) for name in ("choice", "study"))
+        choice, card = (catalogue.part(text, name) for name in ("choice", "study"))
         seeds = choice.pop("seeds", card["scales"][scale]["seeds"])
     except (OSError, ValueError, KeyError, AttributeError):  # of a report that is not whole; its page says so
         return scale
@@ -248,19 +248,8 @@ def _says(path: Path, scale: str) -> str:
     return ", ".join(said + [words.get(name) or f"{name} = {value}" for name, value in choice.items()])
 
 
-def _part(text: str, name: str) -> Any:
-    """One part of a report.json, which has a line for each, without reading what stands around it."""
-    mark = f'\n"{name}":'
-    return json.JSONDecoder().raw_decode(text, text.index(mark) + len(mark))[0]
-
-
 def _results() -> Path:
     return catalogue.committed_folder("").parent
-
-
-def manual() -> Path:
-    """The folder of the method cards. It may not exist."""
-    return cards.folder()
 
 
 def _files(folder: Path) -> dict[str, Path]:

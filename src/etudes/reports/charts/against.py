@@ -15,7 +15,6 @@ from etudes.reports.charts.chart import (
     headline,
     palette,
     slug,
-    spell,
 )
 from etudes.reports.look import COLOURS, WIDTH, Style, colour, data, place, scale, side_by_side
 from etudes.reports.report import Report
@@ -36,8 +35,10 @@ def against(
     """
     return Chart(
         name=slug(*metrics, "against", field),
-        title=title or headline(metrics, f"against {x or spell(field)}"),
-        draw=lambda report: _against(report, field, metrics, (by, x or spell(field), key or spell(by)), log),
+        title=title or headline(metrics, f"against {x or words.spell(field)}"),
+        draw=lambda report: _against(
+            report, field, metrics, (by, x or words.spell(field), key or words.spell(by)), log
+        ),
         says="Lines join the means over seeds, with one standard deviation to each side; circles are single seeds."
         + (" Those that share a value stand a little apart." if by else ""),
     )

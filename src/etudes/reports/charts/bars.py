@@ -17,7 +17,6 @@ from etudes.reports.charts.chart import (
     looks,
     palette,
     slug,
-    spell,
 )
 from etudes.reports.look import GREY, INK, LETTER, WIDTH, colour, data, shape, side_by_side, with_heading
 from etudes.reports.report import Report
@@ -110,7 +109,7 @@ def _parts(report: Report, metrics: Sequence[str], sections: Mapping[str, Sequen
 def _marks(report: Report, by: str, key: str) -> list[Any]:
     """The colours, and the shapes where a colour is shared by chance: those of a group need none."""
     if by:
-        return [colour("group", palette(report, by), title=key or spell(by))]
+        return [colour("group", palette(report, by), title=key or words.spell(by))]
     of_variants = looks(report)
     return [colour("variant", of_variants, legend=False), shape("variant", of_variants)]
 

@@ -11,6 +11,7 @@ from etudes.reports.left import Exhibition
 from etudes.reports.look import Style, styles
 from etudes.reports.numbers import number
 from etudes.reports.report import Report
+from etudes.reports.words import capital, enumeration, spell
 
 if TYPE_CHECKING:
     import altair
@@ -114,14 +115,8 @@ def join_labels(values: Sequence[Any]) -> str:
     return ", ".join(map(value_label, values))
 
 
-def spell(name: str) -> str:
-    return name.replace("/", " ").replace("_", " ").replace("-", " ")
-
-
 def headline(metrics: Sequence[str], tail: str) -> str:
-    words = [spell(metric) for metric in metrics]
-    text = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-    return f"{text[0].upper()}{text[1:]} {tail}"
+    return f"{capital(enumeration([spell(metric) for metric in metrics]))} {tail}"
 
 
 def slug(*words: str) -> str:

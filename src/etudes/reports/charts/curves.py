@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
 from etudes.reports import words
-from etudes.reports.charts.chart import Chart, Row, check_metrics, headline, looks, select_variants, slug, spell
+from etudes.reports.charts.chart import Chart, Row, check_metrics, headline, looks, select_variants, slug
 from etudes.reports.look import (
     BROKEN,
     GREY,
@@ -51,7 +51,7 @@ def curves(
     logged as the step. `by` names Config fields whose values the colours show, instead of one colour a variant; those
     of one colour differ in their lines. `says` adds to the caption.
     """
-    dashed = f" The broken line is {spell(reference)}." if reference else ""
+    dashed = f" The broken line is {words.spell(reference)}." if reference else ""
     return Chart(
         name=slug(*metrics, "curves", *(variants if len(variants) < 4 else ()), *(["by-variant"] if facet else [])),
         title=title or headline(metrics, "during training"),

@@ -14,7 +14,6 @@ from etudes.reports.charts.chart import (
     headline,
     looks,
     slug,
-    spell,
     variant_names,
 )
 from etudes.reports.look import WIDTH, colour, dash, data, scale, shape
@@ -45,7 +44,7 @@ def plane(
     for point in points or [()]:
         if isinstance(point, str) or len(point) != 2:
             raise Problem('plane takes pairs of metrics, as in plane(("test/flops", "test/error"))')
-    across = x or spell(points[0][0])
+    across = x or words.spell(points[0][0])
     lines = " Lines join the marks of one variant from left to right." if len(points) > 1 else ""
     return Chart(
         name=slug(points[0][1], "against", points[0][0]),

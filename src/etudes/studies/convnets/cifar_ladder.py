@@ -4,7 +4,7 @@ The tutorial's network has three blocks of two 3x3 convolutions and a max-pool (
 of 128, with weights drawn after He and pictures in [0, 1]. Each rung adds one remedy to the same baseline:
 
     dropout         0.2 behind each block and behind the dense layer
-    weight-decay    0.001 |w|^2 added to the loss
+    weight-decay    the loss + 0.001 |w|^2
     augmentation    pictures mirrored with probability 1/2 and shifted by up to a tenth of their side
     batch-norm      behind every convolution and the dense layer; the tutorial has it in its last rung alone
     all             dropout rising from 0.2 to 0.5, augmentation and batch normalisation: the tutorial's last rung

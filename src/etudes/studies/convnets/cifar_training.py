@@ -5,7 +5,7 @@ inputs of mean 0 and deviation 1, neither dropout nor normalisation.
 
 For SGD an L2 penalty and a decay of the weights are the same (prop. 1), for Adam they are not (prop. 2). So Adam can
 take over from SGD either of two things, and the two variants differ in nothing else: `adam` has SGD's penalty, the
-same loss; `adamw` has SGD's decay, the same share of every weight a step.
+same loss; `adamw` has SGD's decay, w <- (1 - d) w, the same share d of every weight a step.
 
     etudes run cifar-training                  6 minutes on two cores, 12 variants, 5 seeds (to 20)
     etudes run cifar-training --scale paper    all of CIFAR-10, 100 epochs, 3 seeds: 5 hours on a GPU
