@@ -140,7 +140,8 @@ class LocalBert:
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self._begins = 1 + len(self.tokenizer.encode(begin, add_special_tokens=False).ids)  # tokens before a text's own
+        # Tokens before a text's own: the space at the end of `begin` is part of the text's first.
+        self._begins = 1 + len(self.tokenizer.encode(begin.rstrip(), add_special_tokens=False).ids)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         found = np.zeros((len(texts), self.width), np.float32)
