@@ -47,9 +47,7 @@ def numbers(report: Report) -> Rows:
     them, as means alone."""
     rows = []
     for row in report.table:
-        alone = {
-            name: {"mean": row[name], "deviation": None, "seeds": row["seeds"]} for name in ("parameters", "seconds")
-        }
+        alone = {name: {"mean": row[name], "deviation": None, "seeds": row["seeds"]} for name in ALONE}
         for name, found in (row["metrics"] | alone).items():
             if found["seeds"]:
                 rows.append(

@@ -198,7 +198,7 @@ def _look(folder: Path, who: str, root: Path, held: set[tuple[int, int]] | None)
             state = "running" if here and (here.st_dev, here.st_ino) in held else "stopped"
         steps = spec["config"].get("steps", 0)
         steps = steps if type(steps) is int else 0
-        done = steps if finished else _step(log, last=True)
+        done = steps if finished else logged_step(log, last=True)
         made = _numbers(folder / "env.json", result.stat().st_mtime_ns) if finished else {}
         left = _pace(folder) * (steps - done) if state == "running" and steps else math.nan
     except OSError:
@@ -231,7 +231,7 @@ def _numbers(path: Path, stamp: int) -> dict[str, float]:
 def _pace(folder: Path) -> float:
     """The seconds that a run takes for a step, from the first and the last time that it logged; nan before that."""
     log, times = folder / "log.jsonl", folder / "times.txt"
-    steps = _step(log, last=True) - _step(log, last=False)
+    steps = logged_step(log, last=True) - logged_step(log, last=False)
     if steps <= 0 or not times.exists():
         return math.nan
     try:
@@ -241,7 +241,7 @@ def _pace(folder: Path) -> float:
         return math.nan
 
 
-def _step(path: Path, *, last: bool) -> int:
+def logged_step(path: Path, *, last: bool) -> int:
     """The step of the log's first or last whole line, 0 without any."""
     if not path.exists():
         return 0

@@ -1,7 +1,6 @@
 """How long a training takes, and how far one has come, by the runs of the committed reports."""
 
 import functools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.files import read_json
 from etudes.core.spec import Spec
+from etudes.web.live import logged_step
 
 START = 8.0  # seconds until the command has its libraries loaded
 
@@ -82,7 +82,7 @@ def _run(spec: Spec, root: Path, begun: float) -> tuple[float, float]:
     if not (folder / "spec.json").exists():
         return 0.0, usual.seconds
     times = folder / "times.txt"
-    logged, step = _last(times), _step(folder / "log.jsonl")
+    logged, step = _last(times), logged_step(folder / "log.jsonl", last=True)
     since = max(begun, (times if logged else folder / "spec.json").stat().st_mtime)
     share = usual.share(step)
     whole = logged / share if share > 0.02 else usual.seconds
@@ -96,10 +96,3 @@ def _last(path: Path) -> float:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [line for line in lines if line.endswith("\n")]
     return float(whole[-1]) if whole else 0.0
-
-
-def _step(path: Path) -> float:
-    """The step of the last whole line of a log; 0 without one."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith(b"\n")]
-    return float(json.loads(whole[-1])["step"]) if whole else 0.0

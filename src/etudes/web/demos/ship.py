@@ -35,7 +35,6 @@ EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand 
 
 # What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
 FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "public domain"}
-FREE |= {"public domain (texts), CC-BY-4.0 (markup)"}
 GAMES = {"basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause"}
 
 
