@@ -19,32 +19,10 @@ from PIL import Image
 from etudes.core import catalogue
 from etudes.web.demos import DEMOS, UPLOAD, generation, just_one, mixup
 from etudes.web.demos.networks import ALONG
+from watching import Watched, watch
 
 TITLES = {demo.slug: demo.title for demo in DEMOS}
 SMOKE = str(catalogue.find("char-lstm").scales["smoke"].changes["dataset"])  # what the small language network read
-LONG = 30_000  # milliseconds
-LEFT = re.compile("abort|errored out", re.IGNORECASE)  # what Gradio says where a page is left amid an event
-
-
-class Watched:
-    """A page and all that went wrong on it."""
-
-    def __init__(self, page, home: str) -> None:
-        self.page, self.home = page, home
-        self.errors: list[str] = []
-        self.away: list[str] = []
-        page.on("console", lambda m: self.note(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.note(str(error)))
-        page.on("request", lambda r: None if r.url.startswith((home, "data:", "blob:")) else self.away.append(r.url))
-
-    def note(self, error: str) -> None:
-        if not LEFT.search(error):
-            self.errors.append(error)
-
-    def open(self, slug: str):
-        self.page.goto(f"{self.home}/demo/{slug}/")
-        self.page.wait_for_selector(".gradio-container h1", timeout=LONG)
-        return self.page
 
 
 @pytest.fixture(params=[1280, 390])
@@ -54,23 +32,12 @@ def width(request) -> int:
 
 @pytest.fixture
 def watched(browser, server) -> Iterator[Watched]:
-    yield from _watched(browser, server, 1280)
-
-
-def _watched(browser, home: str, width: int) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(LONG)
-    found = Watched(page, home)
-    yield found
-    context.close()
-    assert found.errors == []
-    assert found.away == []
+    yield from watch(browser, server, 1280)
 
 
 @pytest.mark.parametrize("slug", TITLES)
 def test_a_demo_opens(browser, server, slug, width):
-    for watched in _watched(browser, server, width):
+    for watched in watch(browser, server, width):
         page = watched.open(slug)
         assert page.locator("h1").inner_text() == TITLES[slug]
         page.wait_for_timeout(800)
@@ -83,7 +50,7 @@ def test_a_demo_opens(browser, server, slug, width):
 @pytest.mark.parametrize("slug", TITLES)
 def test_a_demo_is_for_everybody(browser, server, slug, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for watched in _watched(browser, server, width):
+    for watched in watch(browser, server, width):
         page = watched.open(slug)
         page.wait_for_timeout(1500)
         for ground in ("light", "dark"):
@@ -152,65 +119,6 @@ def test_a_demo_begins_with_the_network_that_comes_along(watched, slug):
     page = watched.open(slug)
     page.get_by_text(f"it {ALONG}").first.wait_for()
     assert not page.get_by_role("button", name="Train", exact=True).is_visible()
-
-
-@pytest.mark.parametrize("slug", ["generation", "ddpm-sdedit", "cifar", "mixup", "doom-dqn"])
-def test_without_a_network_a_demo_offers_to_train_one(browser, empty, slug):
-    for watched in _watched(browser, empty, 1280):
-        page = watched.open(slug)
-        page.get_by_role("button", name="Train", exact=True).wait_for()
-        page.get_by_text("train").first.wait_for()
-
-
-@pytest.mark.parametrize(
-    ("slug", "button"),
-    [
-        ("generation", "Write"),
-        ("ddpm-sdedit", "Load it"),
-        ("ddpm-sdedit", "Redraw"),
-        ("cifar", "Classify the test picture"),
-        ("doom-dqn", "Play fresh games"),
-        ("rag", "Delete what is ticked"),
-    ],
-)
-def test_what_cannot_be_done_is_one_sentence_and_marks_nothing_as_broken(browser, empty, slug, button):
-    for watched in _watched(browser, empty, 1280):
-        page = watched.open(slug)
-        page.wait_for_timeout(800)
-        page.get_by_role("button", name=button, exact=True).click()
-        said = page.locator(".toast-body")
-        said.get_by_text(re.compile("no network is trained yet|tick the documents")).wait_for()
-        page.wait_for_timeout(300)
-        assert said.count() == 1
-        assert page.get_by_text("Error", exact=True).count() == 0
-
-
-def test_the_page_of_mixtures_opens_in_peace_without_networks(browser, empty):
-    for watched in _watched(browser, empty, 1280):
-        page = watched.open("mixup")
-        page.get_by_text("No pair of networks is trained yet").wait_for()
-        page.get_by_label("number input for Share of the first picture").fill("0.25")
-        page.keyboard.press("Tab")
-        page.wait_for_timeout(1500)
-        assert page.locator(".toast-body").count() == 0
-        assert page.get_by_text("Error", exact=True).count() == 0
-
-
-def test_a_training_goes_on_over_a_reload_is_seen_in_other_tabs_and_chosen_at_its_end(browser, empty):
-    for watched in _watched(browser, empty, 1280):
-        page = watched.open("mixup")
-        page.get_by_label(re.compile("mixup, erm and mixup, smoke")).check()
-        page.get_by_role("button", name="Train", exact=True).click()
-        page.get_by_text(re.compile(r"training mixup: \d+ %, about \d+ seconds left")).wait_for()
-        page = watched.open("mixup")  # anew, in the middle
-        page.get_by_text("training mixup").wait_for()
-        other = page.context.new_page()
-        other.goto(f"{empty}/demo/generation/")
-        other.get_by_text("training mixup").wait_for(timeout=LONG)
-        page.get_by_text(re.compile(r"trained in \d+ s")).wait_for(timeout=300_000)
-        page.get_by_text("Loaded: mixup, variant erm, scale smoke").wait_for()
-        other.get_by_text(re.compile(r"trained in \d+ s")).wait_for(timeout=LONG)
-        assert not page.get_by_role("button", name="Stop the training").is_visible()
 
 
 def test_a_page_opens_anew_when_its_server_was_killed_and_started_again(browser, tmp_path):
@@ -290,20 +198,26 @@ def test_the_beginning_follows_the_network_and_keeps_what_was_written(watched):
     assert beginning.input_value() == "My own"
 
 
+def _stroke(page) -> tuple[float, float]:
+    """Paint a stroke over the middle of the pad, which is given back."""
+    page.wait_for_timeout(1500)
+    canvas = page.locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 50, y - 30)
+    page.mouse.down()
+    page.mouse.move(x + 50, y + 30, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    return x, y
+
+
 def test_the_pad_opens_ready_to_paint_on_what_the_network_knows(browser, server, width):
-    for watched in _watched(browser, server, width):
+    for watched in watch(browser, server, width):
         page = watched.open("ddpm-sdedit")
         page.locator("button.highlight[aria-label=Brush]").wait_for()
-        page.wait_for_timeout(1500)
-        canvas = page.locator("canvas").first
-        canvas.scroll_into_view_if_needed()
-        box = canvas.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        page.mouse.move(x - 50, y - 30)
-        page.mouse.down()
-        page.mouse.move(x + 50, y + 30, steps=6)
-        page.mouse.up()
-        page.wait_for_timeout(500)
+        x, y = _stroke(page)
         clip = {"x": x - 60, "y": y - 60, "width": 120, "height": 120}
         seen = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L"))
         assert (seen < 10).mean() > 0.1  # the blank of digits
@@ -315,16 +229,7 @@ def test_the_pad_opens_ready_to_paint_on_what_the_network_knows(browser, server,
 def test_a_sketch_is_redrawn(watched):
     page = watched.open("ddpm-sdedit")
     page.get_by_role("button", name="Load it").click()
-    page.wait_for_timeout(1500)
-    canvas = page.locator("canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - 50, y - 30)
-    page.mouse.down()
-    page.mouse.move(x + 50, y + 30, steps=6)
-    page.mouse.up()
-    page.wait_for_timeout(500)
+    _stroke(page)
     page.get_by_label("only what is painted over").check()
     page.get_by_role("button", name="Redraw", exact=True).click()
     page.get_by_text("redrawing 4").wait_for()
@@ -346,7 +251,7 @@ def test_sharpness_is_drawn_while_it_trains(watched):
 
 
 def test_text_of_charts_can_be_read_on_a_phone(browser, server):
-    for watched in _watched(browser, server, 390):
+    for watched in watch(browser, server, 390):
         page = watched.open("edge-of-stability")
         size = """() => [...document.querySelectorAll(".chart text")].map((e) => e.getBoundingClientRect().height)
           .filter((height) => height > 0)"""
@@ -363,8 +268,7 @@ def test_a_picture_is_classified_and_what_is_none_is_told(watched, tmp_path):
     page.get_by_text("The 5 most probable").wait_for()
     page.get_by_role("button", name="Classify the test picture").click()
     page.get_by_text("in truth").wait_for()
-    page.reload()
-    page.wait_for_selector(".gradio-container h1")
+    watched.reload()
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"not a picture")
     page.locator("input[type=file]").set_input_files(wrong)
@@ -372,7 +276,7 @@ def test_a_picture_is_classified_and_what_is_none_is_told(watched, tmp_path):
 
 
 def test_nothing_lies_over_the_sign_of_the_upload(browser, server, width):
-    for watched in _watched(browser, server, width):
+    for watched in watch(browser, server, width):
         page = watched.open("cifar")
         sign = page.locator("button:has(input[type=file]) svg, .icon-wrap svg").first
         sign.wait_for()
@@ -429,47 +333,6 @@ def test_an_episode_is_played(watched):
     page.get_by_role("button", name="Play fresh games").click()
     page.get_by_text(re.compile("Action 1 of")).wait_for()
     assert page.locator(".film img").last.get_attribute("src").startswith("data:image/gif")
-
-
-def test_documents_are_asked(browser, empty, tmp_path):
-    for watched in _watched(browser, empty, 1280):
-        _ask_documents(watched.open("rag"), tmp_path)
-
-
-def _ask_documents(page, tmp_path):
-    page.get_by_text("Vectors: hashed words").wait_for()
-    for name, text in (
-        ("light.md", "The lighthouse of Saint Ava was built in 1874.\n\n<script>window.injected = 1</script>"),
-        ("empty.txt", ""),
-        ("broken.pdf", "%PDF-1.4 nothing"),
-    ):
-        (tmp_path / name).write_text(text)
-    page.locator("input[type=file]").set_input_files([tmp_path / n for n in ("light.md", "empty.txt", "broken.pdf")])
-    page.locator("table.plain").get_by_text("light.md").wait_for()
-    page.get_by_text("empty.txt is empty").wait_for()
-    page.get_by_text("broken.pdf is no whole PDF").wait_for()
-    page.get_by_label("Your question").fill("When was the lighthouse of Saint Ava built?")
-    page.get_by_label("Your question").press("Enter")
-    page.get_by_text("Quoted from light.md").wait_for()
-    page.locator(".cite").first.click()
-    assert page.locator("details[open] mark").inner_text() == "The lighthouse of Saint Ava was built in 1874."
-    assert "window.injected" in page.locator("details[open] blockquote").inner_text()
-    assert page.evaluate("window.injected") is None
-    page.reload()
-    page.get_by_text("Quoted from light.md").wait_for()
-    with page.expect_download() as saved:
-        page.get_by_text("Save the talk").click()
-    assert "## When was the lighthouse" in Path(saved.value.path()).read_text()
-    other = page.context.new_page()
-    other.goto(page.url)
-    other.get_by_text("Quoted from light.md").wait_for()
-    page.get_by_role("button", name="Delete the talk").click()
-    other.get_by_text("Nothing was asked yet").wait_for()
-    page.get_by_label("light.md").check()
-    page.get_by_role("button", name="Delete what is ticked").click()
-    page.get_by_text("No documents yet").wait_for()
-    other.get_by_text("No documents yet").wait_for()
-    other.close()
 
 
 def test_uploads_have_limits_and_stay_in_their_folder(server):
