@@ -14,6 +14,7 @@ from etudes.reports.build import build
 from etudes.reports.report import Report
 
 Make = Callable[..., Study]
+NAMES = ("mixed-0", "plain-0")
 
 
 def test_the_answer_comes_first_and_each_claim_has_its_number(report: Report) -> None:
@@ -22,8 +23,8 @@ def test_the_answer_comes_first_and_each_claim_has_its_number(report: Report) ->
     held = sum(verdict.verdict == "supported" for verdict in report.verdicts)
     assert answer.startswith(f"{abstract.COUNTS[held].capitalize()} of three claims hold")
     assert "at laptop scale (waves, 5 seeds)" in answer
-    assert [label.lower() for label, _ in groups] == [
-        word
+    assert [label for label, _ in groups] == [
+        f"{word.capitalize()}: {abstract.MEANINGS[word]}"
         for word in ("supported", "refuted", "negligible", "undecided")
         if word in {v.verdict for v in report.verdicts}
     ]
@@ -34,15 +35,17 @@ def test_the_answer_comes_first_and_each_claim_has_its_number(report: Report) ->
 
 
 def test_a_difference_that_was_claimed_is_told_by_its_size(waves: Make, root: Path) -> None:
-    study = waves(claims={"mixed is lower": lower("mixed-0", "plain-0", "sec. 1")})
+    study = waves(claims={"mixed is lower": lower(*NAMES, "sec. 1")})
     report = build(study, study.plan("laptop"), load(study.plan("laptop"), root))
     (verdict,) = report.verdicts
     assert verdict.verdict == "supported"
     row = report.verdict_rows()[0]
     low, high = row["interval"].strip("[]").split(", ")
-    text = f"Mixed is lower, by {row['mean'][1:]} [{high[1:]}, {low[1:]}]."
+    errors = {name: [t["metrics"]["test/error"] for t in report.trials if t["variant"] == name] for name in NAMES}
+    mixed, plain = (f"{sum(own) / len(own):.4f} for {name}" for name, own in errors.items())
+    text = f"Mixed is lower, by {row['mean'][1:]} [{high[1:]}, {low[1:]}]: {mixed} and {plain}."
     answer = ("", ["The claim holds at laptop scale (waves, 5 seeds)."])
-    assert abstract.paragraphs(report) == [answer, ("Supported", [text])]
+    assert abstract.paragraphs(report) == [answer, ("Supported: the seeds show it", [text])]
     small = dataclasses.replace(report, verdicts=[dataclasses.replace(verdict, is_small=True)])
     assert ", less than the margin of" in abstract.sentences(small)
 
@@ -75,6 +78,6 @@ def test_an_undecided_claim_leans_to_a_side(report: Report) -> None:
         return remarks.remark(report.definition, report.scale, report.trials, told)
 
     assert said(-0.67).startswith("It leans for the claim: 2 of 3 seeds agree. Were the mean the true number, about ")
-    assert " more would tell. 3 seeds see a difference of 2 with 80 % power" in said(-0.67)
+    assert " more seeds would tell. 3 seeds can detect a difference of 2 with 80 % power" in said(-0.67)
     assert said(0.67).startswith("It leans to neither side: 2 of 3 seeds agree. ")  # though their mean lies outside
     assert "so near to the range's end that 100 seeds would hardly tell." in said(-0.01)
