@@ -1,11 +1,11 @@
-"""What came out, in sentences made from the verdicts: the first thing that a report says."""
+"""What was run, and what came out in sentences made from the verdicts: the first thing that a report says."""
 
 import math
 from collections.abc import Sequence
 
 from etudes.core.claims import Difference, Metric
 from etudes.core.verdicts import DECIDED, Verdict
-from etudes.reports import remarks, words
+from etudes.reports import cards, remarks, words
 from etudes.reports.numbers import NONE, estimate
 from etudes.reports.report import Report
 
@@ -15,14 +15,19 @@ MEANINGS = {
     "supported": "the seeds show it",
     "refuted": "the seeds show that it is not so",
     "negligible": "what difference there is would be too small to matter",
-    "undecided": "so few seeds cannot tell",
+    "undecided": "the seeds at hand cannot tell",
     "not judged": "the numbers for it are missing, or were changed",
 }
+NOTATION = (
+    "Each run is repeated with other random draws, by its seed. In “0.03 [0.01, 0.05]” the first number is the mean "
+    "over seeds; the true mean lies between the other two, as far as the seeds tell."
+)
+UNEVEN = " Claims are settled at different numbers of seeds, so one variant's mean may differ a little between them."
 Paragraph = tuple[str, Sequence[str]]  # a label, such as "Supported" ("": the answer), and what is to be said there
 
 
 def paragraphs(report: Report) -> list[Paragraph]:
-    """The answer in a sentence or two, and then a sentence for each claim, with its number, below its verdict."""
+    """What was run and the answer, and then a sentence for each claim, with its number, below its verdict."""
     if report.definition.own:
         return [("", [_exploration(report)]), *_comparisons(report)]
     counts = [(word, [v for v in report.verdicts if v.verdict == word]) for word in (*DECIDED, "undecided")]
@@ -32,7 +37,9 @@ def paragraphs(report: Report) -> list[Paragraph]:
         return [("", [_unjudged(report, absent)])]
     if absent:
         told.append((_label("not judged"), [words.sentence(v.sentence) for v in absent]))
-    return [("", [_answer(report)]), *told]
+    seeds = _seeds(report)
+    notation = NOTATION + UNEVEN * (len(seeds) > 1)
+    return [("", [*filter(None, [cards.setting(report)]), _answer(report, seeds), notation]), *told]
 
 
 def sentences(report: Report) -> str:
@@ -44,10 +51,14 @@ def _label(verdict: str) -> str:
     return f"{words.capital(verdict)}: {MEANINGS[verdict]}"
 
 
-def _answer(report: Report) -> str:
+def _seeds(report: Report) -> list[int]:
+    """The numbers of seeds at which claims were judged, the lowest first."""
+    return sorted({len(v.values) for v in report.verdicts if v.verdict != "not judged"})
+
+
+def _answer(report: Report, seeds: Sequence[int]) -> str:
     verdicts = [verdict.verdict for verdict in report.verdicts]
     held, total = verdicts.count("supported"), len(verdicts)
-    seeds = sorted({len(v.values) for v in report.verdicts if v.verdict != "not judged"})
     spanned = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     where = ", ".join([*_data(report), f"{spanned} seeds"])
     others = [
@@ -103,7 +114,9 @@ def _finding(report: Report, verdict: Verdict) -> str:
         low, high = sorted((sign * verdict.low, sign * verdict.high))
         mean, interval = estimate(sign * verdict.mean, low, high, (0.0,))
         size = f"{mean} {interval}{_smallness(verdict)}"
-        return words.sentence(f"{verdict.sentence}, by {size}: {' and '.join(f'{its} for {of}' for of, its in pair)}")
+        (_, metric), *_ = verdict.reads
+        values = f"{words.of(report.definition, metric)} {' and '.join(f'{its} for {of}' for of, its in pair)}"
+        return words.sentence(f"{verdict.sentence}, by {size}: {values}")
     is_even = claim.kind == "difference"
     mean, interval = estimate(verdict.mean, verdict.low, verdict.high, claim.expect.ends, even=is_even)
     number = words.number(report.definition, claim)

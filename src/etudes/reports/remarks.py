@@ -74,8 +74,12 @@ def size(claim: Claim, distance: float) -> str:
 
 
 def difference(claim: Claim, distance: float) -> str:
-    """A distance from an end of a claim's interval, as what can be seen."""
-    return "a difference of " * (claim.kind == "difference") + size(claim, distance)
+    """A distance from an end of the range where a claim expects its number, as what can be detected."""
+    if claim.kind == "correlation":
+        return f"one {size(claim, distance)} from {number(claim.expect.ends[0], 2)}"
+    if claim.expect.ends == [0 if claim.kind == "difference" else 1]:
+        return "a difference of " * (claim.kind == "difference") + size(claim, distance)
+    return f"a mean {size(claim, distance)} away from the end of the range"
 
 
 def cost(study: Study, scale: str, trials: Trials, variants: Iterable[str]) -> float:
