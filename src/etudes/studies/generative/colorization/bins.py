@@ -1,0 +1,98 @@
+"""Colours as classes: the bins of the ab plane that sRGB can show, and what is predicted over them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etudes.core import Problem
+from etudes.data.colour import in_gamut
+
+REACH = 110  # of a and b, to both sides
+NEIGHBOURS = 5  # bins among which a colour is shared
+BANDWIDTH = 5.0  # of the Gaussian by which it is shared, and by which frequencies are smoothed
+
+
+def bin_centres(grid: int) -> Tensor:
+    """The centres [Q, 2] of the ab plane's cells of side `grid` that hold a colour of sRGB at some lightness.
+
+    With a side of 10 there are 258; the authors' list has 313, some outside of what sRGB shows (sec. 2.1).
+    """
+    ticks = torch.arange(-(REACH // grid) * grid, REACH + 1, grid, dtype=torch.float32)
+    centres = torch.cartesian_prod(ticks, ticks)
+    offsets = torch.linspace(-0.5, 0.5, 5) * grid
+    inside = torch.zeros(len(centres), dtype=torch.bool)
+    for lightness in range(0, 101, 2):
+        for shift in torch.cartesian_prod(offsets, offsets):
+            colours = torch.cat([torch.full((len(centres), 1), float(lightness)), centres + shift], 1)
+            inside |= in_gamut(colours[:, :, None, None]).flatten()
+    return centres[inside]
+
+
+def soft_encoding(ab: Tensor, centres: Tensor) -> Tensor:
+    """Z [n, Q, h, w] of colours ab [n, 2, h, w]: each shared among its nearest bins by a Gaussian (sec. 2.1)."""
+    flat = ab.movedim(1, -1).reshape(-1, 2)
+    distance, nearest = torch.cdist(flat, centres).topk(min(NEIGHBOURS, len(centres)), largest=False)
+    weights = torch.exp(-distance.square() / (2 * BANDWIDTH**2))
+    weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
+    z = flat.new_zeros(len(flat), len(centres)).scatter_(1, nearest, weights)
+    return z.reshape(*ab.shape[:1], *ab.shape[2:], -1).movedim(-1, 1)
+
+
+def rebalancing_weights(frequency: Tensor, centres: Tensor, uniform: float = 0.5) -> Tensor:
+    """w [Q] proportional to 1 / ((1 - l) p~ + l / Q) with E_p~ w = 1 (eq. 4), for the bins' frequencies p [Q].
+
+    p~ is p smoothed by a Gaussian over the bins; `uniform` is l, the share of a uniform distribution.
+    """
+    kernel = torch.exp(-torch.cdist(centres, centres).square() / (2 * BANDWIDTH**2))
+    smooth = (kernel / kernel.sum(1, keepdim=True)).T @ (frequency / frequency.sum())
+    smooth = smooth / smooth.sum()
+    weights = 1 / ((1 - uniform) * smooth + uniform / len(centres))
+    return weights / (weights * smooth).sum()
+
+
+def classification_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
+    """L_cl (eq. 2): the cross-entropy of logits [n, Q, h, w] with the soft encoding of ab [n, 2, h, w], each pixel
+    weighted by that of its likeliest bin; the mean over pixels."""
+    z = soft_encoding(ab, centres)
+    entropy = -(z * functional.log_softmax(logits.float(), 1)).sum(1)
+    return (weights[z.argmax(1)] * entropy).mean()
+
+
+def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor:
+    """ab [n, 2, h, w]: the mean of the bins' centres under odds sharpened by the temperature T, exp(log z / T) (eq. 5).
+
+    T = 1 is the mean of the prediction, T near 0 its likeliest bin. Raises Problem on a T that is not positive.
+    """
+    if not temperature > 0:
+        raise Problem(f"the temperature of the annealed mean is {temperature:g}; it must be above 0")
+    odds = (functional.log_softmax(logits.float(), 1) / temperature).softmax(1)
+    return torch.einsum("nqhw,qc->nchw", odds, centres)
+
+
+def colorizer(width: int, depth: int, halvings: int, outputs: int) -> nn.Sequential:
+    """A network from lightness [n, 1, h, w] to [n, outputs, h', w'], h' = h / 2^(halvings - 1): fig. 2 of the paper.
+
+    Blocks of convolutions end in batch norm; two are dilated. The paper's has width 64, depth 3 and 3 halvings. All but
+    the last two parts, the decoder, are features.
+    """
+    wide = [width * 2 ** min(i, 3) for i in range(halvings + 1)]
+    encoder: list[nn.Module] = []
+    for i in range(halvings):
+        encoder.append(_block(wide[i - 1] if i else 1, wide[i], 2 if i < 2 else depth, stride=2))
+    widest = wide[-1]
+    encoder.append(_block(wide[-2], widest, depth))
+    encoder += [_block(widest, widest, depth, dilation=2), _block(widest, widest, depth, dilation=2)]
+    encoder.append(_block(widest, widest, depth))
+    half = widest // 2
+    up: list[nn.Module] = [nn.ConvTranspose2d(widest, half, 4, 2, 1), nn.ReLU()]
+    for _ in range(depth - 1):
+        up += [nn.Conv2d(half, half, 3, 1, 1), nn.ReLU()]
+    return nn.Sequential(*encoder, nn.Sequential(*up), nn.Conv2d(half, outputs, 1))
+
+
+def _block(channels: int, out: int, depth: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        last = stride if i == depth - 1 else 1
+        layers += [nn.Conv2d(channels if i == 0 else out, out, 3, last, dilation, dilation), nn.ReLU()]
+    return nn.Sequential(*layers, nn.BatchNorm2d(out))

@@ -1,0 +1,119 @@
+import numpy
+import pytest
+import torch
+
+from etudes.core.errors import Problem
+from etudes.data.colour import lab
+from etudes.measure.colour import colourfulness
+from etudes.measure.size import count_parameters
+from etudes.studies.generative.colorization import STUDY, squares_loss
+from etudes.studies.generative.colorization.bins import (
+    BANDWIDTH,
+    annealed_mean,
+    bin_centres,
+    classification_loss,
+    colorizer,
+    rebalancing_weights,
+    soft_encoding,
+)  # fmt: skip
+from etudes.studies.generative.colorization.findings import coloured, grey, preferred, unnatural
+
+CENTRES = bin_centres(20)
+
+
+def test_the_bins_are_those_that_some_colour_of_srgb_falls_into():
+    ticks = torch.linspace(0, 1, 52)
+    ab = lab(torch.cartesian_prod(ticks, ticks, ticks).T[None, :, :, None])[0, 1:, :, 0].T
+    for grid in (10, 20):
+        centres = bin_centres(grid)
+        occupied = {tuple(row) for row in ((ab / grid).round() * grid).int().tolist()}
+        listed = {tuple(row) for row in centres.int().tolist()}
+        assert occupied <= listed and len(listed) <= 1.1 * len(occupied)
+
+
+def test_soft_encoding_is_the_naive_loop():
+    ab = torch.randn(2, 2, 3, 3) * 30
+    z = soft_encoding(ab, CENTRES)
+    assert torch.allclose(z.sum(1), torch.ones(2, 3, 3))
+    for n, i, j in numpy.ndindex(2, 3, 3):
+        distance = (CENTRES - ab[n, :, i, j]).norm(dim=1)
+        known = torch.zeros(len(CENTRES))
+        for q in distance.argsort()[:5]:
+            known[q] = torch.exp(-(distance[q] ** 2) / (2 * BANDWIDTH**2))
+        assert torch.allclose(z[n, :, i, j], known / known.sum(), atol=1e-5)
+
+
+def test_weights_have_mean_one_and_are_those_of_the_paper():
+    frequency = torch.rand(len(CENTRES)) ** 4
+    weights = rebalancing_weights(frequency, CENTRES, 0.5)
+    far = CENTRES * 1e6  # bins so far apart that nothing is smoothed
+    p = frequency / frequency.sum()
+    plain = 1 / (0.5 * p + 0.5 / len(p))
+    assert torch.allclose(rebalancing_weights(frequency, far, 0.5), plain / (plain * p).sum(), rtol=1e-4)
+    assert rebalancing_weights(frequency, CENTRES, 1.0) == pytest.approx(1, rel=1e-5)  # all alike
+    assert weights[frequency.argmax()] < 1 < weights.max()
+
+
+def test_the_loss_is_the_weighted_cross_entropy():
+    logits, ab, weights = torch.randn(2, len(CENTRES), 2, 2), torch.randn(2, 2, 2, 2) * 30, torch.rand(len(CENTRES))
+    z, logs = soft_encoding(ab, CENTRES), logits.log_softmax(1)
+    losses = []
+    for n, i, j in numpy.ndindex(2, 2, 2):
+        cross = -sum(z[n, q, i, j] * logs[n, q, i, j] for q in range(len(CENTRES)))
+        losses.append(weights[z[n, :, i, j].argmax()] * cross)
+    assert torch.allclose(classification_loss(logits, ab, CENTRES, weights), torch.stack(losses).mean(), rtol=1e-5)
+
+
+def test_the_annealed_mean_lies_between_mean_and_mode():
+    logits = torch.randn(1, len(CENTRES), 1, 1) * 2
+    odds = logits.softmax(1).flatten()
+    assert torch.allclose(annealed_mean(logits, CENTRES, 1.0).flatten(), odds @ CENTRES, atol=1e-4)
+    assert torch.allclose(annealed_mean(logits, CENTRES, 1e-3).flatten(), CENTRES[odds.argmax()], atol=1e-3)
+    sharp = odds ** (1 / 0.38)
+    assert torch.allclose(annealed_mean(logits, CENTRES, 0.38).flatten(), sharp / sharp.sum() @ CENTRES, atol=1e-3)
+    with pytest.raises(Problem, match="above 0"):
+        annealed_mean(logits, CENTRES, 0.0)
+
+
+def test_of_two_colours_alike_probable_least_squares_shows_the_mean_and_classes_keep_both():
+    """The ball that is red or blue: at the optimum of each loss, found by descent on a single prediction."""
+    red, blue = torch.tensor([40.0, 20.0]), torch.tensor([-20.0, -40.0])
+    ab = torch.stack([red, blue])[:, :, None, None]
+    guess = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    logits = torch.zeros(1, len(CENTRES), 1, 1, requires_grad=True)
+    opt = torch.optim.Adam([guess, logits], 0.5)
+    ones = torch.ones(len(CENTRES))
+    for _ in range(400):
+        opt.zero_grad()
+        (
+            squares_loss(guess.expand(2, -1, 1, 1), ab)
+            + classification_loss(logits.expand(2, -1, 1, 1), ab, CENTRES, ones)
+        ).backward()
+        opt.step()
+    assert torch.allclose(guess.flatten(), (red + blue) / 2, atol=0.5)
+    odds = logits.softmax(1).flatten()
+    assert odds[CENTRES.tolist().index(red.tolist())] > 0.3 and odds[CENTRES.tolist().index(blue.tolist())] > 0.3
+
+
+def test_grey_and_wrong_colours_keep_the_lightness():
+    x = torch.rand(30, 3, 8, 8) * 0.5 + 0.25
+    assert colourfulness(grey(x)).max() < 1
+    assert torch.allclose(lab(grey(x))[:, 0], lab(x)[:, 0], atol=0.1)
+    wrong = unnatural(x, numpy.random.default_rng(0))
+    assert wrong.shape == x.shape and not torch.allclose(wrong, x, atol=0.1)
+    same = coloured(x, lambda lightness: lab(x)[:, 1:])
+    assert torch.allclose(same, x, atol=1e-3)
+
+
+def test_equal_pictures_are_preferred_half_the_time():
+    x = torch.rand(6, 3, 8, 8)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1))
+    assert preferred(net, x, x) == 0.5
+
+
+def test_the_papers_network_has_its_parameters():
+    assert (
+        count_parameters(colorizer(64, 3, 3, 313)) == 32_235_385
+    )  # by hand, layer by layer, with the paper's 313 bins
+    cfg = STUDY.configs["paper"]["full"]
+    assert (cfg["uniform"], cfg["temperature"], cfg["grid"]) == (0.5, 0.38, 10)
