@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from etudes.data.colour import in_gamut, lab, rgb
+from etudes.data.colour import lab, rgb
 
 
 def every_colour(steps=18):
@@ -12,15 +12,12 @@ def every_colour(steps=18):
 def test_there_and_back():
     x = every_colour()
     assert torch.allclose(rgb(lab(x)), x, atol=1e-9)
-    assert in_gamut(lab(x), 1e-4).all()
 
 
 def test_grey_has_no_colour_and_white_is_100():
     grey = lab(torch.linspace(0, 1, 50, dtype=torch.float64).repeat(3, 1)[None, :, :, None])
     assert grey[:, 1:].abs().max() < 0.02
-    assert grey[0, 0, -1, 0].item() == pytest.approx(100, abs=1e-4) and grey[0, 0, 0, 0].item() == pytest.approx(
-        0, abs=1e-9
-    )
+    assert grey[0, 0, [0, -1], 0].tolist() == pytest.approx([0, 100], abs=1e-4)
 
 
 def test_known_colours():
@@ -35,7 +32,7 @@ def test_as_scikit_image_has_it():
     assert torch.allclose(lab(x), known, atol=1e-4)
 
 
-def test_what_srgb_lacks_is_told_and_cut_off():
+def test_what_srgb_lacks_is_cut_off():
     wild = torch.tensor([50.0, 110.0, -110.0], dtype=torch.float64)[None, :, None, None]
-    assert not in_gamut(wild).any()
-    assert rgb(wild).min() >= 0 and rgb(wild).max() <= 1
+    assert ((rgb(wild) >= 0) & (rgb(wild) <= 1)).all()
+    assert rgb(wild)[0, 1] == 0

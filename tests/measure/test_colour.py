@@ -1,3 +1,5 @@
+import itertools
+
 import numpy
 import pytest
 import torch
@@ -18,7 +20,7 @@ def test_the_area_is_that_under_a_counted_curve():
     chance = numpy.random.default_rng(0)
     error, weights = torch.from_numpy(chance.uniform(0, 200, 300)), torch.from_numpy(chance.uniform(0.1, 2, 300))
     shares = [float(weights[error <= limit].sum() / weights.sum()) for limit in range(151)]
-    known = sum((a + b) / 2 for a, b in zip(shares, shares[1:], strict=False)) / 150
+    known = sum((a + b) / 2 for a, b in itertools.pairwise(shares)) / 150
     assert area_under_colour_errors(error, weights) == pytest.approx(known)
 
 

@@ -21,14 +21,18 @@ from etudes.studies.generative.colorization.findings import coloured, grey, pref
 CENTRES = bin_centres(20)
 
 
-def test_the_bins_are_those_that_some_colour_of_srgb_falls_into():
-    ticks = torch.linspace(0, 1, 52)
-    ab = lab(torch.cartesian_prod(ticks, ticks, ticks).T[None, :, :, None])[0, 1:, :, 0].T
+def test_every_colour_falls_into_a_bin_and_no_bin_is_empty():
+    chance = numpy.random.default_rng(0)
+    corners = numpy.where(
+        chance.random((50_000, 3)) < 0.5, chance.random((50_000, 3)), chance.integers(2, size=(50_000, 3))
+    )
+    colours = torch.from_numpy(numpy.concatenate([corners, chance.random((300_000, 3))]))
+    ab = lab(colours.T[None, :, :, None])[0, 1:, :, 0].T
     for grid in (10, 20):
-        centres = bin_centres(grid)
+        listed = {tuple(row) for row in bin_centres(grid).int().tolist()}
         occupied = {tuple(row) for row in ((ab / grid).round() * grid).int().tolist()}
-        listed = {tuple(row) for row in centres.int().tolist()}
-        assert occupied <= listed and len(listed) <= 1.1 * len(occupied)
+        assert len(occupied - listed) <= 0.02 * len(listed)  # of cells whose corner alone is shown
+        assert len(listed - occupied) <= 0.02 * len(listed)
 
 
 def test_soft_encoding_is_the_naive_loop():
@@ -92,7 +96,7 @@ def test_of_two_colours_alike_probable_least_squares_shows_the_mean_and_classes_
         opt.step()
     assert torch.allclose(guess.flatten(), (red + blue) / 2, atol=0.5)
     odds = logits.softmax(1).flatten()
-    assert odds[CENTRES.tolist().index(red.tolist())] > 0.3 and odds[CENTRES.tolist().index(blue.tolist())] > 0.3
+    assert all(odds[CENTRES.tolist().index(colour.tolist())] > 0.3 for colour in (red, blue))
 
 
 def test_grey_and_wrong_colours_keep_the_lightness():
@@ -100,7 +104,8 @@ def test_grey_and_wrong_colours_keep_the_lightness():
     assert colourfulness(grey(x)).max() < 1
     assert torch.allclose(lab(grey(x))[:, 0], lab(x)[:, 0], atol=0.1)
     wrong = unnatural(x, numpy.random.default_rng(0))
-    assert wrong.shape == x.shape and not torch.allclose(wrong, x, atol=0.1)
+    assert wrong.shape == x.shape
+    assert not torch.allclose(wrong, x, atol=0.1)
     same = coloured(x, lambda lightness: lab(x)[:, 1:])
     assert torch.allclose(same, x, atol=1e-3)
 
@@ -112,8 +117,6 @@ def test_equal_pictures_are_preferred_half_the_time():
 
 
 def test_the_papers_network_has_its_parameters():
-    assert (
-        count_parameters(colorizer(64, 3, 3, 313)) == 32_235_385
-    )  # by hand, layer by layer, with the paper's 313 bins
+    assert count_parameters(colorizer(64, 3, 3, 313)) == 32_235_385  # by hand, with the paper's 313 bins
     cfg = STUDY.configs["paper"]["full"]
     assert (cfg["uniform"], cfg["temperature"], cfg["grid"]) == (0.5, 0.38, 10)

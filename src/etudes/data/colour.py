@@ -19,23 +19,14 @@ def lab(x: Tensor) -> Tensor:
 
 def rgb(x: Tensor) -> Tensor:
     """sRGB pictures [n, 3, h, w] in [0, 1] of CIE Lab [n, 3, h, w]; colours that sRGB lacks are cut off channel by
-    channel, see `in_gamut`."""
-    return _unbounded(x).clamp(0, 1)
-
-
-def in_gamut(x: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """Which colours [n, h, w] of CIE Lab [n, 3, h, w] sRGB has."""
-    values = _unbounded(x)
-    return ((values >= -tolerance) & (values <= 1 + tolerance)).all(1)
-
-
-def _unbounded(x: Tensor) -> Tensor:
+    channel."""
     lightness, a, b = x.unbind(1)
     middle = (lightness + 16) / 116
     f = torch.stack([middle + a / 500, middle, middle - b / 200], 1)
     xyz = torch.where(f > _BEND, f**3, 3 * _BEND**2 * (f - 4 / 29)) * _column(_WHITE, x)
     linear = _mixed(xyz, torch.linalg.inv(torch.tensor(_XYZ, dtype=torch.float64)))
-    return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-12) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    x = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-12) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return x.clamp(0, 1)
 
 
 def _mixed(x: Tensor, matrix: Tensor) -> Tensor:

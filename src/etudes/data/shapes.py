@@ -10,7 +10,7 @@ from etudes.data.images import Images, fingerprint
 
 LABELS = ("disc", "square", "triangle")
 # The colours (a, b) of each shape, all alike probable, each of a length that sRGB has at lightness 45 to 70.
-PALETTE = {"disc": ((45.0, 25.0), (-10.0, -40.0)), "square": ((-35.0, 35.0),), "triangle": ((5.0, 45.0), (35.0, -35.0))}
+PALETTE = {"disc": ((32.0, 18.0), (-8.0, -28.0)), "square": ((-25.0, 25.0),), "triangle": ((3.0, 35.0), (25.0, -25.0))}
 PAPER = 92.0  # lightness of the ground
 
 

@@ -235,7 +235,7 @@ STUDY = Study(
         "over all pixels least squares is nearer to the true colours than classes with weights": higher(
             "squares", "full", "table 1, AuC non-rebal", of=RAW
         ),
-        "a judge takes pictures of classes with weights for the true ones more often than those of least squares": higher(
+        "a judge takes pictures of classes with weights for true more often than those of least squares": higher(
             "full", "squares", "table 1, AMT", of=JUDGED
         ),
         "a classifier errs less on pictures coloured by classes with weights than on grey ones": lower(

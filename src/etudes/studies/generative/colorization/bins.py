@@ -5,9 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.core import Problem
-from etudes.data.colour import in_gamut
+from etudes.data.colour import lab
 
-REACH = 110  # of a and b, to both sides
 NEIGHBOURS = 5  # bins among which a colour is shared
 BANDWIDTH = 5.0  # of the Gaussian by which it is shared, and by which frequencies are smoothed
 
@@ -15,17 +14,11 @@ BANDWIDTH = 5.0  # of the Gaussian by which it is shared, and by which frequenci
 def bin_centres(grid: int) -> Tensor:
     """The centres [Q, 2] of the ab plane's cells of side `grid` that hold a colour of sRGB at some lightness.
 
-    With a side of 10 there are 258; the authors' list has 313, some outside of what sRGB shows (sec. 2.1).
+    With a side of 10 there are 261. The authors' list has 313 (sec. 2.1), some of which no colour of sRGB falls into.
     """
-    ticks = torch.arange(-(REACH // grid) * grid, REACH + 1, grid, dtype=torch.float32)
-    centres = torch.cartesian_prod(ticks, ticks)
-    offsets = torch.linspace(-0.5, 0.5, 5) * grid
-    inside = torch.zeros(len(centres), dtype=torch.bool)
-    for lightness in range(0, 101, 2):
-        for shift in torch.cartesian_prod(offsets, offsets):
-            colours = torch.cat([torch.full((len(centres), 1), float(lightness)), centres + shift], 1)
-            inside |= in_gamut(colours[:, :, None, None]).flatten()
-    return centres[inside]
+    ticks = torch.linspace(0, 1, 86)  # steps of three grey levels
+    ab = lab(torch.cartesian_prod(ticks, ticks, ticks).T[None, :, :, None])[0, 1:, :, 0].T
+    return grid * (ab / grid).round().unique(dim=0)
 
 
 def soft_encoding(ab: Tensor, centres: Tensor) -> Tensor:
