@@ -21,14 +21,21 @@ def bin_centres(grid: int) -> Tensor:
     return grid * (ab / grid).round().unique(dim=0)
 
 
-def soft_encoding(ab: Tensor, centres: Tensor) -> Tensor:
-    """Z [n, Q, h, w] of colours ab [n, 2, h, w]: each shared among its nearest bins by a Gaussian (sec. 2.1)."""
+def nearest_bins(ab: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """How a colour is shared among its nearest bins by a Gaussian (sec. 2.1): the shares [n, k, h, w] of colours
+    ab [n, 2, h, w], and the bins' numbers, the nearest first."""
     flat = ab.movedim(1, -1).reshape(-1, 2)
     distance, nearest = torch.cdist(flat, centres).topk(min(NEIGHBOURS, len(centres)), largest=False)
-    weights = torch.exp(-distance.square() / (2 * BANDWIDTH**2))
-    weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
-    z = flat.new_zeros(len(flat), len(centres)).scatter_(1, nearest, weights)
-    return z.reshape(*ab.shape[:1], *ab.shape[2:], -1).movedim(-1, 1)
+    shares = torch.exp(-distance.square() / (2 * BANDWIDTH**2))
+    shares = shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
+    shape = (len(ab), *ab.shape[2:], -1)
+    return shares.reshape(shape).movedim(-1, 1), nearest.reshape(shape).movedim(-1, 1)
+
+
+def soft_encoding(ab: Tensor, centres: Tensor) -> Tensor:
+    """Z [n, Q, h, w] of colours ab [n, 2, h, w]: the shares of each among all bins."""
+    shares, nearest = nearest_bins(ab, centres)
+    return shares.new_zeros(len(ab), len(centres), *ab.shape[2:]).scatter_(1, nearest, shares)
 
 
 def rebalancing_weights(frequency: Tensor, centres: Tensor, uniform: float = 0.5) -> Tensor:
@@ -46,9 +53,9 @@ def rebalancing_weights(frequency: Tensor, centres: Tensor, uniform: float = 0.5
 def classification_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
     """L_cl (eq. 2): the cross-entropy of logits [n, Q, h, w] with the soft encoding of ab [n, 2, h, w], each pixel
     weighted by that of its likeliest bin; the mean over pixels."""
-    z = soft_encoding(ab, centres)
-    entropy = -(z * functional.log_softmax(logits.float(), 1)).sum(1)
-    return (weights[z.argmax(1)] * entropy).mean()
+    shares, nearest = nearest_bins(ab, centres)
+    entropy = -(shares * functional.log_softmax(logits.float(), 1).gather(1, nearest)).sum(1)
+    return (weights[nearest[:, 0]] * entropy).mean()
 
 
 def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor:

@@ -1,7 +1,5 @@
 """What is measured of coloured pictures, and of the features learnt by colouring."""
 
-from collections.abc import Callable
-
 import numpy
 import torch
 from torch import Tensor, nn
@@ -15,9 +13,8 @@ from etudes.exhibits.sheets import save_sheet
 from etudes.measure.colour import area_under_colour_errors
 from etudes.measure.error import evaluation_mode
 from etudes.nn.resnet import preact_resnet
+from etudes.studies.generative.colorization.painter import Colour
 from etudes.train import Adam, adam, descend, fit, seeded, weights
-
-Colour = Callable[[Tensor], Tensor]  # lightness [n, 1, h, w] in [0, 100] -> ab [n, 2, h, w]
 
 
 def coloured(x: Tensor, colour: Colour) -> Tensor:
@@ -32,6 +29,12 @@ def coloured(x: Tensor, colour: Colour) -> Tensor:
 def grey(x: Tensor) -> Tensor:
     """The pictures without colour, of the same lightness: the trivial baseline."""
     return coloured(x, lambda lightness: lightness.new_zeros(len(lightness), 2, *lightness.shape[2:]))
+
+
+def borrowed(x: Tensor, rng: numpy.random.Generator) -> Tensor:
+    """The pictures with the colours of another of them: the paper's baseline "random"."""
+    other = lab(x[torch.from_numpy(rng.permutation(len(x)))])
+    return rgb(torch.cat([lab(x)[:, :1], other[:, 1:]], 1))
 
 
 def unnatural(x: Tensor, rng: numpy.random.Generator) -> Tensor:
@@ -118,6 +121,6 @@ def probe_error(features: nn.Module, d: Images, steps: int, run: Run) -> float:
         return (model((test - mean) / spread).argmax(1) != d.test_y).double().mean().item()
 
 
-def save_colours(run: Run, file: str, columns: list[Tensor]) -> None:
-    """Save a sheet whose columns are pictures [n, 3, h, w]: the grey ones, what was made of them, the true ones."""
-    save_sheet(run.path(file), torch.stack(columns, 1).flatten(0, 1), len(columns), max(1, 64 // columns[0].shape[-1]))
+def save_colours(run: Run, file: str, rows: list[Tensor]) -> None:
+    """Save a sheet whose rows are pictures [n, 3, h, w]: the grey ones, what was made of them, the true ones."""
+    save_sheet(run.path(file), torch.cat(rows), len(rows[0]), max(1, 64 // rows[0].shape[-1]))
