@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data.colour import lab
+from etudes.data.colour import lab, rgb
+from etudes.data.shapes import PALETTE, shapes
 from etudes.measure.colour import colourfulness
 from etudes.measure.size import count_parameters
 from etudes.studies.generative.colorization import STUDY, squares_loss
@@ -13,10 +14,19 @@ from etudes.studies.generative.colorization.bins import (
     bin_centres,
     classification_loss,
     colorizer,
+    nearest_bins,
     rebalancing_weights,
     soft_encoding,
 )  # fmt: skip
-from etudes.studies.generative.colorization.findings import coloured, grey, preferred, unnatural
+from etudes.studies.generative.colorization.drawn import (
+    away_from_both,
+    cells_inside,
+    odds_errors,
+    patchiness,
+    two_coloured,
+)  # fmt: skip
+from etudes.studies.generative.colorization.findings import borrowed, coloured, grey, preferred, unnatural
+from etudes.studies.generative.colorization.painter import SPREAD, Painter
 
 CENTRES = bin_centres(20)
 
@@ -120,3 +130,70 @@ def test_the_papers_network_has_its_parameters():
     assert count_parameters(colorizer(64, 3, 3, 313)) == 32_235_385  # by hand, with the paper's 313 bins
     cfg = STUDY.configs["paper"]["full"]
     assert (cfg["uniform"], cfg["temperature"], cfg["grid"]) == (0.5, 0.38, 10)
+
+
+def test_shapes_of_two_colours_and_their_insides_are_found():
+    d = shapes(40, 4, 16)
+    x = d.x.double() / 255
+    ab = lab(x)[:, 1:]
+    rows, pairs = two_coloured(d.y)
+    assert [d.labels[d.y[i]] for i in rows] == [d.labels[y] for y in d.y if d.labels[y] != "square"]
+    for i, pair in zip(rows, pairs, strict=True):
+        assert pair.tolist() == [list(colour) for colour in PALETTE[d.labels[d.y[i]]]]
+    inside = cells_inside(ab[rows], 2)
+    small = torch.nn.functional.avg_pool2d(ab[rows], 2)
+    assert inside.flatten(1).any(1).all()
+    assert away_from_both(small, pairs, inside) < 2  # true colours, but for the rounding of pixels
+    assert patchiness(small, inside) < 2
+    for n, row, column in numpy.ndindex(*inside.shape):
+        block = x[rows[n], :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert inside[n, row, column] == (lab(block[None])[0, 1:].norm(dim=0) > 5).all()
+
+
+def test_distances_and_spread_by_hand():
+    pairs = torch.tensor([[[30.0, 0.0], [-30.0, 0.0]]])
+    inside = torch.tensor([[[True, True, False]]])
+    ab = torch.tensor([[[[30.0, 0.0, 99.0]], [[4.0, 0.0, 99.0]]]])  # 4 from the first; 30 from both
+    assert away_from_both(ab, pairs, inside) == pytest.approx(17)
+    assert patchiness(ab, inside) == pytest.approx(numpy.sqrt(15**2 + 2**2))
+    assert patchiness(torch.full_like(ab, 7.0), inside) == 0
+
+
+def test_the_best_odds_have_no_error_and_lie_beside_both_colours():
+    pairs = torch.tensor([[[40.0, 20.0], [-20.0, -40.0]]])
+    weights = torch.rand(len(CENTRES)) + 0.5
+    shares, nearest = nearest_bins(pairs.movedim(-1, 1)[:, :, :, None], CENTRES)
+    w = weights[nearest[0, 0, :, 0]]
+    z = soft_encoding(pairs.movedim(-1, 1)[:, :, :, None], CENTRES)[0, :, :, 0]  # [Q, 2]
+    best = ((w[0] * z[:, 0] + w[1] * z[:, 1]) / w.sum())[None, :, None, None]
+    inside = torch.ones(1, 1, 1, dtype=torch.bool)
+    assert shares.sum(1) == pytest.approx(torch.ones(1, 2, 1).numpy())
+    found = odds_errors(best, pairs, CENTRES, weights, inside)
+    assert found["test/odds-error"] == pytest.approx(0, abs=1e-6)
+    assert found["test/odds-elsewhere"] == pytest.approx(0, abs=1e-6)
+    one = z[:, 0][None, :, None, None]
+    assert odds_errors(one, pairs, CENTRES, weights, inside)["test/odds-error"] == pytest.approx(
+        (w[1] / w.sum()).item(), abs=1e-5
+    )
+
+
+def test_a_painter_shows_what_its_network_says():
+    lightness = torch.rand(2, 1, 8, 8) * 100
+    classes = Painter(colorizer(2, 1, 2, len(CENTRES)), CENTRES)
+    assert torch.allclose(classes.odds(lightness).sum(1), torch.ones(2, 4, 4), atol=1e-5)
+    expected = annealed_mean(classes.guess(lightness), CENTRES, 0.38)
+    assert torch.equal(classes.colours(lightness, 0.38), expected)
+    assert classes.at(0.38)(lightness).shape == (2, 2, 8, 8)
+    squares = Painter(colorizer(2, 1, 2, 2), None)
+    assert torch.equal(squares.colours(lightness, 0.38), SPREAD * squares.guess(lightness))
+    assert [*classes.temperatures(0.38)] == ["", "-mean", "-mode"]
+    assert squares.temperatures(0.38) == {"": 0.38}
+
+
+def test_borrowed_colours_are_those_of_another_picture():
+    x = rgb(torch.tensor([[50.0, 20, 0], [60, 0, 20], [70, -20, 0]])[:, :, None, None].expand(-1, -1, 4, 4))
+    chance = numpy.random.default_rng(1)
+    order = torch.from_numpy(numpy.random.default_rng(1).permutation(3))
+    found, known = lab(borrowed(x, chance)), lab(x)
+    assert torch.allclose(found[:, 0], known[:, 0], atol=0.1)
+    assert torch.allclose(found[:, 1:], known[order][:, 1:], atol=0.1)

@@ -104,7 +104,7 @@ def probe_error(features: nn.Module, d: Images, steps: int, run: Run) -> float:
     """The test error of a linear classifier on frozen features [n, c, h', w'], pooled to 2 x 2, of lightness."""
 
     def seen(x: Tensor) -> Tensor:
-        with evaluation_mode(features):
+        with run.autocast(), evaluation_mode(features):  # not the descent: weights cast there would stay as they were
             parts = [features(lab(unit(part))[:, :1] / 50 - 1) for part in x.split(250)]
         return torch.cat([functional.adaptive_avg_pool2d(part.float(), 2).flatten(1) for part in parts])
 
