@@ -191,14 +191,15 @@ def classify(cfg: Config, run: Run, painter: Painter, make: Callable[[], nn.Sequ
 
 COLOURS, JUDGED, BALANCED, RAW = "test/colourfulness", "test/preferred", "test/auc-balanced", "test/auc"
 PHOTOGRAPHS = ("full", "classes", "squares")
+EVEN = "where a shape has two colours alike probable"
 LAPTOP = {
     "dataset": "tiny-imagenet", "side": 32, "width": 16, "depth": 1, "halvings": 2, "batch": 32, "steps": 300,
     "drawn_steps": 150, "lr": 3e-3, "tested": 500, "judge_steps": 200, "probe_steps": 300,
 }  # fmt: skip
 SHAPES = {"dataset": "shapes", "labelled": "shapes"}
 TINY = LAPTOP | SHAPES | {
-    "side": 16, "width": 2, "batch": 8, "steps": 4, "drawn_steps": 4, "drawings": 100, "tested": 16, "judge_width": 1, "judge_steps": 2,
-    "probe_steps": 2,
+    "side": 16, "width": 2, "batch": 8, "steps": 4, "drawn_steps": 4, "drawings": 100, "tested": 16, "judge_width": 1,
+    "judge_steps": 2, "probe_steps": 2,
 }  # fmt: skip
 
 
@@ -249,16 +250,16 @@ STUDY = Study(
         "features learnt by colouring classify better than those of an untrained network": lower(
             ("full", "test/probe-error"), ("full", "test/probe-error-untrained"), "sec. 3.2, table 2"
         ),
-        "of two colours alike probable classes show one, to less than half of the distance of least squares": times(
+        f"{EVEN} the likeliest by classes is less than half as far from the nearer one as that of least squares": times(
             ("shapes", f"{AWAY}-mode"), ("shapes-squares", AWAY), below(0.5), "sec. 2.1"
         ),
-        "the odds of classes between two colours alike probable are within 0.1 of the best": between(
+        f"{EVEN} the odds of classes differ by less than 0.1 from the best ones": between(
             "shapes", -math.inf, 0.1, "sec. 2.1", of="test/odds-error"
         ),
-        "the likeliest colours of a shape differ more from place to place than annealed means": times(
+        "the likeliest colours within a shape differ more from place to place than its annealed means": times(
             ("shapes", f"{PATCHES}-mode"), ("shapes", PATCHES), above(1), "sec. 2.3, fig. 4"
         ),
-        "where two colours are alike probable the annealed mean is twice as far from both as the likeliest": times(
+        f"{EVEN} the annealed mean is more than twice as far from the nearer one as the likeliest": times(
             ("shapes", AWAY), ("shapes", f"{AWAY}-mode"), above(2), "no paper"
         ),
     },
