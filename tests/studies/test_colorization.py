@@ -25,7 +25,7 @@ from etudes.studies.generative.colorization.drawn import (
     patchiness,
     two_coloured,
 )  # fmt: skip
-from etudes.studies.generative.colorization.findings import borrowed, coloured, grey, preferred, unnatural
+from etudes.studies.generative.colorization.findings import colorize, grey, preferred, swap_colours, unnatural
 from etudes.studies.generative.colorization.painter import SPREAD, Painter
 
 CENTRES = bin_centres(20)
@@ -116,7 +116,7 @@ def test_grey_and_wrong_colours_keep_the_lightness():
     wrong = unnatural(x, numpy.random.default_rng(0))
     assert wrong.shape == x.shape
     assert not torch.allclose(wrong, x, atol=0.1)
-    same = coloured(x, lambda lightness: lab(x)[:, 1:])
+    same = colorize(x, lambda lightness: lab(x)[:, 1:])
     assert torch.allclose(same, x, atol=1e-3)
 
 
@@ -194,6 +194,6 @@ def test_borrowed_colours_are_those_of_another_picture():
     x = rgb(torch.tensor([[50.0, 20, 0], [60, 0, 20], [70, -20, 0]])[:, :, None, None].expand(-1, -1, 4, 4))
     chance = numpy.random.default_rng(1)
     order = torch.from_numpy(numpy.random.default_rng(1).permutation(3))
-    found, known = lab(borrowed(x, chance)), lab(x)
+    found, known = lab(swap_colours(x, chance)), lab(x)
     assert torch.allclose(found[:, 0], known[:, 0], atol=0.1)
     assert torch.allclose(found[:, 1:], known[order][:, 1:], atol=0.1)

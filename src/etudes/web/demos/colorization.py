@@ -15,7 +15,7 @@ from etudes.data.colour import lab, rgb
 from etudes.data.images import unit
 from etudes.studies.generative.colorization import coloured_set, network
 from etudes.studies.generative.colorization.bins import bin_centres
-from etudes.studies.generative.colorization.findings import coloured, grey
+from etudes.studies.generative.colorization.findings import colorize, grey
 from etudes.studies.generative.colorization.painter import Painter
 from etudes.train import weights
 from etudes.web.demos import KEEP, look, networks, pictures
@@ -108,8 +108,8 @@ def answer(pair: Pair, x: Tensor, truth: bool, across: float, down: float) -> tu
     marked = grey(x)[0].clone()
     marked[:, cell] = torch.tensor(MARK)[:, None]
     rows = [(marked, "grey, as the networks see it; orange: the place")]
-    rows += [(coloured(x, classes.at(t))[0], f"classes, {words}") for t, words in TEMPERATURES.items()]
-    rows += [(coloured(x, squares.at(1.0))[0], "least squares")]
+    rows += [(colorize(x, classes.at(t))[0], f"classes, {words}") for t, words in TEMPERATURES.items()]
+    rows += [(colorize(x, squares.at(1.0))[0], "least squares")]
     rows += [(x[0], "the true colours")] * truth
     zoom = max(1, 128 // x.shape[-1])
     lightness = lab(x)[0, 0][cell].mean().item()

@@ -64,14 +64,14 @@ from etudes.studies.generative.colorization.bins import (
 )  # fmt: skip
 from etudes.studies.generative.colorization.drawn import AWAY, PATCHES, compare_drawn
 from etudes.studies.generative.colorization.findings import (
-    borrowed,
+    colorize,
     colour_errors,
-    coloured,
     grey,
     judge,
     preferred,
     probe_error,
     save_colours,
+    swap_colours,
 )  # fmt: skip
 from etudes.studies.generative.colorization.painter import SPREAD, Painter
 from etudes.tools.classifier import classifier
@@ -165,9 +165,9 @@ def compare(cfg: Config, run: Run, d: Images, painter: Painter, known: tuple[Ten
     others, and the true ones; `known` are the bins' centres and how frequent each is."""
     rows = torch.from_numpy(run.rng("test").permutation(len(d.test_x))[: cfg.tested])
     true = unit(d.test_x[rows])
-    made = {end: coloured(true, painter.at(t)) for end, t in painter.temperatures(cfg.temperature).items()}
+    made = {end: colorize(true, painter.at(t)) for end, t in painter.temperatures(cfg.temperature).items()}
     natural = judge(run, unit(d.x), cfg.judge_width, cfg.judge_steps)
-    for end, x in (made | {"-grey": grey(true), "-borrowed": borrowed(true, run.rng("borrow"))}).items():
+    for end, x in (made | {"-grey": grey(true), "-borrowed": swap_colours(true, run.rng("borrow"))}).items():
         found = colour_errors(x, true, *known)
         found |= {COLOURS: colourfulness(x).mean().item(), JUDGED: preferred(natural, x, true)}
         run.result(**{f"{name}{end}": value for name, value in found.items()})
@@ -181,7 +181,7 @@ def classify(cfg: Config, run: Run, painter: Painter, make: Callable[[], nn.Sequ
     d = coloured_set(cfg, cfg.labelled).to(run.device)
     net, missed = classifier(run, d, cfg.judge_width, cfg.judge_steps)
     x = unit(d.test_x)
-    for end, shown in {"": coloured(x, painter.at(cfg.temperature)), "-grey": grey(x)}.items():
+    for end, shown in {"": colorize(x, painter.at(cfg.temperature)), "-grey": grey(x)}.items():
         run.result(**{f"test/class-error{end}": error_rate(net, shown, d.test_y)})
     run.result(**{"test/class-error-true": missed})
     for end, model in {"": painter.model, "-untrained": seeded(run, "init", make)}.items():

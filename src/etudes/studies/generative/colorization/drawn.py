@@ -9,7 +9,7 @@ from etudes.data.colour import lab
 from etudes.data.images import Images, unit
 from etudes.data.shapes import LABELS, PALETTE
 from etudes.studies.generative.colorization.bins import nearest_bins
-from etudes.studies.generative.colorization.findings import coloured, grey, save_colours
+from etudes.studies.generative.colorization.findings import colorize, grey, save_colours
 from etudes.studies.generative.colorization.painter import Painter
 
 AWAY, PATCHES = "test/away", "test/patchiness"
@@ -76,5 +76,5 @@ def compare_drawn(run: Run, d: Images, painter: Painter, temperature: float, wei
     if painter.centres is not None:
         run.result(**odds_errors(painter.odds(true[:, :1]), pairs, painter.centres, weights, inside))
     x = unit(d.test_x[:10])
-    made = [coloured(x, painter.at(t)) for t in temperatures.values()]
+    made = [colorize(x, painter.at(t)) for t in temperatures.values()]
     save_colours(run, "coloured.png", [grey(x), *made, x])

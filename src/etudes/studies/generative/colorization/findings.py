@@ -17,7 +17,7 @@ from etudes.studies.generative.colorization.painter import Colour
 from etudes.train import Adam, adam, descend, fit, seeded, weights
 
 
-def coloured(x: Tensor, colour: Colour) -> Tensor:
+def colorize(x: Tensor, colour: Colour) -> Tensor:
     """sRGB pictures [n, 3, h, w] with the lightness of x and the colours that `colour` gives it."""
     made = []
     for part in x.split(250):
@@ -28,10 +28,10 @@ def coloured(x: Tensor, colour: Colour) -> Tensor:
 
 def grey(x: Tensor) -> Tensor:
     """The pictures without colour, of the same lightness: the trivial baseline."""
-    return coloured(x, lambda lightness: lightness.new_zeros(len(lightness), 2, *lightness.shape[2:]))
+    return colorize(x, lambda lightness: lightness.new_zeros(len(lightness), 2, *lightness.shape[2:]))
 
 
-def borrowed(x: Tensor, rng: numpy.random.Generator) -> Tensor:
+def swap_colours(x: Tensor, rng: numpy.random.Generator) -> Tensor:
     """The pictures with the colours of another of them: the paper's baseline "random"."""
     other = lab(x[torch.from_numpy(rng.permutation(len(x)))])
     return rgb(torch.cat([lab(x)[:, :1], other[:, 1:]], 1))
