@@ -25,7 +25,15 @@ from etudes.studies.generative.colorization.drawn import (
     patchiness,
     two_coloured,
 )  # fmt: skip
-from etudes.studies.generative.colorization.findings import colorize, grey, preferred, swap_colours, unnatural
+from etudes.studies.generative.colorization.findings import (
+    colorize,
+    colour_errors,
+    grey,
+    preferred,
+    rarities,
+    swap_colours,
+    unnatural,
+)  # fmt: skip
 from etudes.studies.generative.colorization.painter import SPREAD, Painter
 
 CENTRES = bin_centres(20)
@@ -197,3 +205,20 @@ def test_borrowed_colours_are_those_of_another_picture():
     found, known = lab(swap_colours(x, chance)), lab(x)
     assert torch.allclose(found[:, 0], known[:, 0], atol=0.1)
     assert torch.allclose(found[:, 1:], known[order][:, 1:], atol=0.1)
+
+
+def test_colour_errors_are_those_of_a_loop():
+    x, true = torch.rand(2, 2, 3, 4, 4) * 0.6 + 0.2
+    frequency = torch.rand(len(CENTRES))
+    rare, weights = rarities(true, CENTRES, frequency), rebalancing_weights(frequency, CENTRES, 0.0)
+    errors, known = [], []
+    for n, i, j in numpy.ndindex(2, 4, 4):
+        ab, other = lab(x)[n, 1:, i, j], lab(true)[n, 1:, i, j]
+        errors.append((ab - other).norm().item())
+        known.append(weights[(CENTRES - other).norm(dim=1).argmin()].item())
+    assert rare.tolist() == pytest.approx(known, rel=1e-4)
+    found = colour_errors(x, true, rare)
+    assert found["test/colour-error"] == pytest.approx(numpy.sqrt(numpy.square(errors).mean()), rel=1e-4)
+    shares = [numpy.average(numpy.array(errors) <= limit, weights=known) for limit in range(151)]
+    assert found["test/auc-balanced"] == pytest.approx(numpy.trapezoid(shares) / 150, abs=1e-4)
+    assert colour_errors(true, true, rare)["test/auc"] == 1

@@ -56,7 +56,7 @@ SHIPMENTS = (
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
-    Shipment("colorization", ("shapes", "shapes-squares"), {"width": 12}),
+    Shipment("colorization", ("shapes", "shapes-squares"), {"width": 8}),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
 )
 

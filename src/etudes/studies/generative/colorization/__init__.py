@@ -70,6 +70,7 @@ from etudes.studies.generative.colorization.findings import (
     judge,
     preferred,
     probe_error,
+    rarities,
     save_colours,
     swap_colours,
 )  # fmt: skip
@@ -156,19 +157,20 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.drawn:
         compare_drawn(run, d, painter, cfg.temperature, rare, shrink)
     else:
-        compare(cfg, run, d, painter, (centres, frequency))
+        compare(cfg, run, d, painter, centres, frequency)
         classify(cfg, run, painter, lambda: network(cfg, centres))
 
 
-def compare(cfg: Config, run: Run, d: Images, painter: Painter, known: tuple[Tensor, Tensor]) -> None:
+def compare(cfg: Config, run: Run, d: Images, painter: Painter, centres: Tensor, frequency: Tensor) -> None:
     """Put into the result what there is to say of coloured test pictures, beside grey ones, ones with the colours of
-    others, and the true ones; `known` are the bins' centres and how frequent each is."""
+    others, and the true ones. centres [Q, 2] of the bins, and how frequent [Q] each is in training."""
     rows = torch.from_numpy(run.rng("test").permutation(len(d.test_x))[: cfg.tested])
     true = unit(d.test_x[rows])
     made = {end: colorize(true, painter.at(t)) for end, t in painter.temperatures(cfg.temperature).items()}
+    rare = rarities(true, centres, frequency)
     natural = judge(run, unit(d.x), cfg.judge_width, cfg.judge_steps)
     for end, x in (made | {"-grey": grey(true), "-borrowed": swap_colours(true, run.rng("borrow"))}).items():
-        found = colour_errors(x, true, *known)
+        found = colour_errors(x, true, rare)
         found |= {COLOURS: colourfulness(x).mean().item(), JUDGED: preferred(natural, x, true)}
         run.result(**{f"{name}{end}": value for name, value in found.items()})
     run.result(**{f"{COLOURS}-true": colourfulness(true).mean()})
@@ -193,8 +195,8 @@ COLOURS, JUDGED, BALANCED, RAW = "test/colourfulness", "test/preferred", "test/a
 PHOTOGRAPHS = ("full", "classes", "squares")
 EVEN = "where a shape has two colours alike probable"
 LAPTOP = {
-    "dataset": "tiny-imagenet", "side": 32, "width": 16, "depth": 1, "halvings": 2, "batch": 32, "steps": 300,
-    "drawn_steps": 150, "lr": 3e-3, "tested": 500, "judge_steps": 200, "probe_steps": 300,
+    "dataset": "tiny-imagenet", "side": 32, "width": 16, "depth": 1, "halvings": 2, "batch": 16, "steps": 500,
+    "drawn_steps": 250, "lr": 3e-3, "tested": 500, "judge_steps": 200, "probe_steps": 300,
 }  # fmt: skip
 SHAPES = {"dataset": "shapes", "labelled": "shapes"}
 TINY = LAPTOP | SHAPES | {

@@ -13,6 +13,7 @@ from etudes.exhibits.sheets import save_sheet
 from etudes.measure.colour import area_under_colour_errors
 from etudes.measure.error import evaluation_mode
 from etudes.nn.resnet import preact_resnet
+from etudes.studies.generative.colorization.bins import rebalancing_weights
 from etudes.studies.generative.colorization.painter import Colour
 from etudes.train import Adam, adam, descend, fit, seeded, weights
 
@@ -87,12 +88,17 @@ def preferred(net: nn.Module, x: Tensor, true: Tensor) -> float:
     return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean().item()
 
 
-def colour_errors(x: Tensor, true: Tensor, centres: Tensor, frequency: Tensor) -> dict[str, float]:
-    """How far the colours of x are from the true ones: the areas under their errors, raw and balanced by how frequent
-    the true colour's bin is, and the root of the mean square."""
-    ab, known = lab(x)[:, 1:].movedim(1, -1).reshape(-1, 2), lab(true)[:, 1:].movedim(1, -1).reshape(-1, 2)
-    error = (ab - known).norm(dim=1)
-    rare = 1 / frequency[torch.cdist(known, centres).argmin(1)].clamp_min(1e-6)
+def rarities(true: Tensor, centres: Tensor, frequency: Tensor) -> Tensor:
+    """How rare the bin of each colour is, [n * h * w], of pictures [n, 3, h, w]: eq. 4 with l = 0, as in sec. 3.1."""
+    ab = lab(true)[:, 1:].movedim(1, -1).reshape(-1, 2)
+    bins = torch.cat([torch.cdist(few, centres).argmin(1) for few in ab.split(10_000)])
+    return rebalancing_weights(frequency.clamp_min(1e-6), centres, 0.0)[bins]
+
+
+def colour_errors(x: Tensor, true: Tensor, rare: Tensor) -> dict[str, float]:
+    """How far the colours of x are from the true ones: the areas under their errors, raw and balanced by how `rare`
+    the true colours are, and the root of the mean square."""
+    error = (lab(x) - lab(true))[:, 1:].norm(dim=1).flatten()
     return {
         "test/auc": area_under_colour_errors(error, torch.ones_like(error)),
         "test/auc-balanced": area_under_colour_errors(error, rare),
