@@ -8,7 +8,7 @@ which each pixel weighs by how rare its colour is,
 and the colour shown is the mean under odds sharpened by a temperature, exp(log z / T) / sum (eq. 5). A network that
 guesses a and b by least squares (eq. 1) shows the mean of all colours that an object may have, which is grey.
 
-    etudes run colorization                    6 minutes on two cores, 5 variants, 5 seeds (to 20 with --until decided)
+    etudes run colorization                    5 minutes on two cores, 5 variants, 5 seeds (to 20 with --until decided)
     etudes run colorization --scale cars       20 minutes, 3 variants, 3 seeds: Stanford Cars at 64 pixels
     etudes run colorization --scale paper      the paper's network and steps on tiny-imagenet, 3 seeds
 
@@ -195,8 +195,8 @@ COLOURS, JUDGED, BALANCED, RAW = "test/colourfulness", "test/preferred", "test/a
 PHOTOGRAPHS = ("full", "classes", "squares")
 EVEN = "where a shape has two colours alike probable"
 LAPTOP = {
-    "side": 32, "width": 16, "depth": 1, "halvings": 2, "batch": 16, "steps": 500,
-    "drawn_steps": 250, "lr": 3e-3, "tested": 500, "judge_steps": 200, "probe_steps": 300,
+    "side": 32, "width": 16, "depth": 1, "halvings": 2, "batch": 16, "steps": 450,
+    "drawn_steps": 200, "lr": 3e-3, "tested": 500, "judge_steps": 200, "probe_steps": 300,
 }  # fmt: skip
 SHAPES = {"dataset": "shapes", "labelled": "shapes"}
 TINY = LAPTOP | SHAPES | {
@@ -226,7 +226,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, offline=SHAPES),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=SHAPES),
         "cars": Scale(LAPTOP | {"dataset": "stanford-cars", "side": 64}, 3, 20, judges=False, variants=PHOTOGRAPHS),
         "paper": Scale({"batch": 40, "steps": 450_000, "log_every": 100}, 3, 3_000, variants=PHOTOGRAPHS),
     },
