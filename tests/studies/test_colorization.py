@@ -194,7 +194,7 @@ def test_a_painter_shows_what_its_network_says():
     assert classes.at(0.38)(lightness).shape == (2, 2, 8, 8)
     squares = Painter(colorizer(2, 1, 2, 2), None)
     assert torch.equal(squares.colours(lightness, 0.38), SPREAD * squares.guess(lightness))
-    assert [*classes.temperatures(0.38)] == ["", "-mean", "-mode"]
+    assert [*classes.temperatures(0.38)] == ["-mean", "", "-mode"]
     assert squares.temperatures(0.38) == {"": 0.38}
 
 

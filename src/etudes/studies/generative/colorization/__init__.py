@@ -54,7 +54,7 @@ from etudes.data.images import Images, images, unit
 from etudes.data.shapes import shapes
 from etudes.measure.colour import colourfulness
 from etudes.measure.error import error_rate
-from etudes.reports.charts import bars, curves, pictures
+from etudes.reports.charts import bars, pictures, plane
 from etudes.studies.generative.colorization.bins import (
     bin_centres,
     classification_loss,
@@ -273,7 +273,7 @@ STUDY = Study(
         "test/class-error": "classifier's error on coloured pictures",
         "test/probe-error": "error of a linear classifier on the features",
         AWAY: "distance from both possible colours of a shape",
-        f"{AWAY}-mode": "distance of the likeliest from both possible colours",
+        PATCHES: "how far the colours of one shape differ",
     },
     idea=rebalancing_weights,
     charts=(
@@ -281,14 +281,18 @@ STUDY = Study(
         pictures(
             "coloured.png",
             title="Grey, coloured, true",
-            says="Ten test pictures, none chosen. First row: grey. Last: true. Between them, of classes: the annealed "
-            "mean, the mean, the likeliest colours.",
+            says="Ten test pictures, none chosen. First row: grey. Last: true. Between them, of classes: the mean, "
+            "the annealed mean, the likeliest colours.",
         ),
-        bars(AWAY, f"{AWAY}-mode", title="Shapes of two colours: how far the colour shown is from both"),
-        bars(PATCHES, f"{PATCHES}-mode", title="Shapes of two colours: how far the colours of one differ"),
+        plane(
+            *((f"{PATCHES}{end}", f"{AWAY}{end}") for end in ("-mean", "", "-mode")),
+            x="how far the colours of one shape differ, in ab (a true one: 0)",
+            y="distance from both possible colours, in ab",
+            title="Shapes of two colours: from the mean to the likeliest",
+            variants=("shapes", "shapes-squares"),
+        ),
         bars(RAW, BALANCED, title="How near colours are to the true ones"),
         bars("test/class-error", "test/probe-error", title="What a classifier makes of colours, and of features"),
-        curves("train/loss", says="The losses of classes and of least squares cannot be compared."),
     ),
     origin="C",
 )

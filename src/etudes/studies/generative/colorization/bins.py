@@ -18,7 +18,9 @@ def bin_centres(grid: int) -> Tensor:
     """
     ticks = torch.linspace(0, 1, 86)  # steps of three grey levels
     ab = lab(torch.cartesian_prod(ticks, ticks, ticks).T[None, :, :, None])[0, 1:, :, 0].T
-    return grid * (ab / grid).round().unique(dim=0)
+    cells = (ab / grid).round().long() + 128
+    codes = (256 * cells[:, 0] + cells[:, 1]).unique()  # of numbers, as that of rows takes a second
+    return grid * (torch.stack([codes // 256, codes % 256], 1) - 128).float()
 
 
 def nearest_bins(ab: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,4 +46,4 @@ class Painter:
 
     def temperatures(self, own: float) -> dict[str, float]:
         """{end of a metric's name: T}: the setting's own; for classes also the mean of the odds and their mode."""
-        return {"": own} if self.centres is None else {"": own, "-mean": 1.0, "-mode": 0.01}
+        return {"": own} if self.centres is None else {"-mean": 1.0, "": own, "-mode": 0.01}
