@@ -99,6 +99,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("mixup"),
     ),
     Demo(
+        "colorization",
+        "Colours for grey pictures",
+        "Two networks colour a picture of yours: one weighs all colours, one shows their mean.",
+        "colorization",
+        _builder("colorization"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

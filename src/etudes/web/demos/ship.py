@@ -35,7 +35,11 @@ EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand 
 
 # What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
 FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "public domain"}
-GAMES = {"basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause"}
+# Pictures that are made, not fetched.
+MADE = {
+    "basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause",
+    "shapes": "drawn by études: MIT",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ SHIPMENTS = (
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
+    Shipment("colorization", ("shapes", "shapes-squares"), {"width": 8}),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
 )
 
@@ -59,8 +64,8 @@ SHIPMENTS = (
 def licence(record: Record) -> str:
     """The licence of what a run was trained on. Raises Problem where it does not let the network be given away."""
     name = record.env["data"]["dataset"]
-    if name in GAMES:
-        return GAMES[name]
+    if name in MADE:
+        return MADE[name]
     found = SOURCES[name].licence if name in SOURCES else "none known"
     if found not in FREE:
         raise Problem(f"{record.spec.key} was trained on {name}, whose licence is: {found}; ship no network of it")
