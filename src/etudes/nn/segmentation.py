@@ -36,7 +36,8 @@ class SegmentationUNet(nn.Module):
     that halves the channels, then the level's own features from the way down, cropped at the centre, beside it. Without
     `skips` those are left out, and the convolution that would read them reads half as many channels. Dropout is "at the
     end of the contracting path" (sec. 3.1): on the lowest level's output. The paper's is width 64, depth 4, padding
-    "valid", 31,030,658 parameters for one channel and two classes, and takes 572 pixels to 388.
+    "valid", 31,030,658 parameters for one channel and two classes, and takes 572 pixels to 388. `first` is what pictures
+    go through before all else, such as `Standardise`.
 
     Raises Problem on pictures whose sides do not fit, see `fits`.
     """
@@ -52,8 +53,10 @@ class SegmentationUNet(nn.Module):
         kind: Norm = "none",
         slope: float = 0.0,
         dropout: float = 0.0,
+        first: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.first = first or nn.Identity()
         self.depth, self.skips, self.padding = depth, skips, padding
         pad = int(padding == "same")
         widths = [width * 2**level for level in range(depth + 1)]
@@ -83,7 +86,7 @@ class SegmentationUNet(nn.Module):
             if side <= self.margin or self.fits(side - self.margin) != side - self.margin:
                 near = self.fits(max(1, side - self.margin)) + self.margin
                 raise Problem(f"this U-Net does not take pictures of {side} pixels; the next side that fits is {near}")
-        kept = []
+        x, kept = self.first(x), []
         for level, layers in enumerate(self.down):
             x = layers(x)
             if level < self.depth:

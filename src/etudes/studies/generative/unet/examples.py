@@ -1,0 +1,57 @@
+"""The pictures that are learnt from and tested on, with the truth as the network is to learn it."""
+
+from dataclasses import replace
+
+import numpy
+import torch
+from torch import Tensor
+
+from etudes.data.instances import ridge
+from etudes.data.masks import PARTS, Masks, masks
+from etudes.nn.segmentation import centre
+
+
+def prepare(name: str, group: str, side: int, tested: int) -> Masks:
+    """The set with all classes but the background merged, objects that touch parted by a ridge of background, pictures
+    brought to `side` pixels (0: as they are), and the test part cut to its middle of `tested` pixels (0: all). Grey
+    pictures are stretched to their own range of light."""
+    d = masks(name, group)
+    d = (d.resize(side) if side else d).binary()
+    if d.x.shape[1] == 1:
+        d = replace(d, x=stretched(d.x), test_x=stretched(d.test_x))
+    if d.instances is not None:
+        parted = {key: _parted(getattr(d, key), getattr(d, key.replace("y", "instances"))) for key in ("y", "test_y")}
+        d = replace(d, **parted)
+    if not tested:
+        return d
+    middle = [key for key in PARTS if key.startswith("test") and getattr(d, key) is not None]
+    return replace(d, **{key: centre(getattr(d, key), tested, tested) for key in middle})
+
+
+def prepare_classes(name: str, side: int) -> Masks:
+    """The set of several classes, without objects, its pictures brought to `side` pixels (0: as they are)."""
+    d = replace(masks(name), instances=None, test_instances=None)
+    return d.resize(side) if side else d
+
+
+def stretched(x: Tensor) -> Tensor:
+    """The grey pictures uint8 [n, 1, h, w], each with its darkest 200th at 0 and its lightest at 255.
+
+    Some nuclei shine ten times as brightly as others; this is done to training and test pictures alike, and reads no
+    mask.
+    """
+    ends = numpy.quantile(x.flatten(1).numpy(), (0.005, 0.995), axis=1)
+    low, high = (torch.from_numpy(end).float().view(-1, 1, 1, 1) for end in ends)
+    return (255 * (x - low) / (high - low).clamp_min(1)).clamp(0, 255).round().to(torch.uint8)
+
+
+def _parted(y: Tensor, instances: Tensor) -> Tensor:
+    between = numpy.stack([ridge(picture) for picture in instances.numpy()])
+    return y.masked_fill(torch.from_numpy(between), 0)
+
+
+def drawn_rows(n: int, held_out: int, examples: int, rng: numpy.random.Generator) -> tuple[Tensor, Tensor]:
+    """Which of n rows are for validation, and which to learn from (0: all others). More examples hold those of fewer."""
+    order = torch.from_numpy(rng.permutation(n))
+    rest = order[held_out:]
+    return order[:held_out], rest[:examples] if examples else rest
