@@ -136,12 +136,14 @@ def elastic(
 
     Displacements are drawn from a Gaussian of standard deviation `pixels`, down and across, on a coarse `grid` x `grid`
     over the whole picture, and interpolated bicubically (Ronneberger et al. 2015, arXiv:1505.04597, sec. 3.1: 10 pixels
-    on 3 x 3). In the same resampling each picture is turned by -degrees .. degrees and enlarged by low .. high. Pictures
-    are read bilinearly; masks, of any type, at the nearest pixel, so that no value comes up that was not there. What
-    lies outside is the mirror image.
+    on 3 x 3). In the same resampling each picture is turned by -degrees .. degrees and enlarged by low .. high.
+    Pictures are read bilinearly; masks, of any type, at the nearest pixel, so that no value comes up that was not
+    there. What lies outside is the mirror image.
     """
     if pixels < 0 or grid < 2 or not 0 < scale[0] <= scale[1]:
-        raise Problem(f"elastic needs pixels of at least 0, a grid of 2 or more and 0 < low <= high, not {pixels}, {grid}")
+        raise Problem(
+            f"elastic needs pixels of at least 0, a grid of 2 or more and 0 < low <= high, not {pixels}, {grid}"
+        )
     n, _, h, w = x.shape
     coarse = rng.normal(0, 1, (n, 2, grid, grid)) * pixels
     turn, factor = np.radians(degrees) * (2 * rng.random(n) - 1), rng.uniform(*scale, n)

@@ -37,7 +37,9 @@ def border_distances(instances: np.ndarray, reach: float) -> tuple[np.ndarray, n
     for number, box in enumerate(ndimage.find_objects(instances), start=1):
         if box is None:
             continue
-        place = tuple(slice(max(0, s.start - around), min(n, s.stop + around)) for s, n in zip(box, (h, w), strict=True))
+        place = tuple(
+            slice(max(0, s.start - around), min(n, s.stop + around)) for s, n in zip(box, (h, w), strict=True)
+        )
         far = ndimage.distance_transform_edt(instances[place] != number).astype(np.float32)
         far[far > reach] = np.inf
         near = first[place]

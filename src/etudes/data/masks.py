@@ -125,7 +125,9 @@ def _assemble(source: Source, kind: str, origin: str, arrays: Arrays, group: str
 
 def nearest(mask: np.ndarray, h: int, w: int) -> np.ndarray:
     """The array [..., h, w] of the values [..., height, width] nearest to the centres of the new pixels."""
-    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((h, w), mask.shape[-2:]))
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((h, w), mask.shape[-2:], strict=True)
+    )
     return mask[..., rows[:, None], columns[None, :]]
 
 
@@ -190,7 +192,8 @@ def _classes(source: Source, values: np.ndarray) -> np.ndarray:
         return (values > 127).astype(np.uint8)
     if values.max() >= len(source.classes):
         raise Problem(
-            f"the masks of {source.folder} have the value {values.max()}; its classes are 0 to {len(source.classes) - 1}"
+            f"the masks of {source.folder} have the value {values.max()}; "
+            f"its classes are 0 to {len(source.classes) - 1}"
         )
     return values.astype(np.uint8)
 
@@ -205,7 +208,7 @@ def _bytes(table: "Dataset") -> Sequence[dict[str, bytes]]:
     return [{name: row[name]["bytes"] or b"" for name in names} for row in plain.with_format("arrow")[:].to_pylist()]
 
 
-def _open(source: Source, i: int, data: bytes):  # noqa: ANN202, a PIL picture
+def _open(source: Source, i: int, data: bytes):
     from PIL import Image
 
     try:

@@ -14,7 +14,7 @@ GAP = 4  # white pixels between two pictures
 
 
 def outlines(mask: np.ndarray) -> np.ndarray:
-    """Which pixels bool [h, w] of a mask of classes belong to one other than the background, and have a neighbour above,
+    """Which pixels bool [h, w] of a mask of classes belong to one other than the background and have a neighbour above,
     below or beside of another class."""
     edge = np.zeros(mask.shape, bool)
     for axis in (0, 1):
@@ -44,7 +44,9 @@ def as_colour(picture: np.ndarray) -> np.ndarray:
     """The picture as uint8 [h, w, 3]. Raises Problem on what is none."""
     wide = picture[..., None] if picture.ndim == 2 else picture
     if wide.ndim != 3 or wide.shape[2] not in (1, 3) or wide.dtype != np.uint8:
-        raise Problem(f"an overlay needs a picture uint8 [h, w] or [h, w, 1 or 3], not {picture.dtype} {[*picture.shape]}")
+        raise Problem(
+            f"an overlay needs a picture uint8 [h, w] or [h, w, 1 or 3], not {picture.dtype} {[*picture.shape]}"
+        )
     return np.repeat(wide, 3, 2) if wide.shape[2] == 1 else wide
 
 

@@ -22,7 +22,9 @@ def pixel_cross_entropy(logits: Tensor, classes: Tensor, weights: Tensor | None 
     return (losses if weights is None else weights * losses).mean()
 
 
-def soft_dice(logits: Tensor, classes: Tensor, over: Literal["picture", "batch"] = "picture", smooth: float = 1) -> Tensor:
+def soft_dice(
+    logits: Tensor, classes: Tensor, over: Literal["picture", "batch"] = "picture", smooth: float = 1
+) -> Tensor:
     """1 minus the mean over classes but the background of (2 sum p g + s) / (sum p + sum g + s), in float32.
 
     p are probabilities and g is 1 at the class's own pixels, 0 else; sums run over each picture apart, whose losses are

@@ -69,7 +69,9 @@ def border_error(predicted: Tensor, truth: Tensor, pixels: int) -> float:
     return (predicted != truth)[near_border(truth, pixels)].double().mean().item()
 
 
-def object_errors(predicted: Sequence[np.ndarray], instances: Sequence[np.ndarray], least: int = 10) -> dict[str, float]:
+def object_errors(
+    predicted: Sequence[np.ndarray], instances: Sequence[np.ndarray], least: int = 10
+) -> dict[str, float]:
     """What becomes of the true objects of pictures: the shares "merged", "split" and "missed", and "count".
 
     predicted: masks [h, w], whose connected parts are the predicted objects. instances: [h, w], true objects numbered

@@ -19,7 +19,7 @@ Padding = Literal["valid", "same"]
 
 
 def double_convolution(channels: int, out: int, pad: int, kind: Norm, slope: float) -> nn.Sequential:
-    """Twice: 3x3 convolution, normalisation if any, ReLU (of a slope below 0). Without padding a side loses 4 pixels."""
+    """Twice: 3x3 convolution, normalisation if any, ReLU (of a slope below 0). Unpadded, a side loses 4 pixels."""
     layers: list[nn.Module] = []
     for inputs in (channels, out):
         convolution = nn.Conv2d(inputs, out, 3, padding=pad)
@@ -36,8 +36,8 @@ class SegmentationUNet(nn.Module):
     that halves the channels, then the level's own features from the way down, cropped at the centre, beside it. Without
     `skips` those are left out, and the convolution that would read them reads half as many channels. Dropout is "at the
     end of the contracting path" (sec. 3.1): on the lowest level's output. The paper's is width 64, depth 4, padding
-    "valid", 31,030,658 parameters for one channel and two classes, and takes 572 pixels to 388. `first` is what pictures
-    go through before all else, such as `Standardise`.
+    "valid", 31,030,658 parameters for one channel and two classes, and takes 572 pixels to 388. `first` is what
+    pictures go through before all else, such as `Standardise`.
 
     Raises Problem on pictures whose sides do not fit, see `fits`.
     """
@@ -60,7 +60,7 @@ class SegmentationUNet(nn.Module):
         self.depth, self.skips, self.padding = depth, skips, padding
         pad = int(padding == "same")
         widths = [width * 2**level for level in range(depth + 1)]
-        below = zip([channels, *widths], widths)
+        below = zip([channels, *widths[:-1]], widths, strict=True)
         self.down = nn.ModuleList(double_convolution(a, b, pad, kind, slope) for a, b in below)
         self.drop = nn.Dropout(dropout)
         upwards = list(reversed(widths[:-1]))
@@ -77,7 +77,7 @@ class SegmentationUNet(nn.Module):
     def fits(self, side: int) -> int:
         """The smallest side of an output, in pixels, that is at least `side` and that the network can have."""
         step = 2**self.depth
-        # Every pool halves an even side if and only if the output is 4 more than a multiple of 2^depth (padded: 0 more).
+        # Each pool halves an even side if and only if the output is 4 more than a multiple of 2^depth (0 if padded).
         more = 4 % step if self.padding == "valid" else 0
         return max(0, -(-(side - more) // step)) * step + more or step
 
@@ -106,7 +106,7 @@ def centre(x: Tensor, h: int, w: int) -> Tensor:
 
 
 def mirror(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """The pictures [n, c, h, w] continued on each side by their mirror images, as often as it takes (sec. 2, fig. 2)."""
+    """The pictures [n, c, h, w] continued on each side by mirror images, as often as it takes (sec. 2, fig. 2)."""
     rows, columns = (
         _reflected(torch.arange(-before, length + after, device=x.device), length)
         for before, length, after in ((top, x.shape[-2], bottom), (left, x.shape[-1], right))
@@ -124,9 +124,9 @@ def predict(model: SegmentationUNet, x: Tensor, tile: int = 0, batch: int = 8) -
     """The most probable class uint8 [n, h, w] of each pixel of x [n, c, h, w], uint8 or in [0, 1].
 
     tile: the side in pixels of the output that is computed at once, 0 for the whole picture. Tiles lie 2^depth * k
-    pixels apart, so that pools meet the same pixels in each: with "valid" convolutions and a normalisation that looks at
-    one place alone (none, or batch) they give what the whole picture would, and nothing is seen of a seam (sec. 2). The
-    border is continued by mirroring. With padded convolutions tiles would see their own borders; they are refused.
+    pixels apart, so that pools meet the same pixels in each: with "valid" convolutions and a normalisation that looks
+    at one place alone (none, or batch) they give what the whole picture would, and nothing is seen of a seam (sec. 2).
+    The border is continued by mirroring. With padded convolutions tiles would see their own borders; they are refused.
     """
     if tile and model.padding != "valid":
         raise Problem("tiles are seamless with valid convolutions alone; predict the whole picture instead")

@@ -12,6 +12,7 @@ from etudes.reports.charts.chart import (
     ends,
     headline,
     join_labels,
+    select_variants,
     slug,
     spell,
 )
@@ -24,25 +25,31 @@ if TYPE_CHECKING:
 APART = 7  # pixels at most between groups that share a value
 
 
-def against(field: str, *metrics: str, by: str = "", title: str = "", log: bool = False) -> Chart:
+def against(
+    field: str, *metrics: str, by: str = "", title: str = "", log: bool = False, variants: Sequence[str] = ()
+) -> Chart:
     """Each metric over the variants' values of a Config field, with a line for each value of the field `by`.
 
-    Several fields, as in `by="kind, q"`, give a line for each combination of their values.
+    Several fields, as in `by="kind, q"`, give a line for each combination of their values. `variants` keeps those
+    named.
     """
     return Chart(
         name=slug(*metrics, "against", field),
         title=title or headline(metrics, f"against {spell(field)}"),
-        draw=lambda report: _against(report, field, metrics, by, log),
+        draw=lambda report: _against(report, field, metrics, by, log, variants),
         says="Lines join the means over seeds, with one standard deviation to each side; circles are single seeds."
         + (" Those that share a value stand a little apart." if by else ""),
     )
 
 
-def _against(report: Report, field: str, metrics: Sequence[str], by: str, log: bool) -> "altair.Chart":
+def _against(
+    report: Report, field: str, metrics: Sequence[str], by: str, log: bool, variants: Sequence[str]
+) -> "altair.Chart":
     import altair
 
     check_metrics(metrics, report.metrics, report)
-    table = [row for row in report.table if any(metric in row["metrics"] for metric in metrics)]
+    shown = select_variants(report, variants)
+    table = [row for row in report.table if row["variant"] in shown and any(m in row["metrics"] for m in metrics)]
     places = _places(table, field, by)
     values = sorted({value for value, _ in places.values()})
     groups = [join_labels(group) for group in sorted({group for _, group in places.values()})]
@@ -55,7 +62,8 @@ def _against(report: Report, field: str, metrics: Sequence[str], by: str, log: b
     panels = []
     for metric in metrics:
         means = [{**_place(row, places), **ends(row["metrics"][metric])} for row in table if metric in row["metrics"]]
-        seeds = [{**_place(t, places), "value": t["metrics"][metric]} for t in report.trials if metric in t["metrics"]]
+        trials = [t for t in report.trials if t["variant"] in places and metric in t["metrics"]]
+        seeds = [{**_place(t, places), "value": t["metrics"][metric]} for t in trials]
         if log:  # whose axis cannot show a deviation below zero
             means = [{**row, "low": max(row["low"], min(seed["value"] for seed in seeds))} for row in means]
         y = altair.Y("value:Q", title=spell(metric), **scale([row["value"] for row in seeds], log))

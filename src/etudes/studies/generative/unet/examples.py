@@ -11,10 +11,10 @@ from etudes.data.masks import PARTS, Masks, masks
 from etudes.nn.segmentation import centre
 
 
-def prepare(name: str, group: str, side: int, tested: int) -> Masks:
+def prepare(name: str, group: str, side: int, learnt: int, tested: int) -> Masks:
     """The set with all classes but the background merged, objects that touch parted by a ridge of background, pictures
-    brought to `side` pixels (0: as they are), and the test part cut to its middle of `tested` pixels (0: all). Grey
-    pictures are stretched to their own range of light."""
+    brought to `side` pixels (0: as they are), and of the two parts the middle of `learnt` and `tested` pixels (0: all).
+    Grey pictures are stretched to their own range of light."""
     d = masks(name, group)
     d = (d.resize(side) if side else d).binary()
     if d.x.shape[1] == 1:
@@ -22,10 +22,8 @@ def prepare(name: str, group: str, side: int, tested: int) -> Masks:
     if d.instances is not None:
         parted = {key: _parted(getattr(d, key), getattr(d, key.replace("y", "instances"))) for key in ("y", "test_y")}
         d = replace(d, **parted)
-    if not tested:
-        return d
-    middle = [key for key in PARTS if key.startswith("test") and getattr(d, key) is not None]
-    return replace(d, **{key: centre(getattr(d, key), tested, tested) for key in middle})
+    lengths = {key: tested if key.startswith("test") else learnt for key in PARTS if getattr(d, key) is not None}
+    return replace(d, **{key: centre(getattr(d, key), side, side) for key, side in lengths.items() if side})
 
 
 def prepare_classes(name: str, side: int) -> Masks:
@@ -51,7 +49,7 @@ def _parted(y: Tensor, instances: Tensor) -> Tensor:
 
 
 def drawn_rows(n: int, held_out: int, examples: int, rng: numpy.random.Generator) -> tuple[Tensor, Tensor]:
-    """Which of n rows are for validation, and which to learn from (0: all others). More examples hold those of fewer."""
+    """Which of n rows are for validation, and which to learn from (0: all others): more hold those of fewer."""
     order = torch.from_numpy(rng.permutation(n))
     rest = order[held_out:]
     return order[:held_out], rest[:examples] if examples else rest

@@ -42,7 +42,9 @@ def scores(predicted: Tensor, d: Masks) -> dict[str, float]:
         objects = d.test_instances.cpu().numpy()
         errors = measure.object_errors(list(predicted.cpu().numpy()), list(objects))
         found |= {f"test/{name}": share for name, share in errors.items()}
-        rand = [measure.rand_error(*pair) for pair in zip(predicted.cpu().numpy(), objects, strict=True) if pair[1].any()]
+        rand = [
+            measure.rand_error(*pair) for pair in zip(predicted.cpu().numpy(), objects, strict=True) if pair[1].any()
+        ]
         found["test/rand-error"] = sum(rand) / max(1, len(rand))
     return found
 
@@ -75,6 +77,11 @@ def nearest_colour(d: Masks, x: Tensor) -> Tensor:
         for mean in means
     ]  # fmt: skip
     return torch.stack(far, 1).argmin(1).to(torch.uint8)
+
+
+def of_classes(numbers: dict[str, float]) -> dict[str, float]:
+    """The numbers of a set of several classes under names of their own: they are means over its classes."""
+    return {name.replace("test/", "test/class-").replace("class-shift", "shift"): x for name, x in numbers.items()}
 
 
 def show(run: Run, predicted: Tensor, d: Masks, count: int = 4) -> None:
