@@ -244,7 +244,7 @@ def test_a_volume_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert np.array_equal(read_nifti(tmp_path / "a.nii.gz"), volume)
     for damage in (b"", gzip.compress(b"short"), nifti(volume)[:-9], gzip.compress(bytes(400))):
         (tmp_path / "b.nii.gz").write_bytes(damage)
-        with pytest.raises(Problem, match="no whole NIfTI-1 file"):
+        with pytest.raises(Problem, match="no whole packed NIfTI-1 file"):
             read_nifti(tmp_path / "b.nii.gz")
     nibabel = pytest.importorskip("nibabel")
     assert np.array_equal(nibabel.load(tmp_path / "a.nii.gz").dataobj, volume)

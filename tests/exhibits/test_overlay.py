@@ -23,14 +23,16 @@ def test_outlines_are_the_naive_loop():
 
 
 def test_a_mask_over_a_picture_leaves_the_background_alone():
-    picture = np.full((8, 9), 100, np.uint8)
-    found = overlay(picture, mask(), tint=0.5)
-    assert (found[mask() == 0] == 100).all()
-    edge = outlines(mask())
-    assert (found[edge & (mask() == 1)] == PALETTE[1]).all()
-    inside = ~edge & (mask() == 1)
-    assert np.abs(found[inside].astype(int) - (100 + np.array(PALETTE[1])) / 2).max() <= 0.5
-    assert np.array_equal(overlay(picture[..., None], mask(), 0.5), found)
+    picture, classes = np.full((16, 18), 100, np.uint8), mask().repeat(2, 0).repeat(2, 1)
+    found = overlay(picture, classes, tint=0.5)
+    assert (found[classes == 0] == 100).all()
+    edge = outlines(classes)
+    for k in (1, 2):
+        assert (found[edge & (classes == k)] == PALETTE[k]).all()
+        inside = ~edge & (classes == k)
+        assert inside.any()
+        assert np.abs(found[inside] - (100 + np.array(PALETTE[k])) / 2).max() <= 0.5
+    assert np.array_equal(overlay(picture[..., None], classes, 0.5), found)
 
 
 def test_what_differs_is_coloured_by_how():

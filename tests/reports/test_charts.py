@@ -167,7 +167,7 @@ def test_against_joins_the_variants_of_a_group(report: Report) -> None:
 
 
 def test_against_keeps_the_variants_that_are_named(report: Report) -> None:
-    names = [row["variant"] for row in report.table][:2]
+    names = [row["variant"] for row in report.table][:4:2]
     spec = against("noise", "test/error", variants=names).draw(report).to_dict()
     assert sum(len(rows(spec, layer)) for layer in layers(spec, "line")) == 2
 
