@@ -65,6 +65,7 @@ def test_touching_cells_are_parted_in_the_truth_and_classes_merged():
     assert (d.x.shape[-1], d.test_x.shape[-1], d.classes) == (32, 48, ("background", "object"))
     assert set(d.y.unique().tolist()) == {0, 1}
     lost = (whole.y[:, 16:48, 16:48] > 0) & (d.y == 0)
+    assert torch.equal(d.y > 0, d.instances > 0)
     assert 0 < lost.double().mean() < 0.1
     for truth, cells in zip(d.test_y.numpy(), d.test_instances.numpy(), strict=True):
         parts = components(truth)
@@ -133,10 +134,11 @@ def test_the_truth_itself_has_no_error():
     d = prepare("drawn-cells", "", 0, 0, 0)
     found = scores(d.test_y, d)
     assert [found[f"test/{name}"] for name in ("iou", "dice", "dice-whole", "accuracy")] == [1, 1, 1, 1]
-    assert [found[f"test/{name}"] for name in ("border-error", "merged", "split", "missed")] == [0, 0, 0, 0]
+    assert [found[f"test/{name}"] for name in ("border-error", "merged", "missed")] == [0, 0, 0]
+    assert found["test/split"] < 0.01  # a ridge may cut a sliver of a cell in two
     nothing = scores(torch.zeros_like(d.test_y), d)
     assert (nothing["test/iou"], nothing["test/missed"]) == (0, 1)
-    assert nothing["test/accuracy"] == baselines(d)["test/accuracy-background"]
+    assert nothing["test/accuracy"] == pytest.approx(baselines(d)["test/accuracy-background"])
     assert 0.3 < baselines(d)["test/iou-no-network"] < 1
 
 
@@ -152,9 +154,9 @@ def test_a_run_leaves_its_overlays_and_its_numbers(tmp_path):
     (spec,) = STUDY.plan("smoke", variants=["classes"], shifted="drawn-cells", held_out=5)
     assert execute(STUDY, spec, tmp_path) == "done"
     found = json.loads((tmp_path / spec.key / "result.json").read_text())
-    assert {"test/iou-healthy", "test/iou-tumour", "test/shift-iou", "validation/iou", "test/iou-no-network"} <= {
-        *found
-    }
+    names = {f"test/class-{name}" for name in ("iou", "iou-healthy", "iou-tumour", "iou-no-network", "border-error")}
+    assert names | {"test/shift-iou", "validation/iou"} <= {*found}
+    assert "test/iou" not in found
     assert (tmp_path / spec.key / "overlay.png").stat().st_size > 0
 
 

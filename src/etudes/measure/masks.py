@@ -46,7 +46,7 @@ def _sizes(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def accuracy(confusion: Tensor) -> float:
     """The share of pixels with their true class, of [.., classes, classes] together."""
-    return (confusion.diagonal(dim1=-2, dim2=-1).sum() / confusion.sum()).item()
+    return confusion.diagonal(dim1=-2, dim2=-1).sum().item() / confusion.sum().item()
 
 
 def mean(scores: Tensor) -> float:

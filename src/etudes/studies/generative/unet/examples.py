@@ -1,6 +1,7 @@
 """The pictures that are learnt from and tested on, with the truth as the network is to learn it."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy
 import torch
@@ -11,6 +12,7 @@ from etudes.data.masks import PARTS, Masks, masks
 from etudes.nn.segmentation import centre
 
 
+@lru_cache(maxsize=4)  # for all runs of a process
 def prepare(name: str, group: str, side: int, learnt: int, tested: int) -> Masks:
     """The set with all classes but the background merged, objects that touch parted by a ridge of background, pictures
     brought to `side` pixels (0: as they are), and of the two parts the middle of `learnt` and `tested` pixels (0: all).
@@ -20,8 +22,11 @@ def prepare(name: str, group: str, side: int, learnt: int, tested: int) -> Masks
     if d.x.shape[1] == 1:
         d = replace(d, x=stretched(d.x), test_x=stretched(d.test_x))
     if d.instances is not None:
-        parted = {key: _parted(getattr(d, key), getattr(d, key.replace("y", "instances"))) for key in ("y", "test_y")}
-        d = replace(d, **parted)
+        for part in ("", "test_"):
+            between = torch.from_numpy(
+                numpy.stack([ridge(picture) for picture in getattr(d, f"{part}instances").numpy()])
+            )
+            d = replace(d, **{part + key: getattr(d, part + key).masked_fill(between, 0) for key in ("y", "instances")})
     lengths = {key: tested if key.startswith("test") else learnt for key in PARTS if getattr(d, key) is not None}
     return replace(d, **{key: centre(getattr(d, key), side, side) for key, side in lengths.items() if side})
 
@@ -41,11 +46,6 @@ def stretched(x: Tensor) -> Tensor:
     ends = numpy.quantile(x.flatten(1).numpy(), (0.005, 0.995), axis=1)
     low, high = (torch.from_numpy(end).float().view(-1, 1, 1, 1) for end in ends)
     return (255 * (x - low) / (high - low).clamp_min(1)).clamp(0, 255).round().to(torch.uint8)
-
-
-def _parted(y: Tensor, instances: Tensor) -> Tensor:
-    between = numpy.stack([ridge(picture) for picture in instances.numpy()])
-    return y.masked_fill(torch.from_numpy(between), 0)
 
 
 def drawn_rows(n: int, held_out: int, examples: int, rng: numpy.random.Generator) -> tuple[Tensor, Tensor]:

@@ -33,8 +33,7 @@ def training_weights(d: Masks, w0: float, sigma: float) -> Tensor:
     """
     found = class_balance(d.y, len(d.classes))
     if d.instances is not None:
-        cells = numpy.where(d.y.numpy() > 0, d.instances.numpy(), 0)
-        far = torch.from_numpy(numpy.stack([border_distances(picture, 5 * sigma) for picture in cells]))
+        far = torch.from_numpy(numpy.stack([border_distances(p, 5 * sigma) for p in d.instances.numpy()]))
         far = far.masked_fill((d.y > 0)[:, None], torch.inf)
         found = weight_map(far[:, 0], far[:, 1], found, w0, sigma)
     return found / found.mean()
