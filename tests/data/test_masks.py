@@ -184,7 +184,9 @@ def test_what_does_not_fit_is_told(mirror: Path) -> None:
 
 
 def test_nothing_in_reach_is_told_with_what_to_do() -> None:
-    with pytest.raises(Problem, match=r"no source of 'membrane' .*zhixuhao/unet.* embedded \(drawn-cells\)"):
+    with pytest.raises(
+        Problem, match=r"no source of 'membrane' .*zhixuhao/unet.* embedded \(drawn-cells, drawn-cells-dark\)"
+    ):
         masks("membrane")
 
 
@@ -219,6 +221,9 @@ def test_drawn_cells_are_the_same_each_time_and_touch() -> None:
     one, other = (draw(np.random.default_rng(3)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     d = masks("drawn-cells")
+    dark = masks("drawn-cells-dark")
+    assert dark.x.double().mean() > 150 > 100 > d.x.double().mean()
+    assert dark.y.double().mean() == pytest.approx(d.y.double().mean(), rel=0.2)
     touching = [(p[:, 1:] != p[:, :-1]) & (p[:, 1:] > 0) & (p[:, :-1] > 0) for p in d.instances]
     assert np.mean([bool(t.any()) for t in touching]) > 0.4
     healthy, tumour = ((d.y == k).sum() / len(d.instances.unique()) for k in (1, 2))

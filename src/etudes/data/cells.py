@@ -12,16 +12,16 @@ SIDE = 64
 COUNTS = {"train": 160, "test": 40}
 
 
-def drawn_cells(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]]:
+def drawn_cells(seed: int = 0, dark: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]]:
     """{split: (pictures uint8 [n, 64, 64, 1], classes uint8 [n, 64, 64], cells int32 [n, 64, 64], groups)}.
 
-    A group is one picture, as each is drawn apart.
+    A group is one picture, as each is drawn apart. `dark` cells lie on a light ground.
     """
     rng = np.random.default_rng(seed)
     found = {}
     for split, n in COUNTS.items():
         x, y, cells = (np.stack(some) for some in zip(*(draw(rng) for _ in range(n)), strict=True))
-        found[split] = (x[..., None], y, cells, [f"{split} {i}" for i in range(n)])
+        found[split] = ((255 - x if dark else x)[..., None], y, cells, [f"{split} {i}" for i in range(n)])
     return found
 
 

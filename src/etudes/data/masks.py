@@ -88,7 +88,8 @@ def masks(name: str, group: str = "") -> Masks:
 
     def read(kind: str) -> Masks:
         if kind == "embedded":
-            return _assemble(source, kind, "", drawn_cells(), group)
+            dark = source.name == "drawn-cells-dark"
+            return _assemble(source, kind, "", drawn_cells(int(dark), dark), group)
         if kind == "carrier":
             assert source.carrier is not None
             arrays = _slabs(*read_tissue(fetch(source.carrier, cache_folder())))

@@ -14,7 +14,8 @@ BAND = 2  # pixels to each side of a border that count as near
 
 
 def overlap(predicted: Tensor, truth: Tensor, classes: tuple[str, ...], prefix: str = "test/") -> dict[str, float]:
-    """IoU over all pixels and Dice by picture, means over the classes but the background, and the IoU of each."""
+    """IoU over all pixels and Dice by picture, means over the classes but the background; of more than two
+    classes also the IoU of each, by its number."""
     each = measure.confusions(predicted, truth, len(classes))
     whole = each.sum(0)
     by_picture = measure.dice(each)[:, 1:].nanmean(0)
@@ -25,13 +26,8 @@ def overlap(predicted: Tensor, truth: Tensor, classes: tuple[str, ...], prefix: 
         f"{prefix}accuracy": measure.accuracy(whole),
     }
     if len(classes) > 2:
-        scores = measure.iou(whole).tolist()
-        found |= {f"{prefix}iou-{slug(name)}": score for name, score in zip(classes[1:], scores[1:], strict=True)}
+        found |= {f"{prefix}iou-{k}": score for k, score in enumerate(measure.iou(whole).tolist()) if k}
     return found
-
-
-def slug(name: str) -> str:
-    return name.lower().replace(" ", "-")
 
 
 def scores(predicted: Tensor, d: Masks) -> dict[str, float]:
