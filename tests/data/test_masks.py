@@ -223,7 +223,7 @@ def test_drawn_cells_are_the_same_each_time_and_touch() -> None:
     d = masks("drawn-cells")
     dark = masks("drawn-cells-dark")
     assert dark.x.double().mean() > 150 > 100 > d.x.double().mean()
-    assert dark.y.double().mean() == pytest.approx(d.y.double().mean(), rel=0.2)
+    assert dark.y.double().mean().item() == pytest.approx(d.y.double().mean().item(), rel=0.2)
     touching = [(p[:, 1:] != p[:, :-1]) & (p[:, 1:] > 0) & (p[:, :-1] > 0) for p in d.instances]
     assert np.mean([bool(t.any()) for t in touching]) > 0.4
     healthy, tumour = ((d.y == k).sum() / len(d.instances.unique()) for k in (1, 2))

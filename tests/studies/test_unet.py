@@ -9,7 +9,7 @@ from etudes.data.batches import Batches
 from etudes.data.instances import components
 from etudes.data.masks import masks
 from etudes.studies.generative.unet import STUDY, network
-from etudes.studies.generative.unet.examples import drawn_rows, prepare, prepare_classes, stretched
+from etudes.studies.generative.unet.examples import drawn_rows, prepare, prepare_classes, stretch
 from etudes.studies.generative.unet.findings import baselines, nearest_colour, scores
 from etudes.studies.generative.unet.idea import class_balance, training_weights, weight_map
 from etudes.studies.generative.unet.windows import Windows, plainly, strongly
@@ -77,11 +77,11 @@ def test_touching_cells_are_parted_in_the_truth_and_classes_merged():
 
 def test_every_picture_has_its_own_range_of_light():
     x = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    both = stretched(torch.cat([x // 8, x]))
+    both = stretch(torch.cat([x // 8, x]))
     assert both.flatten(1).amin(1).tolist() == [0, 0]
     assert both.flatten(1).amax(1).tolist() == [255, 255]
     assert (both[0].int() - both[1].int()).abs().max() <= 10
-    assert (stretched(torch.full((1, 1, 4, 4), 9, dtype=torch.uint8)) == 0).all()
+    assert (stretch(torch.full((1, 1, 4, 4), 9, dtype=torch.uint8)) == 0).all()
 
 
 def test_more_examples_hold_those_of_fewer_and_none_is_held_out_for_validation():

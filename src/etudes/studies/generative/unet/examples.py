@@ -20,7 +20,7 @@ def prepare(name: str, group: str, side: int, learnt: int, tested: int) -> Masks
     d = masks(name, group)
     d = (d.resize(side) if side else d).binary()
     if d.x.shape[1] == 1:
-        d = replace(d, x=stretched(d.x), test_x=stretched(d.test_x))
+        d = replace(d, x=stretch(d.x), test_x=stretch(d.test_x))
     if d.instances is not None:
         for part in ("", "test_"):
             between = torch.from_numpy(
@@ -37,7 +37,7 @@ def prepare_classes(name: str, side: int) -> Masks:
     return d.resize(side) if side else d
 
 
-def stretched(x: Tensor) -> Tensor:
+def stretch(x: Tensor) -> Tensor:
     """The grey pictures uint8 [n, 1, h, w], each with its darkest 200th at 0 and its lightest at 255.
 
     Some nuclei shine ten times as brightly as others; this is done to training and test pictures alike, and reads no

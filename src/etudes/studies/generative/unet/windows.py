@@ -57,7 +57,7 @@ def plainly(flips: bool, pixels: float) -> Change:
 
     def change(x: Tensor, y: Tensor, weights: Tensor, run: Run, i: int) -> Shown:
         if flips:
-            x, y, weights = flipped(x, y, weights, run, i)
+            x, y, weights = flip_all(x, y, weights, run, i)
         if pixels:
             x, y, weights = elastic(x, run.rng("elastic", i), pixels, (y, weights))
         return x, y, weights
@@ -65,7 +65,7 @@ def plainly(flips: bool, pixels: float) -> Change:
     return change
 
 
-def flipped(x: Tensor, y: Tensor, weights: Tensor, run: Run, i: int) -> Shown:
+def flip_all(x: Tensor, y: Tensor, weights: Tensor, run: Run, i: int) -> Shown:
     """All three, each picture mirrored by chance left to right, and by chance top to bottom."""
     whole = torch.cat([x, y[:, None].to(x.dtype), weights[:, None].to(x.dtype)], 1)
     whole = flip(whole, run.rng("flip", i))
@@ -78,7 +78,7 @@ def strongly(x: Tensor, y: Tensor, weights: Tensor, run: Run, i: int) -> Shown:
     0.2 turned any way and enlarged by 0.7 to 1.4; by 0.15 each light and contrast by 0.7 to 1.3, a power of 0.7 to 1.5,
     and noise. Its blur and its loss of resolution are left out."""
     rng = run.rng("strong", i)
-    x, y, weights = flipped(x, y, weights, run, i)
+    x, y, weights = flip_all(x, y, weights, run, i)
 
     def sometimes(chance: float, new: Tensor, old: Tensor) -> Tensor:
         chosen = torch.from_numpy(rng.random(len(x)) < chance).to(x.device)
