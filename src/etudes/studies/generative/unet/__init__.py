@@ -251,7 +251,7 @@ STUDY = Study(
             "overlay.png",
             title="Truth and prediction",
             says=ROWS,
-            variants=("unet", "no-skips", "no-weights", "classes", "classes-nnunet"),
+            variants=("unet", "no-skips", "classes-nnunet"),
         ),
         bars(
             NUCLEUS,
