@@ -13,6 +13,8 @@ from torch import Tensor
 from etudes.core.errors import Problem
 from etudes.data.instances import components
 
+LEAST = 10  # pixels of an object, or of a part, that counts
+
 
 def confusions(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     """How many pixels of each picture have a true class and a predicted one: int64 [n, classes, classes], true first.
@@ -70,7 +72,7 @@ def border_error(predicted: Tensor, truth: Tensor, pixels: int) -> float:
 
 
 def object_errors(
-    predicted: Sequence[np.ndarray], instances: Sequence[np.ndarray], least: int = 10
+    predicted: Sequence[np.ndarray], instances: Sequence[np.ndarray], least: int = LEAST
 ) -> dict[str, float]:
     """What becomes of the true objects of pictures: the shares "merged", "split" and "missed", and "count".
 

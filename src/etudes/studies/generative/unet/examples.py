@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy
 import torch
@@ -11,16 +12,27 @@ from etudes.data.instances import ridge
 from etudes.data.masks import PARTS, Masks, masks
 from etudes.nn.segmentation import centre
 
+if TYPE_CHECKING:
+    from etudes.studies.generative.unet import Config
+
+
+def opened(cfg: "Config") -> Masks:
+    """The set that a run learns: that of several classes, or the one whose classes are merged into one."""
+    if cfg.several:
+        return prepare_classes(cfg.classed, cfg.classed_side)
+    return prepare(cfg.dataset, cfg.group, cfg.dark, cfg.side, cfg.learnt, cfg.tested)
+
 
 @lru_cache(maxsize=4)  # for all runs of a process
-def prepare(name: str, group: str, side: int, learnt: int, tested: int) -> Masks:
+def prepare(name: str, group: str, dark: bool, side: int, learnt: int, tested: int) -> Masks:
     """The set with all classes but the background merged, objects that touch parted by a ridge of background, pictures
     brought to `side` pixels (0: as they are), and of the two parts the middle of `learnt` and `tested` pixels (0: all).
-    Grey pictures are stretched to their own range of light."""
+    Grey pictures are stretched to their own range of light; of these `dark` keeps those on a dark ground."""
     d = masks(name, group)
     d = (d.resize(side) if side else d).binary()
     if d.x.shape[1] == 1:
         d = replace(d, x=stretch(d.x), test_x=stretch(d.test_x))
+        d = on_dark_ground(d) if dark else d
     if d.instances is not None:
         for part in ("", "test_"):
             between = torch.from_numpy(
@@ -35,6 +47,21 @@ def prepare_classes(name: str, side: int) -> Masks:
     """The set of several classes, without objects, its pictures brought to `side` pixels (0: as they are)."""
     d = replace(masks(name), instances=None, test_instances=None)
     return d.resize(side) if side else d
+
+
+def on_dark_ground(d: Masks) -> Masks:
+    """The pictures more than half of whose pixels are darker than the middle of their range; no mask is read.
+
+    Few light ones among many dark ones would decide all numbers: whoever met none in training takes the ground for
+    objects.
+    """
+    changed = {}
+    for part in ("", "test_"):
+        kept = torch.nonzero(getattr(d, f"{part}x").flatten(1).median(1).values < 128)[:, 0]
+        arrays = (key for key in PARTS if key.startswith("test") == bool(part) and getattr(d, key) is not None)
+        changed |= {key: getattr(d, key)[kept] for key in arrays}
+        changed[f"{part}groups"] = tuple(getattr(d, f"{part}groups")[i] for i in kept.tolist())
+    return replace(d, **changed)
 
 
 def stretch(x: Tensor) -> Tensor:
