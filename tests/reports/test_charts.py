@@ -241,12 +241,6 @@ def test_against_joins_the_variants_of_a_group(report: Report) -> None:
     assert lines[1][2]["value"] == report.table[5]["metrics"]["test/error"]["mean"]
 
 
-def test_against_keeps_the_variants_that_are_named(report: Report) -> None:
-    names = [row["variant"] for row in report.table][:4:2]
-    spec = against("noise", "test/error", variants=names).draw(report).to_dict()
-    assert sum(len(rows(spec, layer)) for layer in layers(spec, "line")) == 2
-
-
 def test_against_may_group_by_several_fields(report: Report) -> None:
     spec = against("noise", "test/error", by="dataset, alpha").draw(report).to_dict()
     assert [{row["group"] for row in rows(spec, layer)} for layer in layers(spec, "line")] == [

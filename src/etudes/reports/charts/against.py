@@ -14,7 +14,6 @@ from etudes.reports.charts.chart import (
     groups,
     headline,
     palette,
-    select_variants,
     slug,
 )
 from etudes.reports.look import COLOURS, WIDTH, Style, colour, data, place, scale, side_by_side
@@ -27,25 +26,18 @@ APART = 7  # pixels at most between groups that share a value
 
 
 def against(
-    field: str,
-    *metrics: str,
-    by: str = "",
-    title: str = "",
-    x: str = "",
-    key: str = "",
-    log: bool = False,
-    variants: Sequence[str] = (),
+    field: str, *metrics: str, by: str = "", title: str = "", x: str = "", key: str = "", log: bool = False
 ) -> Chart:
     """Each metric over the variants' values of a Config field, with a line for each value of the field `by`.
 
     Several fields, as in `by="kind, q"`, give a line for each combination of their values. `x` and `key` are what the
-    two are called. `variants` keeps those named.
+    two are called.
     """
     return Chart(
         name=slug(*metrics, "against", field),
         title=title or headline(metrics, f"against {x or words.spell(field)}"),
         draw=lambda report: _against(
-            report, field, metrics, (by, x or words.spell(field), key or words.spell(by)), log, variants
+            report, field, metrics, (by, x or words.spell(field), key or words.spell(by)), log
         ),
         says="Lines join the means over seeds, with one standard deviation to each side; circles are single seeds."
         + (" Those that share a value stand a little apart." if by else ""),
@@ -53,20 +45,14 @@ def against(
 
 
 def _against(
-    report: Report,
-    field: str,
-    metrics: Sequence[str],
-    named: tuple[str, str, str],
-    log: bool,
-    variants: Sequence[str],
+    report: Report, field: str, metrics: Sequence[str], named: tuple[str, str, str], log: bool
 ) -> "altair.Chart":
     import altair
 
     by, across, key = named
 
     check_metrics(metrics, report.metrics, report)
-    shown = select_variants(report, variants)
-    table = [row for row in report.table if row["variant"] in shown and any(m in row["metrics"] for m in metrics)]
+    table = [row for row in report.table if any(metric in row["metrics"] for metric in metrics)]
     places = _places(report, table, field, by)
     values = sorted({value for value, _ in places.values()})
     style = palette(report, by) if by else {"": Style(COLOURS[0])}
@@ -83,7 +69,7 @@ def _against(
         seeds = [
             {**_place(t, places), "seed": t["seed"], "value": t["metrics"][metric]}
             for t in report.trials
-            if t["variant"] in places and metric in t["metrics"]
+            if metric in t["metrics"]
         ]
         if log:  # whose axis cannot show a deviation below zero
             means = [{**row, "low": max(row["low"], min(seed["value"] for seed in seeds))} for row in means]
