@@ -187,6 +187,7 @@ def test_variants_differ_in_one_thing_each():
     assert changed("classes-no-elastic", "classes") == {"elastic"}
     assert changed("classes-5", "classes") == {"examples"}
     assert changed("classes-no-elastic-5", "classes-5") == {"elastic"}
+    assert changed("classes-flips-5", "classes-no-elastic-5") == {"flips"}
     assert all(changed(f"classes-{loss}", "classes") == {"loss"} for loss in ("dice", "dice-batch", "both"))
     assert changed("classes-nnunet", "classes") == {"recipe"}
 
