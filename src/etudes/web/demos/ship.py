@@ -50,13 +50,17 @@ class Shipment:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+DRAWN_CELLS = {
+    "classed": "drawn-cells", "shifted": "", "classed_side": 64, "examples": 0, "width": 4, "steps": 1500, "lr": 8e-3
+}  # fmt: skip
+
 SHIPMENTS = (
     Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
     Shipment("unet", ("unet",), {"width": 4}),
-    Shipment("unet", ("classes",), {"width": 4, "classed": "drawn-cells", "shifted": ""}),
+    Shipment("unet", ("classes",), DRAWN_CELLS),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
 )
 
