@@ -29,7 +29,7 @@ from etudes.studies.generative.colorization.findings import (
     colorize,
     colour_errors,
     grey,
-    preferred,
+    preference,
     rarities,
     swap_colours,
     unnatural,
@@ -131,7 +131,7 @@ def test_grey_and_wrong_colours_keep_the_lightness():
 def test_equal_pictures_are_preferred_half_the_time():
     x = torch.rand(6, 3, 8, 8)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1))
-    assert preferred(net, x, x) == 0.5
+    assert preference(net, x, x) == 0.5
 
 
 def test_the_papers_network_has_its_parameters():

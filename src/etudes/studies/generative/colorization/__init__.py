@@ -68,7 +68,7 @@ from etudes.studies.generative.colorization.findings import (
     colour_errors,
     grey,
     judge,
-    preferred,
+    preference,
     probe_error,
     rarities,
     save_colours,
@@ -171,7 +171,7 @@ def compare(cfg: Config, run: Run, d: Images, painter: Painter, centres: Tensor,
     natural = judge(run, unit(d.x), cfg.judge_width, cfg.judge_steps)
     for end, x in (made | {"-grey": grey(true), "-borrowed": swap_colours(true, run.rng("borrow"))}).items():
         found = colour_errors(x, true, rare)
-        found |= {COLOURS: colourfulness(x).mean().item(), JUDGED: preferred(natural, x, true)}
+        found |= {COLOURS: colourfulness(x).mean().item(), JUDGED: preference(natural, x, true)}
         run.result(**{f"{name}{end}": value for name, value in found.items()})
     run.result(**{f"{COLOURS}-true": colourfulness(true).mean()})
     save_colours(run, "coloured.png", [x[:10] for x in (grey(true), *made.values(), true)])

@@ -73,14 +73,14 @@ def judge(run: Run, x: Tensor, width: int, steps: int) -> nn.Module:
             return {"train/loss": descend(loss, opt, schedule)}
 
         fit(own, {"model": model, "opt": opt, "schedule": schedule}, step, steps, log_every=10)
-        own.result(**{"train/preferred": preferred(model, unnatural(x[:500], own.rng("check")), x[:500])})
+        own.result(**{"train/preferred": preference(model, unnatural(x[:500], own.rng("check")), x[:500])})
         weights.save(own.path("model.safetensors"), model)
 
     made = run.once("judge", {"side": x.shape[-1], "pictures": len(x), "width": width, "steps": steps}, learn)
     return weights.load(made.folder / "model.safetensors", make()).to(run.device).eval()
 
 
-def preferred(net: nn.Module, x: Tensor, true: Tensor) -> float:
+def preference(net: nn.Module, x: Tensor, true: Tensor) -> float:
     """The share of pairs in which the judge finds the picture x more natural than the true one, both [n, 3, h, w]; half
     for equal ones (the two-alternative forced choice of sec. 3.1, with a network in place of people)."""
     with evaluation_mode(net):
