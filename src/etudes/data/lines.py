@@ -113,7 +113,9 @@ def handwriting(name: str, height: int, by: str = "page") -> LineSet:
         digest.update(part.x.numpy().tobytes() + "\n".join(part.texts).encode())
     counts = ", ".join(f"{split} {len(part):,}" for split, part in made.items())
     says = f"{source.folder}, {height} pixels high, split by {by}: {counts}"
-    return LineSet(name, **made, source={"dataset": name, "kind": kind, "says": says, "fingerprint": digest.hexdigest()})
+    return LineSet(
+        name, **made, source={"dataset": name, "kind": kind, "says": says, "fingerprint": digest.hexdigest()}
+    )
 
 
 def _rows(table: Any) -> list[Row]:
@@ -169,7 +171,7 @@ def read_iam(folder: Path) -> dict[str, list[Row]]:
 
 
 def read_imgur5k(folder: Path) -> dict[str, list[Row]]:
-    """The words of IMGUR5K (Krishnan et al. 2021, arXiv:2106.08385) as its authors' script leaves them: images/ID.jpg and
+    """The words of IMGUR5K (Krishnan et al. 2021, arXiv:2106.08385) as its authors' script leaves them: images/ID.jpg,
     dataset_info/imgur5k_annotations_{train,val,test}.json, with boxes [x, y, width, height, angle] around words.
 
     A word is cut upright from its box. Words marked "." are illegible and left out, and so are those of pictures that
@@ -209,7 +211,12 @@ def _text(path: Path) -> str:
 
 
 def font_lines(
-    texts: Sequence[str], fonts: Sequence[str], height: int, longest: int, rng: np.random.Generator, squeeze: bool = False
+    texts: Sequence[str],
+    fonts: Sequence[str],
+    height: int,
+    longest: int,
+    rng: np.random.Generator,
+    squeeze: bool = False,
 ) -> Lines:
     """Each text drawn in one of the fonts by chance; what would be wider than `longest` pixels is pressed."""
     chosen = [fonts[i] for i in rng.integers(len(fonts), size=len(texts))]
