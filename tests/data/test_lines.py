@@ -6,15 +6,13 @@ import torch
 from PIL import Image
 
 from etudes.core.errors import Problem
-from etudes.data.fonts import BUILT_IN, drawn_line, lacks
+from etudes.data.fonts import BUILT_IN, PAPER, drawn_line, lacks
 from etudes.data.images import images
 from etudes.data.lines import (
-    PAPER,
     digit_strings,
     font_lines,
     handwriting,
     lines_of,
-    padded_to,
     read_iam,
     read_imgur5k,
 )  # fmt: skip
@@ -33,7 +31,6 @@ def test_lines_keep_their_proportions_and_end_in_white_paper():
     assert lines.take([1]).texts == ("c",)
     squeezed = lines_of([(page(20, 50), "ab", ""), (page(40, 40), "c", "")], 10, 16, squeeze=True)
     assert squeezed.widths.tolist() == [16, 16]
-    assert padded_to(lines, 30).x.shape[-1] == 30
 
 
 def test_digit_strings_say_what_is_pasted_and_share_no_picture():

@@ -1,8 +1,9 @@
-"""Fonts that look like handwriting, each from a package of Debian, and lines of text drawn in them."""
+"""Fonts of print and fonts like handwriting, each from a package of Debian, and lines of text drawn in them."""
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +11,36 @@ from etudes.core.errors import Problem, unknown
 from etudes.data.sources import cache_folder
 from etudes.data.sources.carriers import Carrier, fetch
 
+PAPER = 255  # white
 BUILT_IN = "aileron"  # the font that Pillow brings along: no handwriting, but always there
 _TRUETYPE, _OPENTYPE = "usr/share/fonts/truetype", "usr/share/fonts/opentype"
-_FONTS = {  # name: package, version, path, sha256
+_FONTS = {  # name: package, version, path, sha256; first those of print, then those like handwriting
+    "caladea": ("fonts-crosextra-caladea", "20200211-1", f"{_TRUETYPE}/crosextra/Caladea-Regular.ttf",
+                "f1e899278b7b4491aba5b6a8253c4b04c050cc59b21865be5c37559a775153cd"),
+    "cantarell": ("fonts-cantarell", "0.303.1-1", f"{_OPENTYPE}/cantarell/Cantarell-Regular.otf",
+                  "c4d47d7fbd61863265a39e4944331178337fb0d5d93b45a70233180b6b7df260"),
+    "comfortaa": ("fonts-comfortaa", "3.001-3", f"{_TRUETYPE}/comfortaa/Comfortaa-Regular.ttf",
+                  "7aeecaf4c799f24f22e871a6f546ca89116cf11288c7a8ff42f11401dd5445c6"),
+    "dejavu": ("fonts-dejavu-core", "2.37-6", f"{_TRUETYPE}/dejavu/DejaVuSans.ttf",
+               "abdc775b21b1bc470d50c97e790d276f2054b7504e56e5bd3e64f48d68582322"),
+    "garamond": ("fonts-ebgaramond", "0.016+git20210310.42d4f9f2-1", f"{_OPENTYPE}/ebgaramond/EBGaramond12-Regular.otf",
+                 "4ee3bdb3a6618e74ac13a7b2c0a5079fa949be94a25736008ddb9f8b2e492963"),
+    "inconsolata": ("fonts-inconsolata", "001.010-6", f"{_TRUETYPE}/inconsolata/Inconsolata.otf",
+                    "1561e616c414a1b82d6e6dfbd18e5726fd65028913ade191e5fa38b6ec375a1a"),
+    "italic": ("fonts-liberation", "1:1.07.4-11", f"{_TRUETYPE}/liberation/LiberationSerif-Italic.ttf",
+               "ccd19036f8e8599e920345105df8d21eb27a66b700ac23968fb14d70259ddb1e"),
+    "lato": ("fonts-lato", "2.0-2.1", f"{_TRUETYPE}/lato/Lato-Bold.ttf",
+             "e0b1c4de011de8dd077cf21f97919fc31158eb290ee1176cbae06d500a6304bc"),
+    "old-standard": ("fonts-oldstandard", "2.2really-4", f"{_TRUETYPE}/fonts-oldstandard/OldStandard-Regular.ttf",
+                     "74916923e4f0c26a88d37de10e3b2f50ab26a8c6c369430f55e0574df8d713a5"),
+    "open-sans": ("fonts-open-sans", "1.11-2", f"{_TRUETYPE}/open-sans/OpenSans-Regular.ttf",
+                  "e64e508b2aa2880f907e470c4550980ec4c0694d103a43f36150ac3f93189bee"),
+    "quicksand": ("fonts-quicksand", "0.2016-2.1", f"{_TRUETYPE}/quicksand/Quicksand-Regular.ttf",
+                  "766f6d81bc3ddc2201ec59be9b18d917e1f6fbb8600c69b573791bb7d01ac94c"),
+    "sans": ("fonts-liberation", "1:1.07.4-11", f"{_TRUETYPE}/liberation/LiberationSans-Regular.ttf",
+             "f8ace1f892b2bd9dc1792ba7f097fa7588f84fed48321480e04de5390828221f"),
+    "serif": ("fonts-liberation", "1:1.07.4-11", f"{_TRUETYPE}/liberation/LiberationSerif-Regular.ttf",
+              "1c9c77c2cd0f3c2d2aeef53ea50a4d5d3d684ac73a431d7c70d7864887d194a3"),
     "breip": ("fonts-breip", "1:0.5.1-3", f"{_TRUETYPE}/breip/Breip.ttf",
               "cded2aeeeb7d35baa8aa5b57df35a25836910498271d3d2eec502f6aa7033eb7"),
     "dancing": ("fonts-dancingscript", "1.2-2", f"{_OPENTYPE}/dancingscript/DancingScript-Regular.otf",
@@ -52,36 +80,47 @@ def font_file(name: str) -> Path | None:
 
 
 def drawn_line(text: str, font: str, height: int, rng: np.random.Generator) -> np.ndarray:
-    """The text in a font as a grey picture uint8 [height, w], dark on white paper, a little of everything by chance:
-    its size, its place, how dark the ink is, and noise.
+    """The text in a font as a grey picture uint8 [height, w], dark on white paper.
 
-    Raises Problem where the font lacks all of the text's letters.
+    The letters fill the height, from the top of a tall one to the foot of a low one. A little of everything is left to
+    chance: size, place, width, slant, how dark the ink is, and noise. Raises Problem where the font shows nothing.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    file, size = font_file(font), 3 * height  # drawn large and brought to the height
-    face = ImageFont.load_default(size) if file is None else ImageFont.truetype(str(file), size)
+    face, highest, lowest = _face(font, 2 * height)  # drawn large and brought to the height
     left, top, right, bottom = face.getbbox(text)
     if right <= left or bottom <= top:
         raise Problem(f"the font {font} shows nothing of '{text}'; take another font or text")
-    ascent, descent = face.getmetrics()
-    margin = size // 4
-    tall = max(bottom, ascent + descent) + 2 * margin
-    canvas = Image.new("L", (int(right - left) + 2 * margin, int(tall)), 255)
-    ImageDraw.Draw(canvas).text((margin - left, margin), text, font=face, fill=int(rng.integers(0, 90)))
+    highest, lowest = min(highest, top), max(lowest, bottom)
+    tall, margin = int(lowest - highest), height // 2
+    slant, wider = rng.uniform(-0.15, 0.15), rng.uniform(0.9, 1.15)
+    canvas = Image.new("L", (int(right - left) + 2 * margin, tall), PAPER)
+    ImageDraw.Draw(canvas).text((margin - left, -highest), text, font=face, fill=int(rng.integers(0, 90)))
+    shear = (1, slant, -slant * tall / 2, 0, 1, 0)
+    slanted = canvas.transform(canvas.size, Image.Transform.AFFINE, shear, Image.Resampling.BILINEAR, fillcolor=PAPER)
     scale = rng.uniform(0.85, 1.0) * height / tall
-    small = canvas.resize((max(1, round(canvas.width * scale)), max(1, round(tall * scale))), Image.Resampling.BOX)
-    picture = np.full((height, small.width), 255, np.float64)
+    shape = max(1, round(canvas.width * scale * wider)), max(1, round(tall * scale))
+    small = slanted.resize(shape, Image.Resampling.BOX)
+    picture = np.full((height, small.width), PAPER, np.float64)
     offset = int(rng.integers(0, height - small.height + 1))
     picture[offset : offset + small.height] = np.asarray(small)
-    return (picture + rng.normal(0, 6, picture.shape)).clip(0, 255).round().astype(np.uint8)
+    return (picture + rng.normal(0, 6, picture.shape)).clip(0, PAPER).round().astype(np.uint8)
+
+
+@cache
+def _face(font: str, size: int) -> tuple[Any, float, float]:
+    """A font at a size, with how high and how low its letters reach."""
+    from PIL import ImageFont
+
+    file = font_file(font)
+    plain = ImageFont.Layout.BASIC  # the other engine is not on every machine
+    face = ImageFont.load_default(size) if file is None else ImageFont.truetype(str(file), size, layout_engine=plain)
+    _, top, _, bottom = face.getbbox("bdfghjkpqty")
+    return face, top, bottom
 
 
 def lacks(font: str, letters: Sequence[str]) -> list[str]:
     """Those of the letters that a font draws as it draws an unknown one."""
-    from PIL import ImageFont
-
-    file = font_file(font)
-    face = ImageFont.load_default(32) if file is None else ImageFont.truetype(str(file), 32)
+    face = _face(font, 32)[0]
     unknown_letter = bytes(face.getmask("\ufffe"))
     return [letter for letter in letters if letter != " " and bytes(face.getmask(letter)) in (unknown_letter, b"")]

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem
-from etudes.data.fonts import drawn_line
+from etudes.data.fonts import PAPER, drawn_line
 from etudes.data.images import Images
 from etudes.data.sources import SOURCES, find, originals_folder, read_first, read_hub, read_mirror
 
-PAPER = 255  # white
 LONGEST = 1024  # pixels of a line of handwriting; a longer one is pressed
 Row = tuple[np.ndarray, str, str]  # grey picture uint8 [h, w], its text, its group
 
@@ -231,24 +230,24 @@ def digit_strings(d: Images, part: str, n: int, height: int, rng: np.random.Gene
     So no picture of a digit is in both parts.
     """
     pictures, labels = (d.x, d.y) if part == "train" else (d.test_x, d.test_y)
-    ink = 255 - pictures[:, 0].numpy()
-    side = ink.shape[-1]
-    if side > height:
-        raise Problem(f"digits of {side} pixels do not fit in lines of {height}; take a height of {side} or more")
     rows = []
     for _ in range(n):
         chosen = rng.integers(len(labels), size=int(rng.integers(2, most + 1)))
-        canvas = np.full((height, len(chosen) * (side + 2) + 2), PAPER, np.uint8)
-        at = 1
-        for i in chosen:
-            top = int(rng.integers(height - side + 1))
-            canvas[top : top + side, at : at + side] = ink[i]
-            at += side + int(rng.integers(3))
-        rows.append((canvas[:, : at + 1], "".join(d.labels[int(labels[i])] for i in chosen), "digits"))
+        text = "".join(d.labels[int(labels[i])] for i in chosen)
+        rows.append((pasted(pictures[chosen], height, rng), text, "digits"))
     return lines_of(rows, height)
 
 
-def padded_to(lines: Lines, width: int) -> Lines:
-    """The lines with white paper up to a width."""
-    more = width - lines.x.shape[-1]
-    return replace(lines, x=torch.nn.functional.pad(lines.x, (0, more), value=PAPER)) if more > 0 else lines
+def pasted(pictures: Tensor, height: int, rng: np.random.Generator) -> np.ndarray:
+    """Pictures uint8 [n, 1, side, side], white on black, as one line uint8 [height, w], dark on white paper."""
+    ink = PAPER - pictures[:, 0].numpy()
+    side = ink.shape[-1]
+    if side > height:
+        raise Problem(f"digits of {side} pixels do not fit in lines of {height}; take a height of {side} or more")
+    canvas = np.full((height, len(ink) * (side + 2) + 2), PAPER, np.uint8)
+    at = 1
+    for picture in ink:
+        top = int(rng.integers(height - side + 1))
+        canvas[top : top + side, at : at + side] = picture
+        at += side + int(rng.integers(3))
+    return canvas[:, : at + 1]

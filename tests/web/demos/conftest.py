@@ -21,6 +21,7 @@ SMALL = {
     "cifar-speed": ("full",),
     "mixup": ("erm", "mixup"),
     "doom-dqn": ("dqn",),
+    "ocr-ctc": ("strings",),
 }
 
 

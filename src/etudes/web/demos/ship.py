@@ -30,7 +30,13 @@ from etudes.data.sources import SOURCES
 
 TRAINED = Path(__file__).parent / "trained"
 LARGEST = 300_000  # bytes of one network
-KEPT = ("spec.json", "result.json", "tokenizer.json", "episode.gif")  # of a run, beside its weights and env.json
+KEPT = (
+    "spec.json",
+    "result.json",
+    "tokenizer.json",
+    "letters.txt",
+    "episode.gif",
+)  # of a run, beside its weights and env.json
 EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
 
 # What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
@@ -53,6 +59,7 @@ SHIPMENTS = (
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
+    Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
 )
 
 

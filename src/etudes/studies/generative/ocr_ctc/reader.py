@@ -8,22 +8,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from etudes.core import Problem
 
 Encoder = Literal["none", "lstm", "transformer"]
-STRIDE = 4  # pixels across of a frame
+Stride = Literal[2, 4, 8]  # pixels across of a frame
 
 
 class Reader(nn.Module):
     """Ink [n, 1, height, w] in [0, 1], 0 for paper, with the `widths` [n] of what is written, to logits [n, frames,
     classes] and the frames [n] that count.
 
-    Blocks of a convolution, batch norm, ReLU and a pool halve the height three times and the width twice. What is left
-    of the height goes into the channels, NCHW -> N W' (C H'), or with fold="max" each column's largest values are kept
-    (Retsinas et al. 2024, arXiv:2404.11339). In every block the columns beyond a line's end are set to 0, so that
-    white paper to its right changes nothing. Raises Problem on a height that cannot be halved three times.
+    Three blocks of a convolution, batch norm, ReLU and a pool halve the height three times and the width as often as
+    `stride` says. What is left of the height goes into the channels, NCHW -> N W' (C H'), or with fold="max" each
+    column's largest values are kept (Retsinas et al. 2024, arXiv:2404.11339). In every block the columns beyond a
+    line's end are set to 0, so that white paper to its right changes nothing. Raises Problem on a height that cannot
+    be halved three times.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Reader(nn.Module):
         layers: int = 1,
         fold: Literal["stack", "max"] = "stack",
         shortcut: bool = False,
+        stride: Stride = 4,
     ) -> None:
         super().__init__()
         if height % 8:
@@ -43,6 +44,7 @@ class Reader(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, 1, 1) for a, b in itertools.pairwise(channels))
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in channels[1:])
         self.fold = fold
+        self.across = tuple(2 if stride > 2**i else 1 for i in range(3))  # how much narrower each block's pool makes it
         folded = channels[-1] * (height // 8 if fold == "stack" else 1)
         self.size = 8 * width
         self.into = nn.Linear(folded, self.size)
@@ -56,10 +58,9 @@ class Reader(nn.Module):
         return self.read(features, frames), frames
 
     def features(self, ink: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder is given, [n, frames, size], and the frames [n] that count: one a STRIDE begun."""
+        """What the encoder is given, [n, frames, size], and the frames [n] that count: one a stride begun."""
         x, left = ink, widths
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            across = 2 if i < 2 else 1
+        for convolution, norm, across in zip(self.convolutions, self.norms, self.across, strict=True):
             columns = torch.arange(x.shape[-1], device=x.device)
             x = functional.relu(norm(convolution(x))) * (columns < left[:, None])[:, None, None]
             x = functional.max_pool2d(x, (2, across), ceil_mode=True)
@@ -78,15 +79,25 @@ class Reader(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """A bidirectional LSTM over the frames that count."""
+    """Layers of a bidirectional LSTM over the frames that count, each with a way around it, as the transformer has.
+
+    One LSTM reads forwards, one backwards from the last frame: as PyTorch's on packed sequences, which is slower on a
+    processor.
+    """
 
     def __init__(self, size: int, layers: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(size, size // 2, layers, batch_first=True, bidirectional=True)
+        ways = [nn.LSTM(size, size // 2, batch_first=True) for _ in range(2 * layers)]
+        self.forwards, self.backwards = nn.ModuleList(ways[:layers]), nn.ModuleList(ways[layers:])
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
-        packed = pack_padded_sequence(x, frames.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+        place = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(place < frames[:, None], frames[:, None] - 1 - place, place)[..., None]
+        for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
+            mirrored = x.gather(1, turned.expand_as(x))
+            ahead, behind = forwards(x)[0], backwards(mirrored)[0]
+            x = x + torch.cat([ahead, behind.gather(1, turned.expand_as(behind))], -1)
+        return x
 
 
 class Attention(nn.Module):
@@ -134,3 +145,17 @@ def ctc_loss(logits: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Tenso
     lengths = torch.tensor([len(target) for target in targets])
     odds = logits.float().log_softmax(-1).transpose(0, 1)
     return functional.ctc_loss(odds, torch.cat(list(targets)).to(odds.device), frames, lengths.to(odds.device))
+
+
+def frames_of(widths: Tensor, stride: Stride) -> Tensor:
+    """The frames [n] of lines of these widths in pixels: one a stride begun."""
+    return (widths + stride - 1).div(stride, rounding_mode="floor")
+
+
+def slanted(ink: Tensor, slants: Tensor, heights: Tensor) -> Tensor:
+    """Lines [n, 1, h, w] each leaning by its slant (pixels across a pixel up) and made so many times as high, [n]."""
+    n, _, h, w = ink.shape
+    zero, one = torch.zeros_like(slants), torch.ones_like(slants)
+    rows = torch.stack([one, slants * h / w, zero, zero, 1 / heights, zero], 1)  # in units of half a picture
+    grid = functional.affine_grid(rows.view(n, 2, 3), list(ink.shape), align_corners=False)
+    return functional.grid_sample(ink, grid, align_corners=False)
