@@ -31,7 +31,7 @@ from etudes.studies.generative.ocr_ctc.reader import (
     ctc_loss,
     frames_of,
     positions,
-    slanted,
+    slant,
 )
 from etudes.studies.generative.ocr_ctc.texts import FONTS, UNSEEN, drawn_texts, plain_sentences
 
@@ -101,8 +101,8 @@ def test_frames_are_those_of_the_network():
 def test_a_leaning_line_leans_and_an_upright_one_stays():
     ink = torch.zeros(1, 1, 8, 16)
     ink[..., 8] = 1
-    assert torch.allclose(slanted(ink, torch.zeros(1), torch.ones(1)), ink, atol=1e-6)
-    leaning = slanted(ink, torch.ones(1), torch.ones(1))[0, 0].argmax(1)
+    assert torch.allclose(slant(ink, torch.zeros(1), torch.ones(1)), ink, atol=1e-6)
+    leaning = slant(ink, torch.ones(1), torch.ones(1))[0, 0].argmax(1)
     assert (leaning.diff().abs() == 1).all()  # a pixel across for each pixel up
 
 

@@ -234,11 +234,11 @@ def digit_strings(d: Images, part: str, n: int, height: int, rng: np.random.Gene
     for _ in range(n):
         chosen = rng.integers(len(labels), size=int(rng.integers(2, most + 1)))
         text = "".join(d.labels[int(labels[i])] for i in chosen)
-        rows.append((pasted(pictures[chosen], height, rng), text, "digits"))
+        rows.append((paste_pictures(pictures[chosen], height, rng), text, "digits"))
     return lines_of(rows, height)
 
 
-def pasted(pictures: Tensor, height: int, rng: np.random.Generator) -> np.ndarray:
+def paste_pictures(pictures: Tensor, height: int, rng: np.random.Generator) -> np.ndarray:
     """Pictures uint8 [n, 1, side, side], white on black, as one line uint8 [height, w], dark on white paper."""
     ink = PAPER - pictures[:, 0].numpy()
     side = ink.shape[-1]

@@ -14,7 +14,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.record import Record
 from etudes.data.fonts import BUILT_IN, drawn_line, lacks
-from etudes.data.lines import PAPER, lines_of, pasted
+from etudes.data.lines import PAPER, lines_of, paste_pictures
 from etudes.generate.ctc import beam
 from etudes.studies.generative.ocr_ctc import Config
 from etudes.studies.generative.ocr_ctc.findings import frame_logits, frames_read, read_lines, spell
@@ -89,7 +89,7 @@ def typed_line(record: Record, text: str, seed: int) -> np.ndarray:
     if cfg.task == "digits":
         d = pictures.pictures(cfg.digits)
         rows = [int(rng.choice(np.flatnonzero(d.test_y.numpy() == d.labels.index(letter)))) for letter in text]
-        return pasted(d.test_x[rows], cfg.height, rng)
+        return paste_pictures(d.test_x[rows], cfg.height, rng)
     if lacks(BUILT_IN, text):
         raise Problem(f"Pillow's font lacks {lacks(BUILT_IN, text)[0]}; type other letters")
     return drawn_line(text, BUILT_IN, cfg.height, rng)

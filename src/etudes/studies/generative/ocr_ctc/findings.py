@@ -111,7 +111,7 @@ def alignment(lines: Lines, logits: Sequence[Tensor], letters: str) -> "Image.Im
 
     font = ImageFont.load_default(13)
     height, wide = lines.x.shape[2] * ZOOM, int(lines.widths.max()) * ZOOM
-    sheet = Image.new("L", (wide + 300, (height + 34) * len(lines)), 255)
+    sheet = Image.new("L", (wide + 180, (height + 34) * len(lines)), 255)
     pen = ImageDraw.Draw(sheet)
     for i, (each, width) in enumerate(zip(logits, lines.widths.tolist(), strict=True)):
         top = i * (height + 34)

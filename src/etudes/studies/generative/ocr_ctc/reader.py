@@ -152,7 +152,7 @@ def frames_of(widths: Tensor, stride: Stride) -> Tensor:
     return (widths + stride - 1).div(stride, rounding_mode="floor")
 
 
-def slanted(ink: Tensor, slants: Tensor, heights: Tensor) -> Tensor:
+def slant(ink: Tensor, slants: Tensor, heights: Tensor) -> Tensor:
     """Lines [n, 1, h, w] each leaning by its slant (pixels across a pixel up) and made so many times as high, [n]."""
     n, _, h, w = ink.shape
     zero, one = torch.zeros_like(slants), torch.ones_like(slants)
