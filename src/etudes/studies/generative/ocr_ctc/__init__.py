@@ -8,8 +8,7 @@ neighbours are joined and blanks left out, and the loss is
 Convolutions halve the line's height three times; what is left of it is folded into channels; an LSTM or a transformer
 sees the frames in both directions (Diaz et al. 2021 compare them).
 
-    etudes run ocr-ctc                        9 minutes on two cores, 9 variants, 5 seeds (to 20 with --until decided)
-    etudes run ocr-ctc --scale digits         strings of digits, longer and leaning: 2 minutes
+    etudes run ocr-ctc                        6 minutes on two cores, 9 variants, 5 seeds (to 20 with --until decided)
     etudes run ocr-ctc --scale lines          longer lines in print, two variants: 10 minutes
     etudes run ocr-ctc --scale handwriting    French handwriting, from an eighth to all of it: an hour
 
@@ -200,8 +199,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=9, offline=NUMBERS, variants=FAST),
-        "digits": Scale(LAPTOP | {"steps": 1500, "warp": 0.2}, 5, 2, judges=False, variants=("strings",)),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, offline=NUMBERS, variants=FAST),
         "lines": Scale(SMALL | LARGE | LINES, 1, 10, judges=False, variants=("lstm", "transformer")),
         "handwriting": Scale(HANDS, 1, 60, judges=False, variants=CURVE, threads=2),
         "documents": Scale(HANDS | {"split": "document"}, 1, 60, judges=False, variants=CURVE, threads=2),
