@@ -79,11 +79,14 @@ def test_a_line_is_typed_and_written_in_a_browser(browser, server):
         assert page.locator("dl.collapse code").nth(2).inner_text() == "3344"
         page.get_by_role("button", name="Read what is written").click()
         page.locator(".toast-body").get_by_text("nothing is written there").wait_for()
-        box = page.locator("canvas").first.bounding_box()
-        for x in (0.3, 0.5):
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.2 * box["height"])
+        canvas = page.locator("canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        middle = box["y"] + box["height"] / 2
+        for x in (0.3, 0.5):  # two ones
+            page.mouse.move(box["x"] + x * box["width"], middle - 40)
             page.mouse.down()
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.8 * box["height"], steps=8)
+            page.mouse.move(box["x"] + x * box["width"], middle + 40, steps=8)
             page.mouse.up()
         page.wait_for_timeout(500)
         page.get_by_role("button", name="Read what is written").click()

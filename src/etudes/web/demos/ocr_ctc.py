@@ -182,6 +182,9 @@ def build(root: Path) -> gr.Blocks:
         shown, way = gr.HTML(min_height=180), gr.HTML(min_height=160)
         written.click(read_written, [model, pad], [shown, way], show_progress_on=[shown])
         gr.on([typed.click, text.submit], read_typed, [model, text, seed], [shown, way], show_progress_on=[shown])
+        page.load(
+            lambda: Image.new("RGB", (WIDE, HIGH), "white"), None, pad, show_progress="hidden"
+        )  # ready to write on
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 

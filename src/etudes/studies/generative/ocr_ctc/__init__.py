@@ -168,6 +168,7 @@ TINY = SMALL | NUMBERS | {"steps": 4, "eval_every": 2, "examples": 40, "tested":
 LARGE = {"schedule": "warmup", "layers": 2, "width": 16, "eval_every": 500}
 LINES = {"height": 32, "longest": 256, "letters": 16, "examples": 12_000, "batch": 32, "lr": 5e-3, "steps": 2000}
 HANDS = LARGE | {"dataset": "handwriting", "batch": 16, "lr": 3e-3, "steps": 6000, "warp": 0.3}
+PAPER = {"steps": 100_000, "batch": 64, "eval_every": 2000, "log_every": 100}
 CURVE = ("eighth", "quarter", "half", "lstm")
 FAST = ("lstm", "transformer", "no-encoder", "column-max", "shortcut", "squeezed", "quarter", "two-fonts", "strings")
 MATTERS = 0.02  # a letter in fifty
@@ -203,7 +204,7 @@ STUDY = Study(
         "lines": Scale(SMALL | LARGE | LINES, 1, 10, judges=False, variants=("lstm", "transformer")),
         "handwriting": Scale(HANDS, 1, 60, judges=False, variants=CURVE, threads=2),
         "documents": Scale(HANDS | {"split": "document"}, 1, 60, judges=False, variants=CURVE, threads=2),
-        "paper": Scale({"steps": 100_000, "batch": 64, "eval_every": 2000, "log_every": 100}, seeds=3, minutes=2000),
+        "paper": Scale(PAPER, seeds=3, minutes=2000, offline={"dataset": "handwriting"}),
     },
     claims={
         "an LSTM over the frames reads with fewer errors than convolutions alone": lower(
