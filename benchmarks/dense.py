@@ -41,22 +41,6 @@ BF16 = "bf16" if has_bf16() else "fp32"
 Turn = Callable[[], float]  # makes some steps; pictures a second
 
 
-def compare(ours: Turn, theirs: Turn, rounds: int = 5) -> str:
-    """Medians of both and of their ratio over turns A B, B A, A B ..., after one turn each to warm up."""
-    ours(), theirs()
-    pairs = []
-    for turn in range(rounds):
-        if turn % 2:
-            second = theirs()
-            pairs.append((ours(), second))
-        else:
-            pairs.append((ours(), theirs()))
-    ratios = [a / b for a, b in pairs]
-    mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-    return f"{mine:.4g} against {other:.4g}, ratio {statistics.median(ratios):.3f} ({spread})"
-
-
 def training_set() -> Masks:
     """30 pictures of 128 x 128 pixels: four of the drawn cells make one."""
     d = masks("drawn-cells")

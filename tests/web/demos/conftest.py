@@ -22,6 +22,7 @@ SMALL = {
     "mixup": ("erm", "mixup"),
     "doom-dqn": ("dqn",),
     "unet": ("unet", "classes"),
+    "ocr-ctc": ("strings",),
 }
 
 

@@ -113,6 +113,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("unet"),
     ),
     Demo(
+        "ocr-ctc",
+        "Read a line",
+        "Write digits on a pad or upload a line; see what a network reads in each column, and how that becomes a text.",
+        "ocr-ctc",
+        _builder("ocr_ctc"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

@@ -32,7 +32,13 @@ from etudes.studies.generative.unet.examples import opened
 
 TRAINED = Path(__file__).parent / "trained"
 LARGEST = 300_000  # bytes of one network
-KEPT = ("spec.json", "result.json", "tokenizer.json", "episode.gif")  # of a run, beside its weights and env.json
+KEPT = (
+    "spec.json",
+    "result.json",
+    "tokenizer.json",
+    "letters.txt",
+    "episode.gif",
+)  # of a run, beside its weights and env.json
 EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
 SEGMENTED = 8  # the same of pictures to segment, each above its mask
 
@@ -67,6 +73,7 @@ SHIPMENTS = (
     Shipment("unet", ("unet",), {"width": 4}),
     Shipment("unet", ("classes",), DRAWN_CELLS),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
+    Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
 )
 
 
