@@ -13,7 +13,6 @@ installed is named and left out.
 """
 
 import contextlib
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
