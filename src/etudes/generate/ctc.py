@@ -43,39 +43,36 @@ def beam(
     """
     if width < 1:
         raise Problem(f"a beam of {width} prefixes reads nothing; take 1 or more")
-    steps = logits.double().log_softmax(-1).tolist()
-    # of each prefix the logarithms of the probability of its paths that end in a blank, and in its last class
-    found: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
+    steps, limit = logits.double().softmax(-1).tolist(), math.exp(least)
+    # of each prefix the probability of its paths that end in a blank, and of those that end in its last class, both
+    # over that of the likeliest prefix, so that none grows too small for a number
+    found: dict[tuple[int, ...], list[float]] = {(): [1.0, 0.0]}
     language: dict[tuple[int, ...], float] = {(): 0.0}
+
+    def score(prefix: tuple[int, ...]) -> float:
+        total = sum(grown[prefix])
+        return math.log(total) + language[prefix] if total else -math.inf
+
     for step in steps:
-        grown: dict[tuple[int, ...], tuple[float, float]] = {}
-
-        def add(prefix: tuple[int, ...], blank: float, other: float, grown: dict = grown) -> None:
-            before = grown.get(prefix, (-math.inf, -math.inf))
-            grown[prefix] = (_sum(before[0], blank), _sum(before[1], other))
-
+        grown: dict[tuple[int, ...], list[float]] = {}
+        begun = [(c, odds) for c, odds in enumerate(step) if c != BLANK and odds >= limit]
         for prefix, (blank, other) in found.items():
-            both = _sum(blank, other)
-            add(prefix, both + step[BLANK], other + step[prefix[-1]] if prefix else -math.inf)
-            for c, odds in enumerate(step):
-                if c == BLANK or odds < least:
-                    continue
+            both, last = blank + other, prefix[-1] if prefix else BLANK
+            cell = grown.setdefault(prefix, [0.0, 0.0])
+            cell[0] += both * step[BLANK]
+            cell[1] += other * step[last]
+            for c, odds in begun:
                 longer = (*prefix, c)
                 if longer not in language:
-                    told = weight * extend(prefix, c) + bonus if extend else bonus
-                    language[longer] = language[prefix] + told
+                    language[longer] = language[prefix] + (weight * extend(prefix, c) if extend else 0.0) + bonus
                 # a class that repeats the last one begins a new one behind a blank alone
-                add(longer, -math.inf, odds + (blank if prefix and c == prefix[-1] else both))
-        order = sorted(grown, key=lambda prefix: -_sum(*grown[prefix]) - language[prefix])
-        found = {prefix: grown[prefix] for prefix in order[:width]}
+                grown.setdefault(longer, [0.0, 0.0])[1] += odds * (blank if c == last else both)
+        kept = sorted(grown, key=score, reverse=True)[:width]
+        most = max(sum(grown[prefix]) for prefix in kept)
+        found = {prefix: [each / most for each in grown[prefix]] for prefix in kept}
     return list(next(iter(found)))
 
 
 def frames_needed(text: Sequence[int]) -> int:
     """The fewest frames that can say a text: one for each class, and a blank between equal neighbours."""
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
-
-
-def _sum(a: float, b: float) -> float:
-    high, low = max(a, b), min(a, b)
-    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
