@@ -30,9 +30,10 @@ READERS, SECONDS, GOAL, FIRST, RUNS = 50, 15.0, 300.0, 3.0, 300
 
 
 def addresses() -> list[str]:
-    """The pages, a filter, a thumbnail and the list of runs."""
+    """The pages, a filter, a search, the words that pages search with, and the list of runs."""
     studies = [name for name in catalogue.names() if "laptop" in catalogue.reported_scales(name)]
-    found = ["/", "/?family=labels", "/compare", "/data", "/live", "/live.json", "/static/site.css"]
+    found = ["/", "/?family=labels", "/?q=attention", "/words.js", "/compare", "/data", "/live", "/live.json"]
+    found.append("/static/site.css")
     return found + [f"/study/{name}" for name in studies] + [f"/files/{name}/laptop/report.json" for name in studies]
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 import imports
+from etudes import api
 from etudes.cli import main
 from etudes.core.catalogue import cards, find
 from etudes.core.record import load
 from etudes.core.run import execute
-from etudes.reports import render
+from etudes.reports import manuscript, render
 from etudes.reports.build import build
 from etudes.reports.drawings import draw
 from etudes.sweep import check
@@ -80,6 +81,14 @@ def test_the_first_study_of_the_guide_is_what_the_command_writes(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert main(["new", "smoothing"]) == 0
     assert Path("smoothing.py").read_text() == codes("adding-a-study.md")[0]
+
+
+def test_the_places_of_a_template_are_all_described(tmp_path):
+    text = " ".join(re.findall(r"\\VAR\{[a-z-]+\}", (HOUSE / "docs" / "reports.md").read_text()))
+    (tmp_path / "own.tex").write_text(text)
+    folder = manuscript.files(api.report("mixup"), str(tmp_path / "own.tex"), drawn=[])  # each of them is there
+    parts = {Path(name).stem for name in folder if name.startswith("parts/")}
+    assert parts < {*re.findall(r"\{([a-z-]+)\}", text)}
 
 
 def test_the_map_of_imports_is_current():

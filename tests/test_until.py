@@ -12,7 +12,7 @@ import pytest
 from coins import PAPER, Config
 from etudes import api, forecast
 from etudes.cli import main
-from etudes.core import Problem, Run, Scale, Study, Variant, higher, lower
+from etudes.core import Claim, Problem, Run, Scale, Study, Variant, below, higher, lower
 from etudes.core.record import is_finished, load
 from etudes.core.verdicts import judge
 from etudes.flags import seconds
@@ -72,6 +72,20 @@ def test_only_what_open_claims_read_goes_on_and_only_until_they_are_decided(tmp_
     assert report.folder(tmp_path) == tmp_path / "rolls" / "laptop" / "report"
     again = api.run(study, until="decided", root=tmp_path)
     assert again.json() == report.json()  # the same command finds nothing left
+
+
+def test_a_claim_that_goes_through_all_variants_goes_on_with_all_of_them(tmp_path):
+    """Also with those whose numbers it leaves alone: which they are is known once they are there."""
+
+    def least(trial):
+        return min(m["test/score"] for name, m in trial.items() if name != "same") - trial["near"]["test/score"] + 8.1
+
+    claim = Claim(least, below(0), "", number="least score of those compared, above that of near")
+    study = make(claims={"far is far below near": claim})
+    report = api.run(study, until="decided", root=tmp_path)
+    n = len(report.verdicts[0].values)
+    assert n > 5
+    assert set(seeds(study, tmp_path).values()) == {n}
 
 
 def test_a_command_that_was_killed_goes_on_to_the_same_end(tmp_path):

@@ -19,7 +19,7 @@ from etudes.core import Scale, Variant, below, catalogue
 from etudes.core.claims import Claim
 from etudes.core.errors import Problem
 from etudes.core.record import load
-from etudes.reports import compare, facts, render
+from etudes.reports import compare, facts, manuscript, render
 from etudes.reports.build import read
 from etudes.sweep import local, team
 
@@ -81,7 +81,7 @@ def test_numbers_that_vary_and_seeds_that_are_not_shared():
     assert compare.comparisons(study, [t | {"metrics": {}} for t in trials]) == []  # as of runs that diverged
     (row,) = compare.comparisons(study, [t for t in trials if t["seed"] == 2])
     shown = compare.table(dataclasses.replace(_bare(study), comparisons=[row]))[1]
-    assert shown == [["mine − plain", "a", "0.07000", "–", "1"]]
+    assert shown == [["mine − plain", "a", "0.0700", "–", "1"]]
 
 
 def _bare(study):
@@ -99,6 +99,8 @@ def test_nothing_is_judged_and_the_report_says_so(report):
             assert words in text
     assert "mine − plain" in report._repr_html_()
     assert f"vary={OWN!r}" in render.render(report, "ipynb")
+    compared = manuscript.files(report, "course", drawn=[])["parts/comparisons.tex"].decode()
+    assert r"mine \ensuremath{-} shifted & " in compared
 
 
 def test_a_claim_about_all_variants_does_not_meet_those_of_a_user(tmp_path):
@@ -279,6 +281,6 @@ def test_a_study_of_the_catalogue_from_the_command_to_its_page(tmp_path, capsys)
     from etudes.web.pages import Pages
     from etudes.web.shelf import Shelf
 
-    page = Pages(Shelf(tmp_path)).study("mixup", f"local-smoke-{folder.name.removeprefix('report-')}")
+    page = Pages(Shelf({"": tmp_path})).study("mixup", f"local-smoke-{folder.name.removeprefix('report-')}")
     for said in ("Compared", "mine − erm", "explore a variant of your own (mine)"):
         assert said in page

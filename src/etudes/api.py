@@ -98,7 +98,7 @@ def run(
 def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> tuple[Report, list["Outcome"]]:
     """As `run`; the report, and what came of the runs that were left."""
     from etudes.sweep import tracking
-    from etudes.sweep.plan import OutOfTime, code_notes, pending
+    from etudes.sweep.plan import OutOfTime, code_notes, note, pending
     from etudes.sweep.store import Store
     from etudes.train.distribute import rank, wait
 
@@ -110,16 +110,21 @@ def run_all(study: Study | str, options: Options, fields: Mapping[str, Any]) -> 
     if notice:
         console.print(notice, highlight=False)
     store = Store(options.root)
-    for note in code_notes(plan, store.folder, _report_command(chosen, options)):
-        console.print(note, highlight=False, soft_wrap=True)
+    for words in code_notes(plan, store.folder, _report_command(chosen, options)):
+        console.print(words, highlight=False, soft_wrap=True)
     store.bring(plan)
     left = pending(plan, store.folder)
     if len(left) < len(plan):
         console.print(f"{len(plan) - len(left)} of {len(plan)} runs are finished already.", highlight=False)
+    if left and not options.cluster:  # what every run would stop at
+        save_seconds()
+        device()
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + options.budget
     try:
         while True:
+            if rank() == 0:
+                note(list({spec.key: spec for spec in [*plan, *left]}.values()), store.folder)
             outcomes += _performed(chosen, left, store, options, console, deadline)
             wait()  # the first process writes the results that all of them read
             left = _further(chosen, plan, options, store, console, deadline) if options.until else []
@@ -189,9 +194,6 @@ def _performed(
 
     if not plan:
         return []
-    if not options.cluster:  # what every run would stop at
-        save_seconds()
-        device()
     with PlanProgress(plan, console) as progress:
 
         def finish(outcome: "Outcome") -> None:

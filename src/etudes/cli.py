@@ -3,6 +3,7 @@
 Heavy libraries are imported by the commands that need them: `etudes list` answers in a blink.
 """
 
+import dataclasses
 import os
 import runpy
 import shlex
@@ -190,7 +191,8 @@ def _run(name: str, arguments: list[str]) -> int:
 def report(
     name: tyro.conf.Positional[str] = "",
     scale: str = "laptop",
-    format: Literal["", "md", "html", "ipynb", "site"] = "",
+    format: str = "",
+    template: str = "",
     out: Path | None = None,
     root: str = "",
     code: str = "",
@@ -201,8 +203,10 @@ def report(
     Args:
         name: the study
         scale: the scale that was run
-        format: only this file, printed or written to --out; all of them by default
-        out: where to write: a folder, or with --format a file
+        format: only md, html or ipynb, printed or written to --out; pdf; a folder of tex or of csv; site, with --all;
+            by default a folder with the page, the notebook and the charts
+        template: of tex and pdf: article, course, reproduction, or a LaTeX file with places such as \\VAR{claims}
+        out: where to write: a folder, or with md, html, ipynb and pdf a file
         root: folder of the runs; by default runs, and where that has none the committed report
         code: report the runs that this code of the study made, as `etudes run` names it; by default the present one
         all: the committed reports of all studies, as a site of files for any web server
@@ -217,15 +221,14 @@ def report(
     if not name:
         raise Problem("name the study to report; `etudes list` shows them")
     from etudes import api
-    from etudes.core.files import write_text
-    from etudes.reports import render
+    from etudes.reports import exports
 
+    exports.check(format, template)
     found = api.report(name, scale, root=root, code=code)
     if found.committed:
         print(f"etudes: no finished runs in {api.ROOT}; this is the project's committed report", file=sys.stderr)
     if format:
-        text = render.render(found, format)
-        write_text(out, text) if out else print(text)
+        print(exports.export(found, format, out, template))
     else:
         usual = found.folder(Path(root or api.ROOT))
         _publish(found, out or found.committed or (usual.with_name(f"report-{code}") if code else usual))
@@ -239,8 +242,10 @@ def _publish(found: Any, folder: Path) -> None:
 
     results = catalogue.committed_folder(found.definition.name, found.scale)
     kept = folder.resolve() == results.resolve()  # where the project keeps its own
-    if folder != found.committed:
-        (render.keep if kept else render.write)(found, folder)
+    if folder != found.committed and kept:
+        render.keep(dataclasses.replace(found, committed=results), folder)
+    elif folder != found.committed:
+        render.write(found, folder)
     console = Console()
     console.print(f"\n[bold]{found.title}[/bold]", highlight=False)
     shown = terminal.comparison_list if found.definition.own else terminal.verdict_list
@@ -248,7 +253,7 @@ def _publish(found: Any, folder: Path) -> None:
     for warning in found.warnings:
         console.print(f"[yellow]{warning}[/yellow]", highlight=False)
     if (further := terminal.going_on(found)) and not found.committed:
-        console.print(further, highlight=False, soft_wrap=True)
+        console.print(" ".join(further), highlight=False, soft_wrap=True)
     kind = "Committed report" if folder == found.committed else "Report"
     page = folder / ("report.md" if kept else "report.html")
     console.print(f"{kind}: {page}", highlight=False, soft_wrap=True)
@@ -307,24 +312,27 @@ def ask(
     question: tyro.conf.Positional[str],
     k: int = 3,
     mode: Literal["bm25", "dense", "hybrid", "reranked"] = "hybrid",
-    model: str = "smollm2-135m",
-    embedder: str = "minilm",
+    model: str = "none",
+    embedder: str = "e5-small",
     index: str = "",
+    scores: bool = False,
 ) -> int:
-    """Answer a question from documents (txt, md, html, pdf), with the passages that the answer rests on.
+    """Quote the sentence of documents (txt, md, html, pdf) that answers a question, or say that none does.
 
     Args:
         place: a document, or a folder of them
         question: in a sentence
         k: passages to find
         mode: how they are found: by words, by meaning, by both, or both and looked at again
-        model: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at $OPENAI_BASE_URL, or none
-        embedder: minilm, or a sentence-transformers model owner/name of the hub
+        model: whose words are added and checked: smollm2-135m, a chat model owner/name of the hub, openai:MODEL at
+            $OPENAI_BASE_URL, or none
+        embedder: e5-small (many languages), minilm (English), or a sentence-transformers model owner/name of the hub
         index: folder, or URL of a Qdrant server, that keeps the vectors; by default the cache does
+        scores: show how near everything is
     """
     from etudes.retrieval.ask import ask as answer
 
-    return answer(place, question, k=k, mode=mode, model=model, embed=embedder, where=index)
+    return answer(place, question, k=k, mode=mode, model=model, embed=embedder, where=index, scores=scores)
 
 
 def data(
@@ -336,15 +344,18 @@ def data(
     return commands.main(action, names)
 
 
-def serve(root: Path = Path("runs"), port: int = 7860) -> int:
+def serve(root: tuple[Path, ...] = (Path("runs"),), port: int = 7860) -> int:
     """Gallery, reports, live runs and demos, for the browsers of this machine: http://127.0.0.1:7860
 
     Args:
-        root: folder of the runs
+        root: folder of the runs; several, such as class/*, are shown side by side, each by its name
         port: of the address; only this machine can reach it
     """
-    if root.exists() and not root.is_dir():
-        raise Problem(f"{root} is no folder; --root is the folder of the runs")
+    if not root:
+        raise Problem("--root names no folder; it is the folder of the runs")
+    for folder in root:
+        if folder.exists() and not folder.is_dir():
+            raise Problem(f"{folder} is no folder; --root is the folder of the runs")
     try:
         from etudes.web.app import serve as start
     except ModuleNotFoundError as missing:

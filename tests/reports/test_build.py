@@ -72,7 +72,7 @@ def test_title_and_data_name_what_was_used(report: Report) -> None:
     assert report.data == [{"dataset": "waves", "kind": "embedded", "says": "made up", "fingerprint": "ab" * 32}]
     assert report.changed == {}
     assert report.warnings == []
-    assert report.departures == "Departures: there is no paper, so it departs from nothing."
+    assert report.departures == "There is no paper, so it departs from nothing."
 
 
 def test_json_has_no_nan_six_digits_and_stable_bytes(report: Report) -> None:

@@ -74,7 +74,8 @@ def test_bars_show_every_seed_the_mean_and_one_deviation(report: Report) -> None
         assert (shown["low"] + shown["high"]) / 2 == pytest.approx(found["mean"])
         assert (shown["high"] - shown["low"]) / 2 == pytest.approx(found["deviation"])
     assert seeds["encoding"]["y"]["scale"]["domain"] == [row["variant"] for row in report.table]
-    assert rows(spec, layers(spec, "text")[0])[0]["label"] == report.table_rows()[1][0][2].partition(" ")[0]
+    mean = report.table_rows()[1][0][2].partition(" ")[0]
+    assert float(rows(spec, layers(spec, "text")[0])[0]["label"]) == pytest.approx(float(mean), rel=0.01)
 
 
 def test_the_papers_figures_are_diamonds_apart_from_our_numbers(report: Report) -> None:
@@ -83,7 +84,12 @@ def test_the_papers_figures_are_diamonds_apart_from_our_numbers(report: Report) 
     (diamonds,) = [layer for layer in layers(spec, "point") if layer["mark"].get("shape") == "diamond"]
     assert diamonds in panels(spec)[0]["layer"]
     assert not diamonds["mark"].get("filled")
-    assert rows(spec, diamonds) == [{"variant": "mixed-50", "value": 0.27}, {"variant": "plain-0", "value": 0.1}]
+    said = {"whose": "the paper's figure, not measured here"}
+    assert rows(spec, diamonds) == [
+        {"variant": "mixed-50", "value": 0.27} | said,
+        {"variant": "plain-0", "value": 0.1} | said,
+    ]
+    assert diamonds["encoding"]["stroke"]["scale"]["domain"] == [said["whose"]]  # its legend, in the chart itself
     assert [rows(spec, layer) for p in panels(spec) for layer in p["layer"] if layer != diamonds] == [
         rows(bare, layer) for p in panels(bare) for layer in p["layer"]
     ]
@@ -94,7 +100,7 @@ def test_the_papers_figures_are_diamonds_apart_from_our_numbers(report: Report) 
 def test_the_papers_figure_of_a_variant_without_runs_is_left_out(report: Report) -> None:
     few = dataclasses.replace(report, table=report.table[:1], trials=report.trials[:1])
     spec = bars("test/error", paper={"mixed-50": 0.27, "plain-0": 0.1}).draw(few).to_dict()
-    assert rows(spec, spec["layer"][-1]) == [{"variant": "plain-0", "value": 0.1}]
+    assert [row["variant"] for row in rows(spec, spec["layer"][-1])] == ["plain-0"]
     none = bars("test/error", paper={"mixed-50": 0.27}).draw(few).to_dict()
     assert none == bars("test/error").draw(few).to_dict()
 
@@ -124,6 +130,75 @@ def test_a_variant_has_one_colour_in_all_charts(report: Report) -> None:
     }
 
 
+def test_a_group_has_one_colour_in_all_kinds_of_charts(report: Report) -> None:
+    def colours(chart: Chart, layer: int = 0) -> dict[str, str]:
+        scale = panels(chart.draw(report))[0]["layer"][layer]["encoding"]["color"]["scale"]
+        return dict(zip(scale["domain"], scale["range"], strict=True))
+
+    groups = {"0": COLOURS[0], "1": COLOURS[1]}
+    assert colours(bars("test/error", by="alpha")) == groups
+    assert colours(against("noise", "test/error", by="alpha")) == groups
+    lines = colours(curves("test/error", by="alpha"), 1)
+    assert {name: lines[name] for name in ("plain-0", "mixed-0", "plain-100")} == {
+        "plain-0": COLOURS[0],
+        "mixed-0": COLOURS[1],
+        "plain-100": COLOURS[0],
+    }
+    few = dataclasses.replace(report, table=report.table[1:], trials=report.trials)  # without the first variant's runs
+    assert colours(bars("test/error", by="alpha")) == groups
+    assert panels(bars("test/error", by="alpha").draw(few))[0]["layer"][0]["encoding"]["color"]["scale"]["range"][
+        0
+    ] in (
+        COLOURS[0],
+        COLOURS[1],
+    )
+
+
+def test_rows_stand_below_the_headings_of_their_sections_on_one_axis(report: Report) -> None:
+    sections = {"No noise": ("plain-0", "mixed-0"), "Half": ("mixed-50", "plain-50"), "None ran": ()}
+    spec = bars("test/error", "train/loss", sections=sections).draw(report).to_dict()
+    assert [panel["title"]["text"] for panel in spec["concat"]] == ["No noise", " ", "Half", " "]
+    first, _, second, _ = (panel["layer"][0]["encoding"] for panel in spec["concat"])
+    assert (first["y"]["scale"]["domain"], second["y"]["scale"]["domain"]) == (
+        ["plain-0", "mixed-0"],
+        ["mixed-50", "plain-50"],
+    )
+    assert first["x"]["scale"] == second["x"]["scale"]
+    assert (first["x"].get("title"), second["x"]["title"]) == (None, "test error")
+    with pytest.raises(Problem, match="no variant of waves 'plain'"):
+        bars("test/error", sections={"No noise": ("plain",)}).draw(report)
+
+
+def test_a_deviation_reaches_no_impossible_number(report: Report) -> None:
+    def reach(values: list[float]) -> tuple[float, float]:
+        trials = [{"variant": "plain-0", "seed": i, "metrics": {"test/error": v}} for i, v in enumerate(values)]
+        summary = {"mean": sum(values) / len(values), "deviation": 0.3, "seeds": len(values)}
+        table = [{**report.table[0], "metrics": {"test/error": summary}}]
+        spec = bars("test/error").draw(dataclasses.replace(report, table=table, trials=trials)).to_dict()
+        (mean,) = rows(spec, layers(spec, "rule")[0])
+        return mean["low"], mean["high"]
+
+    assert reach([0.1, 0.1]) == (0, pytest.approx(0.4))
+    assert reach([0.9, 0.9]) == (pytest.approx(0.6), 1)
+    assert reach([0.9, 1.1]) == (pytest.approx(0.7), pytest.approx(1.3))
+    assert reach([-0.1, 0.1]) == (pytest.approx(-0.3), pytest.approx(0.3))
+
+
+def test_axes_and_legends_say_what_their_study_calls_a_number(report: Report) -> None:
+    named = dataclasses.replace(
+        report.definition, words={"test/error": "wrong of 100 waves", "train/bound": "the bound"}
+    )
+    worded = dataclasses.replace(report, definition=named)
+    for chart in (bars("test/error"), curves("test/error"), against("noise", "test/error", by="alpha")):
+        assert "wrong of 100 waves" in str(chart.draw(worded).to_dict())
+    facets = curves("train/loss", facet=True, reference="train/bound").draw(worded).to_dict()
+    assert facets["concat"][0]["layer"][0]["encoding"]["color"]["scale"]["domain"] == ["train loss", "the bound"]
+    chart = against("noise", "test/error", by="alpha", x="share of noise", key="strength")
+    spec = chart.draw(report).to_dict()
+    assert spec["layer"][0]["encoding"]["x"]["title"] == "share of noise"
+    assert spec["layer"][0]["encoding"]["color"]["legend"]["title"] == "strength"
+
+
 def test_past_the_palette_lines_are_broken(report: Report) -> None:
     encoding = layers(report.chart("test-error-curves").to_dict(), "line")[1]["encoding"]
     styles = list(
@@ -140,7 +215,7 @@ def test_curves_are_means_over_seeds(report: Report) -> None:
         by_hand.setdefault((row["variant"], row["step"]), []).append(row["value"])
     assert {len(values) for values in by_hand.values()} == {5}
     for row in rows(spec, thick):
-        assert row["value"] == pytest.approx(sum(by_hand[row["variant"], row["step"]]) / 5)
+        assert row["value"] == pytest.approx(sum(by_hand[row["variant"], row["step"]]) / 5, rel=1e-4)
     assert max(row["step"] for row in rows(spec, thick)) == 300
 
 
@@ -153,7 +228,7 @@ def test_facets_and_their_reference(report: Report) -> None:
     broken = spec["concat"][0]["layer"][2]
     assert broken["mark"]["strokeDash"]
     shown = rows(spec, broken)
-    assert {row["metric"] for row in shown} == {"train/bound"}
+    assert {row["metric"] for row in shown} == {"train bound"}
     assert shown[0]["value"] == pytest.approx(2 / (1 + 1 / 40), rel=1e-4)
     assert "train bound" in next(chart for chart in report.definition.charts if chart.name == name).says
 
@@ -215,7 +290,8 @@ def test_a_variant_with_one_step_is_a_dot_and_one_without_any_is_not_named(repor
     short = [c | {"steps": [90], "values": [0.5]} if c["variant"] == "mixed-0" else c for c in few]
     spec = curves("test/error").draw(dataclasses.replace(report, curves=short)).to_dict()
     (dots,) = layers(spec, "point")
-    assert rows(spec, dots) == [{"variant": "mixed-0", "metric": "test/error", "step": 90, "value": 0.5}]
+    assert rows(spec, dots) == [{"variant": "mixed-0", "step": 90, "value": 0.5}]
+    assert rows(spec, layers(spec, "text")[0]) == rows(spec, dots)  # with its name beside it
     named = layers(spec, "line")[0]["encoding"]["color"]["scale"]["domain"]
     assert named == [row["variant"] for row in report.table if row["variant"] != "plain-25"]
     assert not layers(report.chart("test-error-curves").to_dict(), "point")

@@ -130,6 +130,7 @@ def test_the_page_and_the_notebook_hold_the_pictures_themselves(folder: Path, re
 def test_a_wide_picture_keeps_its_width() -> None:
     assert left.Exhibit("a", 0, "b.png", png(1, width=700)).width == 700
     assert left.Exhibit("a", 0, "b.png", png(1, width=560)).width == 560
+    assert [left.Exhibit("a", 0, "b.png", png(1, width=width)).wide for width in (560, 700)] == [False, True]
 
 
 def test_read_back_it_is_the_same_report(folder: Path, report: Report, tmp_path: Path) -> None:
@@ -289,11 +290,24 @@ def test_a_text_is_shown_as_it_is_and_read_back(tmp_path: Path) -> None:
     assert f"````text\n{TALE}````\n" in (target / "report.md").read_text()
     page = (target / "report.html").read_text()
     assert "<pre>Il était &lt;b&gt;une fois&lt;/b&gt;\n```\n| un &amp; œuf |\n</pre>" in page
+    assert page.count("<details open>") == 1, "one is open, the others are folded"
+    assert page.count(", seed 0</summary>") + page.count(", seed 0: one &lt;lower&gt; &amp; out</summary>") >= 2
     assert "<pre>" in report.chart("tale")._repr_html_()
     assert read(target, chosen).json() == report.json()
     (target / "texts" / "gone.tale.txt").write_text("of a variant that is no more")
     render.write(report, target)
     assert len(list((target / "texts").iterdir())) == 3
+
+
+def test_a_played_game_is_a_table_of_its_cards(tmp_path: Path) -> None:
+    game = b'{"agent": "giver-0", "gave": "<b>ski"}\n{"agent": "table", "word": "bike", "outcome": "wrong"}\n'
+    report, target = made(tale(game), tmp_path / "runs"), tmp_path / "report"
+    render.write(report, target)
+    assert (
+        "| word | giver-0 | outcome |\n| --- | --- | --- |\n| bike | &lt;b>ski | wrong |"
+        in (target / "report.md").read_text()
+    )
+    assert "<tr><td>bike</td><td>&lt;b&gt;ski</td><td>wrong</td></tr>" in (target / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

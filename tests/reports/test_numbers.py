@@ -3,7 +3,7 @@ import math
 import pytest
 from hypothesis import given, strategies
 
-from etudes.reports.numbers import figure, number, plain, span, spread, tidy
+from etudes.reports.numbers import estimate, figure, number, plain, span, spread, tidy
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,44 @@ def test_plain_is_what_json_can_hold() -> None:
     assert plain({"flag": True, "word": "x", "none": None}) == {"flag": True, "word": "x", "none": None}
 
 
-def test_spread_and_span() -> None:
-    assert spread(0.34211, 0.00833) == "0.3421 ± 0.0083"
-    assert spread(0.34211, None) == "0.3421"
-    assert spread(None, None) == "–"
-    assert spread(0.25, 0.0) == "0.2500 ± 0"
+@pytest.mark.parametrize(
+    ("mean", "deviation", "text"),
+    [
+        (0.34211, 0.00833, "0.3421 ± 0.0083"), (0.61427, 0.0178, "0.614 ± 0.018"), (0.34211, None, "0.342"),
+        (123_456.0, 2_345.0, "123,500 ± 2,300"), (11.25, 0.996, "11.25 ± 1.00"), (-0.0001, 0.05, "0.000 ± 0.050"),
+        (3.21e-7, 1.13e-8, "3.21e-07 ± 1.1e-08"), (None, None, "–"), (math.nan, math.nan, "–"),
+        (0.9, 0.0, "0.9"), (7.315, 9.9e-16, "7.315"), (784_723_456.0, 0.0, "784,723,456"), (1200.0, 0.0, "1,200"),
+    ],
+)  # fmt: skip
+def test_a_mean_has_the_decimals_of_its_deviation(mean: float | None, deviation: float | None, text: str) -> None:
+    assert spread(mean, deviation) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts"),
+    [
+        ((-0.0112, -0.0212, -0.0012), ("−0.011", "[−0.021, −0.001]")),
+        ((-0.00664, -0.03279, 0.01951), ("−0.007", "[−0.033, 0.020]")),
+        ((0.0105, 0.0004, 0.0206), ("0.0105", "[0.0004, 0.0206]")),  # an end that is not 0 does not look like it
+        ((5.0, 5.0, 5.0), ("5", "[5, 5]")),
+        ((0.5, -math.inf, math.inf), ("0.500", "–")),
+    ],
+)
+def test_an_interval_has_the_digits_that_its_width_bears(
+    numbers: tuple[float, float, float], texts: tuple[str, str]
+) -> None:
+    assert estimate(*numbers, ends=(0.0,)) == texts
+
+
+def test_the_ends_of_a_ratio_have_three_digits_each() -> None:
+    assert estimate(5.712, 0.0212, 310.4, ends=(1.0,), even=False) == ("5.71", "[0.0212, 310]")
+
+
+def test_a_span_of_a_comparison() -> None:
     assert span(-0.0165, math.inf) == "[−0.01650, ∞]"
 
 
-def test_what_was_given_gains_no_digits() -> None:
+def test_what_was_written_gains_no_digits() -> None:
     assert [figure(0.5), figure(-0.014), figure(5.6), figure(math.nan)] == ["0.5", "−0.014", "5.6", "–"]
+    assert [figure(0.042 - 0.056), figure(13.36 / 41.07), figure(0.1138 - 0.1553)] == ["−0.014", "0.325", "−0.0415"]
+    assert [figure(7851), figure(100000), figure(12345)] == ["7851", "100000", "12345"]

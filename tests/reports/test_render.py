@@ -14,17 +14,13 @@ import numpy
 import pytest
 from PIL import Image
 
-from etudes.core import catalogue
-from etudes.core.claims import Claim, Interval, above, below, within
 from etudes.core.errors import Problem
 from etudes.core.record import load
-from etudes.core.run import execute
 from etudes.core.spec import Study
-from etudes.core.verdicts import Verdict
 from etudes.reports import drawings, render, terminal
 from etudes.reports.build import build, read
 from etudes.reports.charts import Chart, bars
-from etudes.reports.numbers import number
+from etudes.reports.numbers import estimate, spread
 from etudes.reports.report import Report
 from etudes.reports.svg import round_coordinates, svg
 
@@ -65,9 +61,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_whole_and_small(written: Path, report: Report) -> None:
     charts = [f"charts/{chart.name}.{kind}" for chart in report.definition.charts for kind in ("svg", "png")]
-    names = {"report.json", "curves.json", "report.md", "report.html", "report.ipynb", *charts}
+    names = {"report.json", "curves.json", "report.md", "report.html", "report.ipynb", *charts, "charts/thumbnail.svg"}
     assert files(written).keys() == names
-    assert sum(map(len, files(written).values())) < 1_000_000  # ten variants, five seeds, three metrics, eight charts
+    assert sum(map(len, files(written).values())) < 1_500_000  # ten variants, five seeds, three metrics, eight charts
 
 
 def test_writing_again_gives_the_same_bytes_and_removes_charts_that_are_gone(
@@ -76,7 +72,8 @@ def test_writing_again_gives_the_same_bytes_and_removes_charts_that_are_gone(
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     kept = dataclasses.replace(report, definition=waves(charts=waves().charts[:1]))
     render.write(kept, tmp_path)
-    assert {path.name for path in (tmp_path / "charts").iterdir()} == {"test-error.svg", "test-error.png"}
+    charts = {"test-error.svg", "test-error.png", "thumbnail.svg"}
+    assert {path.name for path in (tmp_path / "charts").iterdir()} == charts
     before = files(written)
     render.write(kept, tmp_path)
     render.write(report, tmp_path)
@@ -90,20 +87,56 @@ def test_numbers_agree_in_all_formats(written: Path, report: Report) -> None:
     for row in saved["table"]:
         (line,) = [line for line in lines if line[0] == f"| {row['variant']}" and line[1] == "5"]
         for metric in row["metrics"].values():
-            text = f"{number(metric['mean'])} ± {number(metric['deviation'], 2)}"
+            text = spread(metric["mean"], metric["deviation"])
             assert text in line
             assert text in page.cells
-    for verdict in saved["verdicts"]:
+    for verdict, row in zip(saved["verdicts"], report.verdict_rows(), strict=True):
         (line,) = [line for line in lines if line[0].startswith(f"| {verdict['claim']} (")]
-        interval = f"[{number(verdict['low'])}, {number(verdict['high'])}]"
-        assert line[1:4] == [verdict["verdict"], number(verdict["mean"]), interval]
-        assert {number(verdict["mean"]), interval} <= set(page.cells)
+        ends = [end for end in verdict["expect"] if end is not None and math.isfinite(end)]
+        told = estimate(verdict["mean"], verdict["low"], verdict["high"], ends)
+        assert (row["mean"], row["interval"]) == told
+        assert [line[1], *line[3:5]] == [verdict["verdict"], *told]
+        assert {*told} <= set(page.cells)
+
+
+def test_what_came_out_comes_first_and_the_tables_late(written: Path) -> None:
+    heads = [line for line in (written / "report.md").read_text().splitlines() if line.startswith("## ")]
+    assert heads[:3] == ["## Claims", "## Numbers", "## Charts"]
+    text = (written / "report.md").read_text()
+    assert (
+        0 < text.index("laptop scale (waves, 5 seeds)") < text.index("charts/test-error.svg") < text.index("## Claims")
+    )
+    page = (written / "report.html").read_text()
+    places = [page.index(part) for part in ('id="answer"', "<figure>", 'id="claims"', 'id="numbers"', 'id="charts"')]
+    assert places == sorted(places)
+
+
+def test_main_numbers_lead_and_constants_are_a_sentence(report: Report, waves: Make, root: Path) -> None:
+    study = dataclasses.replace(waves(), words={"train/loss": "training loss"})
+    named = build(study, study.plan("laptop"), load(study.plan("laptop"), root))
+    assert named.table_rows(named.main_metrics)[0] == ["variant", "training loss"]
+    assert named.table_rows()[0][:2] == ["variant", "seeds"]
+    same = [{**trial, "metrics": trial["metrics"] | {"test/error": 0.9}} for trial in report.trials]
+    constant = dataclasses.replace(report, trials=same)
+    assert "test error" not in constant.table_rows()[0]
+    assert constant.constant_sentences() == ["Test error: 0.9 in all variants."]
+    assert "Test error: 0.9 in all variants." in render.markdown(constant)
+    assert "Test error: 0.9 in all variants." in render.html(constant)
+
+
+def test_code_and_machines_are_told_of_below(report: Report) -> None:
+    below = "The runs differ in the machine: a (1 run), b (2 runs)."
+    above = "Variant plain-0 misses seed 3."
+    warned = dataclasses.replace(report, warnings=[below, above])
+    assert (warned.cautions, warned.notes) == ([above], [below])
+    text = render.markdown(warned)
+    assert text.index(above) < text.index("## Claims") < text.index(below)
 
 
 def test_the_papers_figure_stands_apart(written: Path, report: Report) -> None:
     page = (written / "report.html").read_text()
-    assert page.count('<div class="paper"><dt>paper</dt>') == len(report.verdicts)
-    assert '<div class="paper"><dt>paper</dt><dd>−0.014</dd></div>' in page
+    assert page.count('<div class="paper"><dt>the paper\'s own figure</dt>') == 2  # of three claims
+    assert "<dt>the paper's own figure</dt><dd>−0.014</dd></div>" in page
     head = next(line for line in (written / "report.md").read_text().splitlines() if line.startswith("| claim"))
     assert "| paper |" in head
     assert report.verdict_rows()[1]["paper"] == "–"
@@ -123,7 +156,7 @@ def test_the_page_needs_nothing_but_itself(written: Path) -> None:
     assert page.attributes["href"] == ["https://example.org/waves"]  # a link, followed only when clicked
     assert not re.findall(r"url\((?!#)", text)
     assert "@import" not in text
-    assert page.tags.count("svg") == 8 + 3
+    assert page.tags.count("svg") == 8 + 3 + 3  # charts, intervals, and a mark for each verdict
     assert "prefers-color-scheme: dark" in text
 
 
@@ -140,7 +173,7 @@ def test_words_of_a_study_stay_words(waves: Make, root: Path) -> None:
         assert "alert(1)" in text
     assert not Cells(render.html(report)).attributes.get("href")
     (line,) = [line for line in render.markdown(report).splitlines() if line.startswith("| c ")]
-    assert len(re.findall(r"(?<!\\)\|", line)) == 9
+    assert len(re.findall(r"(?<!\\)\|", line)) == 10
     assert "<script" not in render.render(report, "ipynb")
 
 
@@ -149,7 +182,7 @@ def test_a_chart_that_cannot_be_drawn_says_why(waves: Make, root: Path, tmp_path
     plan = study.plan("laptop")
     report = build(study, plan, load(plan, root))
     render.write(report, tmp_path)
-    assert {path.stem for path in (tmp_path / "charts").iterdir()} == {"test-error"}
+    assert {path.stem for path in (tmp_path / "charts").iterdir()} == {"test-error", "thumbnail"}
     sentence = "is not drawn: no number in the runs of waves, 'test/accuracy'"
     assert sentence in (tmp_path / "report.md").read_text()
     assert "not drawn: no number in the runs" in (tmp_path / "report.html").read_text()
@@ -186,83 +219,6 @@ def test_shortened_paths_stay_within_a_tenth_of_a_pixel() -> None:
     assert max(abs(a - b) for p, q in zip(points, found, strict=True) for a, b in zip(p, q, strict=True)) < 0.0501
 
 
-def verdict(expect: Interval, low: float, high: float, values: list[float], word: str = "supported") -> Verdict:
-    claim = Claim(lambda trial: 0.0, expect, "w")
-    return Verdict("s", claim, values, sum(values) / max(1, len(values)), low, high, 0, word)
-
-
-@pytest.mark.parametrize("expect", [below(0), above(1), within(-1, 1), within(0.1, 0.1001)])
-def test_the_drawing_of_a_claim_lies_inside_its_frame(expect: Interval) -> None:
-    text = drawings.forest(verdict(expect, -0.5, 2.5, [0.5, 1.0, 1.5]))
-    places = [float(x) for x in re.findall(r' (?:x|x1|x2|cx)="([^"]+)"', text)]
-    assert all(0 <= x <= drawings.FOREST for x in places)
-    assert text.count('class="seed"') == 3
-    band = re.search(r'class="expected" x="([\d.]+)" y="1" width="([\d.]+)"', text)
-    assert band
-    left, width = map(float, band.groups())
-    mean = float(text.partition('class="mean" cx="')[2].partition('"')[0])
-    if expect == below(0):
-        assert left == 0
-        assert mean > left + width  # the mean, 1, lies right of the range
-    if expect == above(1):
-        assert left + width == pytest.approx(drawings.FOREST, abs=0.1)
-        assert mean == pytest.approx(left, abs=0.11)
-
-
-def test_the_drawing_of_a_claim_shows_its_margin_on_the_claims_own_scale() -> None:
-    plain, ratio = (
-        Verdict("s", Claim(lambda trial: 0.0, below(1), "", matters=0.5, kind=kind), [0.4, 2.0], 1.2, 0.5, 1.9, 0, "")
-        for kind in ("difference", "ratio")
-    )
-    places = [re.search(r'class="margin" x1="([^"]+)" x2="([^"]+)"', drawings.forest(v)) for v in (plain, ratio)]
-    assert all(places)
-    (a, b), (c, d) = ((float(x) for x in place.groups()) for place in places if place)
-    assert 0 <= a < b <= drawings.FOREST
-    assert b - a == pytest.approx((d - c) / (math.exp(0.5) - math.exp(-0.5)), rel=0.02)
-    assert 'class="margin"' not in drawings.forest(verdict(below(0), -1.0, 1.0, [0.5]))
-
-
-def test_without_seeds_or_verdict_the_drawing_claims_no_interval() -> None:
-    assert drawings.forest(verdict(below(0), -math.inf, math.inf, [])) == ""
-    two = drawings.forest(verdict(below(0), -math.inf, math.inf, [1.0, 2.0], "not judged"))
-    assert 'class="reach"' not in two
-    assert drawings.forest(verdict(above(1), 1.0, 1.0, [1.0, 1.0, 1.0]))  # all the same: no division by zero
-
-
-def test_the_notebook_is_valid_and_repeats_itself(report: Report) -> None:
-    import nbformat
-
-    text = render.render(report, "ipynb")
-    assert text == render.render(report, "ipynb")
-    book = nbformat.reads(text, as_version=4)
-    nbformat.validate(book)
-    sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
-    for source in sources:
-        compile(source, "cell", "exec")
-    assert sources[2:] == [f"report.chart({chart.name!r})" for chart in report.definition.charts]
-
-
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cells, one after the other, from a folder that holds nothing but the study's file."""
-    pytest.importorskip("etudes.api")
-    source = Path(__file__).with_name("conftest.py").read_text()
-    (tmp_path / "waves.py").write_text(f"{source}\n\nSTUDY = study()\n")
-    monkeypatch.chdir(tmp_path)
-    study = catalogue.find("waves.py")
-    plan = study.plan("smoke", dataset="digits", rate=0.5)
-    for spec in plan:
-        execute(study, spec, tmp_path / "elsewhere")
-    made = build(study, plan, load(plan, tmp_path / "elsewhere"))
-    names: dict[str, object] = {}
-    for cell in render.notebook(made).cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, "cell", "exec"), names)
-    found = names["report"]
-    assert found.title == made.title
-    assert found.changed == {"dataset": "digits", "rate": 0.5}
-    assert [t["metrics"] for t in found.trials] == [t["metrics"] for t in made.trials]
-
-
 def test_an_unknown_format(report: Report) -> None:
     with pytest.raises(Problem, match="no format 'pdf'; "):
         render.render(report, "pdf")
@@ -271,7 +227,7 @@ def test_an_unknown_format(report: Report) -> None:
 def test_jupyter_shows_verdicts_table_and_charts(report: Report) -> None:
     page = Cells(report._repr_html_())
     assert page.tags.count("svg") == 8
-    assert {"supported", "refuted", *report.table_rows()[1][0]} <= set(page.cells)
+    assert {"supported", "refuted", *report.table_rows(report.main_metrics)[1][0]} <= set(page.cells)
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -317,6 +273,7 @@ def test_what_is_kept_makes_the_rest(written: Path, report: Report, waves: Make,
     render.keep(report, tmp_path)
     charts = {f"charts/{chart.name}.svg" for chart in report.definition.charts}
     whole = files(written)
+    charts |= {"charts/thumbnail.svg"}
     assert files(tmp_path) == {n: whole[n] for n in {"report.json", "curves.json", "report.md", *charts}}
     again = read(tmp_path, waves())
     for kind in ("html", "ipynb", "md"):
@@ -329,15 +286,33 @@ def test_a_line_of_the_json_is_an_entry(written: Path, report: Report) -> None:
     assert [json.loads(line.removesuffix(",")) for line in trials] == json.loads(json.dumps(report.json()["trials"]))
 
 
-def test_the_smaller_drawing_looks_like_vegas(report: Report) -> None:
+def test_words_have_room_for_the_widest_font_and_keep_their_size(report: Report) -> None:
     import vl_convert
+
+    spec = report.chart("test-error").to_dict()
+    theirs, ours = vl_convert.vegalite_to_svg(spec), svg(spec, "x")
+    sizes, widths = zip(
+        *(
+            (set(re.findall(r'font-size="([^"]*)"', text)), int(re.search(r'width="(\d+)"', text)[1]))
+            for text in (theirs, ours)
+        ),
+        strict=True,
+    )
+    assert sizes[0] == sizes[1]
+    assert widths[1] > widths[0] + 5
+
+
+def test_the_smaller_drawing_looks_like_vegas(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    import vl_convert
+
+    monkeypatch.setattr("etudes.reports.svg.WIDEST", 1)
 
     def pixels(text: str) -> numpy.ndarray:
         return numpy.asarray(Image.open(io.BytesIO(vl_convert.svg_to_png(text))).convert("RGB")).astype(int)
 
     for chart in report.definition.charts:
-        drawn = report.chart(chart.name)
-        theirs, ours = vl_convert.vegalite_to_svg(drawn.to_dict()), svg(drawn, "x")
+        spec = report.chart(chart.name).to_dict()
+        theirs, ours = vl_convert.vegalite_to_svg(spec), svg(spec, "x")
         assert len(ours) < 0.6 * len(theirs)
         far = abs(pixels(theirs) - pixels(ours)).max(2) > 40
         assert far.mean() < 0.002, chart.name

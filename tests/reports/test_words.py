@@ -18,5 +18,11 @@ def test_the_numbers_with_words_lead_the_tables_in_their_order():
 
 def test_a_claims_number_is_said_in_words():
     claims = list(MIXUP.claims.values())
+    alone = dataclasses.replace(claims[0], number="test/error of mixup")
+    assert words.number(MIXUP, alone) == "mixup: error"
+    ratio = dataclasses.replace(alone, number="test/error of mixup over test/error of erm")
+    assert words.number(MIXUP, ratio) == "error: mixup over erm"
+    within = dataclasses.replace(alone, number="test/error of mixup minus train/misses of mixup")
+    assert words.number(MIXUP, within) == "mixup: error minus third classes"
     assert words.number(MIXUP, claims[0]) == "error: mixup minus erm"
     assert words.number(MIXUP, claims[5]) == "third classes: mixup minus erm"

@@ -3,8 +3,6 @@ import pytest
 from etudes.core.errors import Problem
 from etudes.retrieval.answer import (
     SYSTEM,
-    THRESHOLD,
-    answerable,
     citations,
     escape_marks,
     extract_answer,
@@ -101,34 +99,3 @@ def test_contexts_are_cut_to_what_the_model_takes():
 
 def test_citations_name_hits_once_and_in_order():
     assert citations("Yes [2], and [1, 2] but [7].", [hit("a"), hit("b"), hit("c")]) == [2, 1]
-
-
-def test_an_answer_needs_a_near_passage():
-    assert not answerable([])
-    assert not answerable([hit("a", dense=0.1)], 0.2)
-    assert answerable([hit("a", dense=0.1), hit("b", dense=0.3)], 0.2)
-    assert answerable([hit("a", bm25=3.0)])
-
-
-@pytest.mark.network
-@pytest.mark.slow
-def test_the_threshold_is_the_best_on_validation_questions():
-    import numpy as np
-
-    from etudes.data.questions import questions
-    from etudes.retrieval.chunks import cut_chunks
-    from etudes.retrieval.documents import Document
-    from etudes.retrieval.embedders import embedder
-    from etudes.retrieval.scores import best_threshold
-
-    model, asked = embedder("minilm"), questions("debian-faq")
-    # In chunks as an index has them.
-    chunks = [c for p in asked.passages for c in cut_chunks(Document(p.name, p.title, p.text), model, 128, 32)]
-    vectors = model.encode([chunk.text for chunk in chunks])
-    near = {
-        q.text: float(np.max(vectors @ model.encode([q.text])[0])) for q in asked.questions if q.split == "validation"
-    }
-    known, lost = (
-        [near[q.text] for q in asked.questions if q.text in near and bool(q.answer) == has] for has in (True, False)
-    )
-    assert best_threshold(known, lost) == pytest.approx(THRESHOLD, abs=0.005)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.retrieval.chunks import cut_chunks, join_chunks
+from etudes.retrieval.chunks import LONGEST, cut_chunks, join_chunks
 from etudes.retrieval.documents import Document
 from etudes.retrieval.embedders import HashingEmbedder, embedder
 
@@ -54,3 +54,9 @@ def test_the_page_of_a_chunk_is_that_of_its_beginning():
 def test_sizes_that_cannot_be_are_told(size, overlap):
     with pytest.raises(Problem, match=f"{size} tokens"):
         cut_chunks(Document("d", "d", "some words"), HashingEmbedder(), size, overlap)
+
+
+def test_text_without_spaces_is_cut_by_its_letters_too():
+    chunks = cut_chunks(Document("d", "d", "เ" * 20_000 + " end"), HashingEmbedder(), 16, 4)
+    assert max(len(c.text) for c in chunks) <= 16 * LONGEST
+    assert join_chunks(chunks) == "เ" * 20_000 + " end"

@@ -1,37 +1,18 @@
+import contextlib
+import time
+
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.retrieval.documents import MOST_BYTES, parse, read_document, read_documents
-
-
-def pdf(*pages, title="A book"):
-    """A PDF with a line of text a page, written by hand."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
-    objects.append("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
-    for i, text in enumerate(pages):
-        place = "/MediaBox [0 0 300 300] /Resources << /Font << /F1 3 0 R >> >>"
-        objects.append(f"<< /Type /Page /Parent 2 0 R {place} /Contents {5 + 2 * i} 0 R >>")
-        stream = f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET"
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-    objects.append(f"<< /Title ({title}) >>")
-    out, places = b"%PDF-1.4\n", []
-    for n, body in enumerate(objects, start=1):
-        places.append(len(out))
-        out += f"{n} 0 obj\n{body}\nendobj\n".encode()
-    start = len(out)
-    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
-    out += "".join(f"{place:010} 00000 n \n" for place in places).encode()
-    trailer = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>"
-    return out + f"trailer\n{trailer}\nstartxref\n{start}\n%%EOF\n".encode()
+from etudes.retrieval.documents import MOST_BYTES, join_words, parse, read_document, read_documents
+from pdf_files import pdf
 
 
 def test_each_kind_gives_its_text_and_title():
     assert parse("a.txt", "\ufeffdéjà vu".encode()).text == "déjà vu"
     assert parse("a.txt", "déjà".encode("utf-16")).text == "déjà"
     assert parse("a.txt", b"words").title == "a"
-    assert parse("a.md", b"intro\n\n## The *head* ##\n\nwords").title == "The *head*"
+    assert parse("a.md", b"intro\n\n## The *head* ##\n\nwords").title == "The head"
     found = parse("a.pdf", pdf("first page", "second page"))
     assert found.title == "A book"
     assert [found.page(found.text.index(word)) for word in ("first", "second")] == [1, 2]
@@ -65,6 +46,7 @@ def test_a_page_gives_what_its_readers_see():
         ("a.pdf", pdf(""), "pictures"),
         ("a.txt", b"x" * (MOST_BYTES + 1), "at most 10 MB"),
         ("a.html", b"<script>x()</script>", "holds no text"),
+        ("a.html", b"<p>\xe9t\xe9</p>", "no text in UTF-8"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,
 )
@@ -89,3 +71,91 @@ def test_a_folder_gives_its_documents_in_order(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(Problem, match="holds no documents"):
         read_documents(tmp_path / "empty")
+
+
+def lines(found):
+    return [line for line in found.text.split("\n") if line]
+
+
+def test_a_cell_stands_with_its_header_and_its_row():
+    table = b"<table><caption>Menu</caption><tr><th>Drink<th>Price</tr><tr><td>Tea<td>4 <b>EUR</b></tr>"
+    table += b"<tr><td>Milk<br>warm</td><td></td></tr></table><p>Ask.</p><table><tr><td>a<td>b</table>"
+    assert lines(parse("a.html", table)) == [
+        *("Menu", "Drink | Price", "Drink: Tea | Price: 4 EUR", "Drink: Milk warm", "Ask.", "a | b"),
+    ]
+    markdown = b"| Drink | Price |\n|---|---|\n| **Tea** | 40 |\n"
+    assert lines(parse("a.md", markdown)) == ["Drink | Price", "Drink: Tea | Price: 40"]
+
+
+def test_markdown_is_read_without_its_marks():
+    found = parse("a.md", b"# Keys\n\nThe *blue* key [opens](http://x) `attic`.\n\n- one\n- <b>two</b>\n")
+    assert found.title == "Keys"
+    assert lines(found) == ["Keys", "The blue key opens attic.", "one", "<b>two</b>"]
+
+
+def test_a_page_without_a_body_is_read():
+    page = b"<!doctype html><html lang=en><head><meta charset=utf-8><title>Hours</title><p>Open at nine.</p></html>"
+    assert lines(parse("a.html", page)) == ["Open at nine."]
+    assert parse("a.html", page).title == "Hours"
+
+
+@pytest.mark.parametrize("declared", ["<meta charset='latin1'>", "<meta content='text/html; charset=ISO-8859-15'>"])
+def test_a_page_is_read_in_the_charset_that_it_names(declared):
+    page = f"<html><head>{declared}<title>Été</title></head><body>fermée".encode("latin1")
+    assert (parse("a.html", page).title, lines(parse("a.html", page))) == ("Été", ["fermée"])
+    assert lines(parse("a.html", "<meta charset='nonsense'><p>été".encode())) == ["été"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<a " * 20_000, "<!--" * 15_000, "<a '" * 15_000 + ">", "<script>" * 8_000, "<td>" * 15_000, "</" * 30_000 + ">"],
+    ids=lambda text: text[:8],
+)
+def test_hostile_markup_is_soon_done_with(hostile):
+    begun = time.process_time()
+    with contextlib.suppress(Problem):
+        parse("a.html", f"<p>words</p>{hostile}".encode())
+    assert time.process_time() - begun < 8
+
+
+def test_a_picture_written_into_a_page_is_no_hindrance():
+    page = f"<p>before<img src='data:image/png;base64,{'A' * 300_000}'>after</p>".encode()
+    assert lines(parse("a.html", page)) == ["beforeafter"]
+
+
+def test_words_are_as_readers_see_them():
+    assert parse("a.txt", "The o\ufb03ce \ufb01les, cafe\u0301, hy\u00adphen, 9\u00a0km".encode()).text == (
+        "The office files, café, hyphen, 9 km"
+    )
+    assert join_words("a replace-\nment of well-\nknown and well-known, 1990-\n1995, Smith-\nJones") == (
+        "a replacement of well-known and well-known, 1990-\n1995, Smith-Jones"
+    )
+
+
+def test_a_bad_page_is_named_and_the_others_are_read(monkeypatch):
+    pypdf = pytest.importorskip("pypdf")
+    plain = pypdf.PageObject.extract_text
+
+    def extract(page, *args, **how):
+        text = plain(page, *args, **how)
+        if "damaged" in text:
+            raise ValueError("too many operators")
+        return text
+
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", extract)
+    found = parse("a.pdf", pdf("the blue key", "damaged", "the red key"))
+    assert found.left_out == ("page 2 of a.pdf is left out, for it cannot be read (too many operators)",)
+    assert [found.page(found.text.index(word)) for word in ("blue", "red")] == [1, 3]
+    with pytest.raises(Problem, match="no page that can be read"):
+        parse("a.pdf", pdf("damaged"))
+
+
+def test_a_bad_file_is_named_and_the_others_are_read(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    (tmp_path / "b.txt").write_bytes(b"\xff\x00\xfa")
+    told = []
+    assert [d.name for d in read_documents(tmp_path, told.append)] == ["a.txt"]
+    assert told == ["b.txt is no text in UTF-8; save it in UTF-8"]
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(Problem, match=r"b\.txt is no text"):
+        read_documents(tmp_path, told.append)

@@ -64,3 +64,16 @@ def test_the_carried_model_is_the_one_that_sentence_transformers_runs(monkeypatc
     assert (ours.limit, ours.width) == (theirs.limit, theirs.width)
     monkeypatch.setattr(embedders, "TOGETHER", 50)
     np.testing.assert_allclose(found, ours.encode(texts), atol=1e-6)
+
+
+@pytest.mark.network
+def test_the_carried_multilingual_model_knows_meaning_across_languages():
+    model = embedder("e5-small")
+    cat, chat, law = model.encode(["a cat", "un chat", "le droit fiscal"])
+    assert cat @ chat > cat @ law + 0.05
+    assert (model.width, model.limit) == (384, 512)
+    text = "Hello, déjà  vu"
+    assert [text[a:b] for a, b in model.spans(text)] == ["Hello", ",", "déjà", "vu"]
+    assert model.count(text) == model.count("a") - 1 + len(model.spans(text))
+    (tokens,) = model.tokens([text])
+    assert tokens.shape == (len(model.spans(text)), 384)

@@ -1,5 +1,6 @@
 """The pages in a real browser: no complaint, no call elsewhere, no sideways scrolling; what can be clicked works."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -8,12 +9,14 @@ import pytest
 
 from coins import make_study
 from etudes.core import catalogue
+from etudes.reports.build import read
+from etudes.reports.drawings import draw
 from etudes.web.site import export
 
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
-PAGES = ["/", "/compare", "/data", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
+PAGES = ["/", "/compare", "/data", "/glossary", "/reading", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
 SCALES = {name: catalogue.reported_scales(name) for name in STUDIES}
-PAGES.append("/files/mixup/laptop/report.html")
+PAGES += [f"/files/{name}/laptop/report.html" for name in ("mixup", "cifar-training")]
 PAIRS = [f"/compare/{name}/{found[0]}/{found[1]}" for name, found in SCALES.items() if len(found) > 1]
 SHOTS = os.environ.get("ETUDES_SHOTS", "")  # a folder to leave screenshots in
 
@@ -53,6 +56,96 @@ def test_tables_of_many_columns_are_stacked_on_a_phone(chromium, server, address
         assert box["width"] > 300  # and not a word a line
 
 
+@pytest.mark.parametrize("address", ["/study/mixup", "/files/mixup/laptop/report.html"])
+def test_a_technical_word_is_explained_by_key_and_click(chromium, server, address):
+    page = chromium(390)
+    settle(page, server + address)
+    word = page.get_by_role("button", name="test error", exact=True)
+    meaning = page.locator("#term-test-error")
+    assert not meaning.is_visible()
+    word.focus()
+    page.keyboard.press("Enter")
+    assert meaning.is_visible()
+    box = meaning.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.keyboard.press("Escape")
+    assert not meaning.is_visible()
+    word.click()
+    assert meaning.is_visible()
+    assert page.complaints == []
+
+
+def test_the_numbers_are_stacked_on_a_phone_and_framed_on_a_desk(chromium, server):
+    for width in (390, 1280):
+        page = chromium(width)
+        settle(page, f"{server}/study/char-lstm")
+        cell = page.locator("#numbers table.numbers tbody td").first
+        box = cell.bounding_box()
+        assert box["x"] + box["width"] <= width
+        page.locator("#numbers summary").click()
+        frame, head = page.locator("#numbers details .scroll"), page.locator("#numbers details tbody th").first
+        frame.evaluate("part => { part.scrollLeft = 500 }")
+        if width == 1280:
+            assert frame.evaluate("part => part.scrollLeft") == 500
+            assert head.bounding_box()["x"] == pytest.approx(frame.bounding_box()["x"], abs=1), "the first column stays"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_chart_answers_who_points_at_it(chromium, server, dark):
+    page = chromium(1280, dark=dark)
+    settle(page, f"{server}/study/mixup")
+    assert not page.evaluate("performance.getEntriesByType('resource').some(e => e.name.endsWith('vega.js'))")
+    figure = page.locator("#test-error-against-noise")
+    figure.locator(".chart").focus()  # by key as by the pointer
+    entry = figure.get_by_role("button").first
+    entry.wait_for(timeout=120_000)
+    faint = "figure => [...figure.querySelectorAll('[opacity=\"0.06\"]')].length"
+    assert figure.evaluate(faint) == 0
+    entry.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => ({faint})(document.querySelector('#test-error-against-noise')) > 0")
+    seeds = figure.get_by_role("checkbox", name="single seeds")
+    hidden = "figure => [...figure.querySelectorAll('[opacity=\"0\"]')].length"
+    before = figure.evaluate(hidden)
+    seeds.uncheck()
+    page.wait_for_function(f"() => ({hidden})(document.querySelector('#test-error-against-noise')) > {before}")
+    seeds.check()
+    figure.locator(".mark-symbol.role-mark path").last.hover(force=True)
+    tip = page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    assert "test error" in tip.inner_text()
+    inks = figure.locator("svg text").first.evaluate("t => getComputedStyle(t).fill")
+    assert inks == ("rgb(233, 230, 223)" if dark else "rgb(27, 28, 30)")
+    assert page.complaints == []
+
+
+def test_no_letter_of_a_chart_is_cut_or_lies_over_another(chromium, tmp_path):
+    """In the widest of the usual fonts, where the machine has it."""
+    page = chromium(1280)
+    for name in ("cifar-coreset", "edge-of-stability"):
+        for drawing in draw(read(catalogue.committed_folder(name), catalogue.find(name))):
+            file = tmp_path / f"{drawing.name}.svg"
+            file.write_text(drawing.svg.replace("sans-serif", "DejaVu Sans, Verdana, sans-serif"), encoding="utf-8")
+            page.goto(file.as_uri())
+            boxes = page.evaluate(
+                "[...document.querySelectorAll('text')].filter(t => t.textContent.trim()).map(t => {"
+                " const b = t.getBoundingClientRect(); return [t.textContent, b.left, b.top, b.right, b.bottom]; })"
+            )
+            width, height = page.evaluate(
+                "[document.documentElement.width, document.documentElement.height].map(l => l.baseVal.value)"
+            )
+            for text, left, top, right, bottom in boxes:
+                assert min(left, top) >= -0.5, (drawing.name, text)
+                assert right <= width + 0.5, (drawing.name, text)
+                assert bottom <= height + 0.5, (drawing.name, text)
+            for (a, *one), (b, *other) in itertools.combinations(boxes, 2):
+                across = min(one[2], other[2]) - max(one[0], other[0])
+                down = min(one[3], other[3]) - max(one[1], other[1])
+                assert across < 1 or down < 4, (drawing.name, a, b)  # lines of a title share their edges
+
+
 def test_no_chart_of_the_gallery_is_cut_at_its_side(chromium, server):
     page = chromium(1280)
     settle(page, f"{server}/")
@@ -71,32 +164,44 @@ def test_the_gallery_is_filtered_while_one_types(chromium, server):
     every = shown.count()
     assert every >= len(STUDIES)
     page.get_by_label("Search").press_sequentially("mixed pairs")
-    assert shown.all_text_contents() == ["mixup"]
-    assert page.get_by_role("status").inner_text() == f"1 of {every} shown"
+    assert shown.all_text_contents()[0] == "mixup", "what its question says comes before what method cards say"
+    assert page.get_by_role("status").inner_text() == f"{shown.count()} of {every} shown"
     assert page.url.endswith("/?q=mixed+pairs")
-    page.get_by_label("Search").fill("no such study")
+    page.get_by_label("Search").fill("phlogiston")
     assert shown.count() == 0
     assert page.get_by_text("No study has all of that.").is_visible()
     page.get_by_label("Search").fill("")
-    page.get_by_label("Family").select_option("language")
+    page.get_by_role("group", name="Family").get_by_text("language").click()
     assert set(shown.all_text_contents()) == {
         name for name, family in catalogue.names().items() if family == "language"
     }
     page.reload()
-    assert page.get_by_label("Family").input_value() == "language", "the address keeps what was asked"
-    page.get_by_label("Family").select_option("")
+    chosen = page.get_by_role("radio", checked=True)
+    assert chosen.get_attribute("value") == "language", "the address keeps what was asked"
+    chosen.focus()
+    for _ in range(len(STUDIES)):
+        page.keyboard.press("ArrowLeft")
+        if not page.get_by_role("radio", checked=True).get_attribute("value"):
+            break
+    assert shown.count() == every, "the arrow keys choose among the families"
     page.get_by_label("With a claim").select_option("refuted")
     assert 0 < shown.count() < every
     assert page.complaints == []
 
 
 def test_the_gallery_is_searched_without_javascript(chromium, server):
-    page = chromium(script=False)
-    page.goto(f"{server}/")
-    page.get_by_label("Search").fill("sharpness")
-    page.get_by_role("button", name="Show").click()
-    page.wait_for_load_state()
-    assert page.locator(".gallery .card:visible h2").all_text_contents() == ["edge-of-stability"]
+    """And in the same order as with it."""
+    page, plain = chromium(), chromium(script=False)
+    settle(page, f"{server}/")
+    for asked in ("sharpness", "transformer", "fréchet", "U-Net", "cifar10 zhang", "learning rate"):
+        plain.goto(f"{server}/")
+        plain.get_by_label("Search").fill(asked)
+        plain.get_by_role("button", name="Show").click()
+        plain.wait_for_load_state()
+        page.get_by_label("Search").fill(asked)
+        here, there = (p.locator(".gallery .card:visible h2").all_text_contents() for p in (page, plain))
+        assert here == there, asked
+        assert here, asked
 
 
 def test_light_and_dark(chromium, server):
@@ -159,7 +264,7 @@ def test_the_keyboard_reaches_everything(chromium, server):
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
     assert seen[:3] == ["études", "Studies", "Compare"]
-    assert {"q", "family", "origin", "verdict"} < set(seen)
+    assert {"q", "origin", "verdict", "family"} < set(seen)
     assert "cifar-architecture" in seen
 
 
@@ -167,7 +272,9 @@ def test_datasets_are_searched(chromium, server):
     page = chromium()
     settle(page, f"{server}/data")
     page.get_by_label("Search").fill("fashion")
-    assert page.locator(".datasets tbody tr:visible code").all_text_contents() == ["fashion-mnist"]
+    assert page.locator(".datasets tbody tr:visible th code").all_text_contents() == ["fashion-mnist"]
+    page.get_by_label("Search").fill("word-lstm shakespeare")
+    assert page.locator(".datasets tbody tr:visible th code").all_text_contents() == ["shakespeare"]
 
 
 def test_a_command_is_copied(chromium, server):
@@ -218,7 +325,7 @@ def test_the_site_of_files_opens_from_the_disk(chromium, tmp_path):
     page = chromium(390)
     settle(page, (site / "index.html").as_uri())
     page.get_by_label("Search").fill("mixed pairs")
-    page.locator(".card:visible h2 a").click()
+    page.locator(".card:visible h2 a").first.click()
     page.wait_for_url("**/study/mixup.html")
     assert page.locator(".claim").count() == len(catalogue.find("mixup").claims)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

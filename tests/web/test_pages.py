@@ -2,9 +2,13 @@
 
 import dataclasses
 import html
+import io
 import json
+import math
 import re
+import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from coins import make_study, toss
+from etudes import run
 from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
@@ -20,14 +25,18 @@ from etudes.core.files import write_json
 from etudes.core.record import load
 from etudes.core.run import execute
 from etudes.core.spec import Paper
+from etudes.data.sources import SOURCES
 from etudes.exhibits.sound import save_sound
-from etudes.reports import render
+from etudes.reports import cards, exports, intervals, render
 from etudes.reports.build import build, read
 from etudes.reports.charts import bars, curves, pictures
 from etudes.web import app as server
-from etudes.web import shelf
+from etudes.web import gallery, live, search, shelf
 from etudes.web.live import Log, Watch, curve
 from etudes.web.pages import COURSES, Pages, file_of
+from etudes.web.runs import groups as runs_of
+from etudes.web.runs import in_words
+from etudes.web.runs import left as runs_left
 
 BASE = "http://127.0.0.1:7860"
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
@@ -39,7 +48,7 @@ def client(runs):
         yield client
 
 
-VOID = {"meta", "link", "input", "img", "br", "path", "circle", "rect", "line", "hr"}
+VOID = {"meta", "link", "input", "img", "br", "wbr", "path", "circle", "rect", "line", "hr"}
 
 
 class Outline(HTMLParser):
@@ -85,7 +94,18 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-ADDRESSES = ["/", "/?q=label+noise", "/compare", "/data", "/live", "/demos", "/study/nothing", "/data/nothing"]
+ADDRESSES = [
+    "/",
+    "/?q=label+noise",
+    "/compare",
+    "/data",
+    "/glossary",
+    "/reading",
+    "/live",
+    "/demos",
+    "/study/nothing",
+    "/data/nothing",
+]
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *(f"/study/{name}" for name in STUDIES)])
@@ -111,13 +131,13 @@ def test_a_study_says_what_its_report_says(client, name):
     folder = catalogue.committed_folder(name, _first(name))
     saved = json.loads((folder / "report.json").read_text())
     text = client.get(f"/study/{name}").text
-    shown = html.unescape(text)
+    shown = html.unescape(re.sub(r"</?button[^>]*>", "", text))  # of words that can be looked up
     assert saved["study"]["question"] in shown
     counted = re.findall(r'<article class="claim ([a-z-]+)">', text)
     assert counted == [verdict["verdict"].replace(" ", "-") for verdict in saved["verdicts"]]
     assert text.count('<svg class="forest"') == sum(bool(verdict["values"]) for verdict in saved["verdicts"])
-    for chart in folder.glob("charts/*.svg"):
-        assert f'<figure id="{chart.stem}">' in text
+    for chart in {path.stem for path in folder.glob("charts/*.svg")} - {"thumbnail"}:
+        assert f'<figure id="{chart}">' in text
     for picture in folder.glob("pictures/*.png"):
         assert f"/pictures/{picture.name}" in text
     for row in saved["table"]:
@@ -125,6 +145,25 @@ def test_a_study_says_what_its_report_says(client, name):
     seen = [v for v in saved["verdicts"] if v["verdict"] == "undecided" and v["sees"] is not None]
     assert shown.count(" with 80 % power") == len(seen)  # what could have been seen stands beside each
     assert ("Not registered." in shown) == (saved.get("registration") is None)
+
+
+def test_a_study_says_first_what_came_out(client):
+    text = client.get("/study/mixup").text
+    places = [text.index(f'id="{part}"') for part in ("answer", "claims", "idea", "numbers", "charts", "variants")]
+    assert places == sorted(places)
+    answer = text[places[0] : places[1]]
+    assert (
+        answer.index("claims</button> hold at laptop scale") < answer.index('class="reading') < answer.index("<figure")
+    )
+    assert "def mix(" in text
+    assert "src/etudes/studies/labels/mixup.py" in text
+    main = text[places[3] :].partition("<details>")[0]
+    assert "test error" in main
+    assert "test/error" not in main
+    assert "0.9 in all variants." in main
+    targets, ids = (re.findall(rf'{name}="(term-[a-z0-9-]+)"', text) for name in ("popovertarget", "popover id"))
+    assert targets
+    assert sorted(targets) == sorted(ids)  # each marked once, and each told
 
 
 def test_the_gallery_is_filtered_by_the_server_too(client):
@@ -149,10 +188,81 @@ def test_the_gallery_is_filtered_by_the_server_too(client):
     assert among("/") == set(STUDIES)
     assert among("/?family=labels") == {name for name, card in cards.items() if card["family"] == "labels"}
     assert "mixup" in among("/?q=ZHANG+pairs")
-    assert shown("/?q=no+such+study") == set()
+    assert shown("/?q=phlogiston") == set()
     refuted = {n for n, card in cards.items() if any(claim["verdict"] == "refuted" for claim in card["claims"])}
     assert among("/?verdict=refuted") == refuted
     assert among("/?origin=A") == {name for name, card in cards.items() if card["origin"].startswith("A")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("transformer", "llama-fr"),  # all of which stand in method cards alone
+        ("attention", "llama-fr"),
+        ("Frechet", "ddpm-sdedit"),
+        ("u-net", "ddpm-sdedit"),
+        ("glove", "just-one"),
+        ("eltec", "llama-fr"),
+        ("dropout adam", "cifar-training"),
+        ("bm25", "rag"),
+    ],
+)
+def test_method_cards_variants_and_data_are_searched(client, asked, wanted):
+    library = client.app.state.pages.shelf
+    assert wanted in [card["name"] for card in gallery.choose(library, asked, "", "", "") if not card["hidden"]]
+
+
+def test_titles_and_questions_come_before_method_cards():
+    among = search.index([("a net", "of gates"), ("gates", ""), ("none", "none")])
+    assert search.find(among, "gat", 3) == [1, 0]
+    assert search.find(among, "", 3) == [0, 1, 2]
+    assert search.find(among, "net gates", 3) == [0]
+    assert search.find(search.index([("Fréchet's U-Net, 2015 of 12", "")]), "frechet unet 2015", 1) == [0]
+    assert "net" in search.index([("U-Net", "")])
+
+
+def test_what_is_searched_does_not_weigh_on_the_page(client):
+    """With 72 studies a page of 1.3 kB a card stays under 100 kB; the words come once, from a file of their own."""
+    text = client.get("/").text
+    cards = text.count('<article class="card"')
+    assert len(text) < 3000 + 1400 * cards
+    words = client.get("/words.js")
+    assert words.headers["content-type"].startswith("text/javascript")
+    assert len(words.content) < 6000 * cards
+    assert '<script src="/words.js" defer>' in text
+    assert "words.js" not in client.get("/data").text
+
+
+def test_cards_say_in_words_what_came_out(client):
+    text = client.get("/").text
+    for name in STUDIES:
+        saved = json.loads((catalogue.committed_folder(name, _first(name)) / "report.json").read_text())
+        verdicts = [claim["verdict"] for claim in saved["study"]["claims"]]
+        held = verdicts.count("supported") or "none"
+        assert f"{held} of {len(verdicts)} claims supported" in text
+    assert gallery.outcome({"supported": 7}) == "7 of 7 claims supported"
+    assert gallery.outcome({"refuted": 1, "undecided": 1}) == "none of 2 claims supported, 1 refuted, 1 undecided"
+    assert gallery.outcome({"not judged": 1}) == "1 claim, not judged yet"
+
+
+def test_datasets_lead_to_the_studies_that_read_them(client):
+    text = client.get("/data").text
+    read, free = text.split('id="free"')
+    rows = dict(re.findall(r'<tr id="([a-z0-9-]+)">(.*?)</tr>', text, re.DOTALL))
+    assert set(rows) == set(SOURCES)
+    assert 'href="/study/mixup"' in rows["cifar10"]
+    assert 'href="/study/word-lstm"' in rows["tatoeba-eng-fra"], "what a tool learns from is read too"
+    for name in ("cifar100", "nuclei", "handwriting"):
+        assert f'id="{name}"' in free
+    for name in STUDIES:
+        folder = catalogue.committed_folder(name, _first(name))
+        for entry in json.loads((folder / "report.json").read_text())["data"]:
+            if entry["dataset"] in SOURCES:
+                assert f'id="{entry["dataset"]}"' in read
+                assert f'href="/study/{name}"' in rows[entry["dataset"]]
+    assert 'href="/data#cifar10"' in client.get("/study/mixup").text, "and back"
+    assert "unknown" not in text
+    assert all('data-name="licence"></td>' not in row for row in rows.values())
 
 
 def test_pages_name_the_course_and_not_its_letter(client):
@@ -171,7 +281,7 @@ def _first(name: str) -> str:
 def test_wrong_questions_get_one_clear_sentence(client):
     for address, words in {
         "/?family=labelz": "did you mean 'labels'",
-        "/study/mixupp": "did you mean 'mixup'",
+        "/study/mixupp": "did you mean 'mixup'?</p>",
         "/study/mixup/lapto": "did you mean 'laptop'",
         "/compare?study=mixup&a=laptop&b=moon": "no report of mixup 'moon'",
         "/live/run/coins/laptop/none/0": "no run",
@@ -221,13 +331,41 @@ def test_files_of_a_report_are_as_written(client):
     made = read(folder, catalogue.find("mixup"))
     for kind in ("html", "ipynb"):
         assert client.get(f"/files/mixup/laptop/report.{kind}").text == render.render(made, kind)
+    for name, content in exports.files(made, "csv").items():
+        answer = client.get(f"/files/mixup/laptop/{name}")
+        assert answer.content == content
+        assert answer.headers["content-type"].startswith("text/csv")
+    archive = zipfile.ZipFile(io.BytesIO(client.get("/files/mixup/laptop/latex.zip").content))
+    assert {"report.tex", "references.bib", "parts/claims.tex"} <= {*archive.namelist()}
+    assert all(f"mixup-{name}" in client.get("/study/mixup").text for name in shelf.MADE)
     report = client.get("/files/mixup/laptop/report.html")
     assert report.headers["content-type"].startswith("text/html")
     assert "script-src" not in report.headers["content-security-policy"]
     assert "default-src 'none'; style-src 'unsafe-inline'" in report.headers["content-security-policy"]
-    picture = client.get("/files/mixup/laptop/thumbnail.svg")
+    picture = client.get("/files/mixup/laptop/charts/train-misses.svg")
     assert picture.headers["content-type"].startswith("image/svg+xml")
-    assert f'viewBox="0 {shelf.TITLE} ' in picture.text
+
+
+def test_a_chart_with_hover_is_made_when_it_is_asked_for(client):
+    assert not catalogue.committed_folder("mixup").joinpath("charts/train-misses.json").exists()
+    spec = client.get("/files/mixup/laptop/charts/train-misses.json").json()
+    assert spec["layer"]
+    assert len(spec["datasets"]["data-0"]["rows"]) == len(
+        [
+            t
+            for t in read(catalogue.committed_folder("mixup"), catalogue.find("mixup")).trials
+            if "train/misses" in t["metrics"]
+        ]
+    )
+    assert client.get("/files/mixup/laptop/charts/nothing.json").status_code == 404
+    page = client.get("/study/mixup").text
+    assert 'data-chart="/files/mixup/laptop/charts/train-misses.json"' in page
+    assert 'data-vega="/static/vega.js"' in page
+
+
+def test_the_gallery_shows_a_picture_to_be_read_in_its_own_pixels():
+    forms = {card["name"]: card["form"] for card in shelf.Shelf({}).cards()}
+    assert (forms["char-lstm"], forms["doom-dqn"], forms["mixup"]) == ("whole", "pixels", "drawn")
 
 
 def test_only_this_machine_by_its_own_name(client):
@@ -333,7 +471,7 @@ def hostile(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "names", lambda: {"coins": "games"})
     monkeypatch.setattr(catalogue, "find", lambda name: study)
     monkeypatch.setattr(catalogue, "committed_folder", lambda name, scale="laptop": committed / name / scale)
-    monkeypatch.setattr(shelf, "manual", lambda: manual)
+    monkeypatch.setattr(cards, "folder", lambda: manual)
     with TestClient(server.application(runs), base_url=BASE) as client:
         yield client
 
@@ -371,6 +509,12 @@ def test_pages_change_when_a_report_does(hostile, tmp_path, monkeypatch):
     assert "heads or tails" in hostile.get("/").text
 
 
+def test_the_first_page_waits_for_no_large_library(tmp_path):
+    made = "import sys; from pathlib import Path; from etudes.web.app import application; "
+    made += f"application(Path({str(tmp_path)!r})).state.pages.home('attention'); "
+    subprocess.run([sys.executable, "-c", made + "assert not {'torch', 'numpy'} & set(sys.modules)"], check=True)
+
+
 def test_a_page_is_made_once(monkeypatch, runs):
     made = []
     monkeypatch.setattr(Pages, "data", lambda self: made.append(1) or "<p>data</p>")
@@ -382,7 +526,7 @@ def test_a_page_is_made_once(monkeypatch, runs):
 
 def test_runs_are_shown_as_they_are(client, runs):
     study = make_study()
-    states = Watch(runs).runs()
+    states = Watch({"": runs}).runs()
     plan = study.plan("laptop")
     assert states[plan[0].key].state == "finished"
     stopped = states[plan[2].key]
@@ -394,10 +538,142 @@ def test_runs_are_shown_as_they_are(client, runs):
     assert "stopped at step 2 of 5" in page
     part = client.get(f"/live/data/{plan[0].key}").json()
     assert part["state"] == "finished"
-    assert "test/score" in part["html"]
+    assert "test score" in part["html"]
     both = client.get("/compare/runs", params={"a": plan[0].key, "b": plan[1].key}).text
     assert "shift" in both
     assert "B − A" in both
+
+
+def test_runs_that_are_alike_are_told_apart_and_shared_ones_explained(tmp_path):
+    study = make_study()
+    (spec, *_) = study.plan("smoke")
+    others = [dataclasses.replace(spec, config={**spec.config, "steps": steps}) for steps in (3, 4)]
+    shared = [dataclasses.replace(spec, variant="tokens", config={"pieces": pieces}) for pieces in (10, 20)]
+    for each in others:
+        execute(study, each, tmp_path)
+    for each in shared:
+        folder = tmp_path / each.study / each.scale / "once" / Path(each.key).relative_to(f"{each.study}/{each.scale}")
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(json.dumps(dataclasses.asdict(each)))
+        (folder / "result.json").write_text('{"train/tokens": 5}')
+    watch = Watch({"": tmp_path})
+    (group,) = runs_of(watch)
+    assert group["counts"]["finished"] == 2
+    assert {group["apart"][each.key] for each in others} == {"steps 3", "steps 4"}
+    assert {group["apart"][run.key] for run in group["shared"]} == {"pieces 10", "pieces 20"}
+    with TestClient(server.application(tmp_path), base_url=BASE) as client:
+        text = client.get("/live").text
+        page = client.get(f"/live/run/{group['shared'][0].key}").text
+    assert "Shared by these runs (2)" in text
+    assert "<small>pieces 20</small>" in text
+    assert "made once" in page
+
+
+def test_the_runs_that_the_last_command_asked_for_are_counted(tmp_path):
+    study = make_study()
+    run(study, "smoke", variants=["plain"], seeds=1, root=tmp_path)
+    (group,) = runs_of(Watch({"": tmp_path}))
+    assert (group["finished"], group["planned"], group["others"]) == (1, 1, 0)
+    run(study, "smoke", variants=["plain"], seeds=2, root=tmp_path)
+    run(study, "smoke", seeds=1, root=tmp_path)
+    (group,) = runs_of(Watch({"": tmp_path}))
+    variants = len(study.variants)
+    assert (group["finished"], group["planned"], group["others"]) == (variants, variants, 1)
+    (tmp_path / study.name / "smoke" / "plan.json").write_text("[1")
+    (group,) = runs_of(Watch({"": tmp_path}))
+    assert group["planned"] == 0, "a plan that cannot be read is none"
+
+
+def test_the_time_left_is_told(tmp_path):
+    """A run at work, half through its hundred steps at two a second; three more of the plan wait, as long each."""
+    folder = tmp_path / "coins" / "smoke" / "plain" / "0-a"
+    folder.mkdir(parents=True)
+    spec = {"study": "coins", "scale": "smoke", "variant": "plain", "seed": 0, "config": {"steps": 100}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "log.jsonl").write_text("".join(f'{{"step": {i}, "loss": 1}}\n' for i in range(10, 51)))
+    (folder / "times.txt").write_text("".join(f"{7 + i / 2}\n" for i in range(10, 51)))
+    keys = ["coins/smoke/plain/0-a", *(f"coins/smoke/plain/{i}-a" for i in (1, 2, 3))]
+    (tmp_path / "coins" / "smoke" / "plan.json").write_text(json.dumps({"runs": keys}))
+    watch = Watch({"": tmp_path})
+    (state,) = watch.runs().values()
+    assert math.isnan(state.left)  # it is not at work
+    working = dataclasses.replace(state, state="running", left=25.0)
+    assert runs_left([working], set(keys)) == 25 + 3 * 50
+    assert math.isnan(runs_left([state], set(keys)))
+    from filelock import FileLock
+
+    if Path("/proc/locks").exists():
+        with FileLock(folder / "lock"):
+            (state,) = Watch({"": tmp_path}).runs().values()
+        assert state.left == pytest.approx(25)
+    assert [in_words(seconds) for seconds in (3, 42, 174, 4000)] == [
+        "about 5 s", "about 40 s", "about 3 min", "about 1 h 05 min",
+    ]  # fmt: skip
+    assert in_words(math.nan) == ""
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory):
+    """The server over the folders of two people: both ran mixup, one with a variant of her own."""
+    root = tmp_path_factory.mktemp("class")
+    for who, choice in {"anna": {"vary": {"mine": {"alpha": 0.4}}, "seeds": 2}, "ben": {"variants": ["mixup"]}}.items():
+        found = run("mixup", "smoke", root=root / who / "runs", **{"seeds": 1} | choice)
+        render.keep(found, found.folder(root / who / "runs"))
+    roots = [root / who / "runs" for who in ("anna", "ben")]
+    with TestClient(server.application(*roots), base_url=BASE, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_folders_of_several_people_bear_their_names(tmp_path):
+    names = ["class/anna/runs", "class/ben/runs", "class/ben lee/runs"]
+    assert list(shelf.tell_apart([tmp_path / name for name in names])) == ["anna", "ben", "ben-lee"]
+    assert list(shelf.tell_apart([tmp_path / "a b", tmp_path / "a-b"])) == ["a-b-1", "a-b-2"]
+    assert shelf.tell_apart([tmp_path]) == {"": tmp_path}
+    with pytest.raises(Problem, match="twice"):
+        shelf.tell_apart([tmp_path, tmp_path / "x" / ".."])
+
+
+def test_reports_of_several_people_stand_side_by_side(two_people):
+    sources = two_people.app.state.pages.shelf.sources("mixup")
+    labels = [source.label for source in sources.values()]
+    assert labels[0] == "laptop"
+    assert "anna: smoke, 2 seeds, mine beside erm" in labels
+    assert "ben: smoke, 1 seed, mixup alone" in labels
+    assert "/compare/mixup" in two_people.get("/compare").text
+    text = html.unescape(two_people.get("/compare/mixup").text)
+    assert text.count('<th scope="row"><a href="/study/mixup/') == len(sources)
+    claims = catalogue.find("mixup").claims
+    assert text.count('<article class="pair"') == len(claims)
+    assert all(text.count(label) >= len(claims) for label in labels)
+    assert "not judged at scale smoke" in text
+    assert "anna" in two_people.get("/live").text
+
+
+def test_own_variants_stand_beside_the_committed_ones(two_people):
+    sources = two_people.app.state.pages.shelf.sources("mixup")
+    (own,) = [name for name, source in sources.items() if "mine" in source.label]
+    page = html.unescape(two_people.get(f"/compare/mixup/laptop/{own}").text)
+    numbers = page[page.index('id="numbers"') :]
+    assert '<th scope="row">mine</th>' in numbers
+    assert '<th scope="row">mixup</th>' in numbers
+    assert '<th scope="row">erm</th>' in numbers
+
+
+def test_nothing_is_compared_with_itself(client, runs):
+    answer = client.get("/compare?study=mixup&a=laptop&b=laptop")
+    assert answer.status_code == 404
+    assert "compared with itself" in answer.text
+    key = make_study().plan("laptop")[0].key
+    assert "compared with itself" in client.get("/compare/runs", params={"a": key, "b": key}).text
+
+
+def test_a_claim_of_several_reports_is_drawn_on_one_axis(two_people):
+    text = two_people.get("/compare/mixup").text
+    first = text[text.index('id="claim-1"') : text.index('id="claim-2"')]
+    report = read(catalogue.committed_folder("mixup"), catalogue.find("mixup"))
+    alone = intervals.axis(report.verdicts[:1])
+    (mean,) = re.findall(r'class="mean" cx="([\d.]+)"', first)  # the others ran no variant that the claim reads
+    assert float(mean) == pytest.approx(alone.x(report.verdicts[0].mean), abs=0.2)
 
 
 def test_what_a_run_folder_says_stays_words(tmp_path):
@@ -425,8 +701,8 @@ def test_a_locked_run_is_at_work(runs):
         pytest.skip("this system does not tell who holds a lock")
     key = make_study().plan("laptop")[2].key
     with FileLock(runs / key / "lock"):
-        assert Watch(runs).runs()[key].state == "running"
-    assert Watch(runs).runs()[key].state == "stopped"
+        assert Watch({"": runs}).runs()[key].state == "running"
+    assert Watch({"": runs}).runs()[key].state == "stopped"
 
 
 def test_a_log_is_read_on_from_where_it_was(tmp_path):
@@ -460,7 +736,11 @@ def test_a_curve_places_its_points():
     assert start[0] < end[0]
     assert start[1] > end[1], "larger values stand higher"
     assert curve("empty", {"": ([], [])})["lines"] == []
-    assert curve("flat", {"": ([5], [2.0])})["lines"][0]["last"] == "2"
+    flat = curve("flat", {"": ([5], [2.0])})
+    assert flat["lines"][0]["last"] == "2"
+    assert live.LEFT + 100 < flat["lines"][0]["end"][0] < live.WIDTH - 100, "a single step stands in the middle"
+    same = curve("same", {"": ([0, 10], [0.24, 0.24 + 1e-9])})
+    assert [text for _, text in same["y"]] == ["0.240"], "no number twice"
 
 
 def test_settings_bear_their_comments():
@@ -476,7 +756,7 @@ def test_a_port_that_is_taken_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(Problem, match="cannot serve at port"):
-            server.serve(Path("runs"), taken.getsockname()[1])
+            server.serve([Path("runs")], taken.getsockname()[1])
 
 
 def test_without_the_extra_the_command_names_it(monkeypatch, capsys):

@@ -14,7 +14,7 @@ from etudes.reports.build import read
 from etudes.web.shelf import Shelf
 from etudes.web.site import export
 
-SHELF = Shelf(None)
+SHELF = Shelf({})
 
 
 class Links(HTMLParser):

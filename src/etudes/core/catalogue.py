@@ -20,7 +20,6 @@ from etudes.core.spec import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
 BESIDE: list[str] = []  # folders of users' files, from which those import modules of their own
-CARD = '\n"study":'  # where it begins in a report.json, which has a line for each of its parts
 
 
 def names() -> dict[str, str]:
@@ -161,11 +160,11 @@ def cards() -> list[dict[str, Any]]:
     found = []
     for name in names():
         path = committed_folder(name) / "report.json"
-        found.append(_card(path.read_text(encoding="utf-8")) if path.exists() else card(find(name)))
+        found.append(part(path.read_text(encoding="utf-8"), "study") if path.exists() else card(find(name)))
     return found
 
 
-def _card(report: str) -> dict[str, Any]:
-    """The card in the text of a report.json, without reading what stands around it."""
-    start = report.index(CARD) + len(CARD)
-    return json.JSONDecoder().raw_decode(report, start)[0]  # type: ignore[no-any-return]
+def part(report: str, name: str) -> Any:
+    """One part of the text of a report.json, which has a line for each, without reading what stands around it."""
+    mark = f'\n"{name}":'
+    return json.JSONDecoder().raw_decode(report, report.index(mark) + len(mark))[0]

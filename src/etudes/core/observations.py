@@ -95,6 +95,8 @@ def observe(study: Study, sentence: str, claim: Claim, records: Sequence[Record]
                 f"its number cannot be computed under seed {seed} ({type(error).__name__}: {error})",
             )
         reads.places |= here.places
+        if here.all:  # what goes through the variants needs all of them, also those of which it reads nothing
+            reads.places |= dict.fromkeys((name, "") for name in sorted(ran - {name for name, _ in reads.places}))
         if absent := (here.missing or (ran - runs.keys() if here.all else set())):
             if absent <= ran:
                 break  # not run yet under this seed

@@ -115,7 +115,7 @@ class Study:
     `precision` is "auto" (bf16 autocast where the hardware has it) or "fp32" for studies whose numbers need it.
     `generator(config, folder)` is (network, tokenizer) of a finished run in `folder`, where the study's runs keep one
     that writes: what `etudes generate` takes.
-    `words` says what its measured numbers are called, {metric: words}, the main ones first: those named lead its tables.
+    `words` says what its measured numbers are called, {metric: words}, main ones first: they lead its tables.
     `idea` is the function that the study is about, whose docstring has the paper's equation: reports show it.
     `origin` names the list of course projects that asked for the study. `revisions` says, a sentence each, what was
     changed after results had been seen, be it claims, margins, variants or program: each revision has fresh seeds.

@@ -228,9 +228,9 @@ def _plain(sentence: str, claim: Claim, seen: Observations, reason: str) -> Verd
 
 def _warnings(t: _Tested, n: int) -> list[str]:
     if t.in_clusters(n):
-        return ["its numbers fall into two clusters: the test promises too much where few seeds fail altogether"]
+        return ["its numbers fall into two clusters: the test is too sure where few seeds fail altogether"]
     if inference.is_skewed(t.values[:n]):
-        return ["its numbers are skewed: the test promises too much; a logarithm or a difference may not be"]
+        return ["its numbers are skewed, so the test is too sure of them; a logarithm or a difference may be even"]
     return []
 
 

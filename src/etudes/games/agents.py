@@ -25,9 +25,9 @@ Style = Literal["naive", "softened", "shy", "seats"]
 class RankedGiver:
     """One that thinks of clues with strengths.
 
-    "naive": gives the strongest, as all others like it do. "softened": draws one, by the softmax of the strengths, in
-    standard deviations of those thought of, over the temperature. "shy": draws so, but never the strongest. "seats":
-    the i-th giver gives the i-th strongest, a convention that needs no talk.
+    "naive": gives the strongest, as all others like it do. "softened": draws one with p = softmax(strength / (s t)), s
+    the standard deviation of the strengths thought of and t the temperature. "shy": draws so, but never the strongest.
+    "seats": the i-th giver gives the i-th strongest, a convention that needs no talk.
     """
 
     suggest: Suggest

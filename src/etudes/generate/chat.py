@@ -104,7 +104,8 @@ def _local(name: str) -> "Local":
             transformers.utils.logging.enable_progress_bar()
     if not tokenizer.chat_template:
         raise Problem(f"{name} has no chat template: it continues texts and holds no talks; take an instructed model")
-    return Local(name, HubNetwork(model.to(device()).eval()), HubTokenizer(model, tokenizer))
+    title = f"{name} ({sum(p.numel() for p in model.parameters()) / 1e6:,.0f} million parameters)"
+    return Local(title, HubNetwork(model.to(device()).eval()), HubTokenizer(model, tokenizer))
 
 
 class Network(Protocol):

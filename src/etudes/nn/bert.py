@@ -32,6 +32,17 @@ class Linear(nn.Module):
         return functional.linear(x, self.weight, self.bias)
 
 
+class Words(nn.Module):
+    """The vector [width] of each of a vocabulary's tokens, int64 [n] -> [n, width]; without first values."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocabulary, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return functional.embedding(tokens, self.weight)
+
+
 class Block(nn.Module):
     """norm(x + attention(x)), then norm(x + down(gelu(up(x)))), for the tokens of several texts, x: [all, width]."""
 
@@ -70,7 +81,7 @@ class Bert(nn.Module):
     ) -> None:
         super().__init__()
         self.context = context
-        self.words = nn.Parameter(torch.empty(vocabulary, width))
+        self.words: nn.Module = Words(vocabulary, width)
         self.places = nn.Parameter(torch.empty(context, width))
         self.segment = nn.Parameter(torch.empty(width))
         self.norm = nn.LayerNorm(width, eps)
@@ -79,7 +90,7 @@ class Bert(nn.Module):
     def forward(self, texts: Sequence[Tensor]) -> list[Tensor]:
         lengths = [len(text) for text in texts]
         places = torch.cat([self.places[:length] for length in lengths])
-        x = self.norm(functional.embedding(torch.cat(list(texts)), self.words) + self.segment + places)
+        x = self.norm(self.words(torch.cat(list(texts))) + self.segment + places)
         for block in self.blocks:
             x = block(x, lengths)
         return list(x.split(lengths))
@@ -87,7 +98,7 @@ class Bert(nn.Module):
 
 def from_checkpoint(weights: Mapping[str, Tensor], heads: int, eps: float = 1e-12) -> Bert:
     """The network with the weights of a BertModel of the transformers library, in evaluation mode."""
-    begin = {"words": "word_embeddings", "places": "position_embeddings", "segment": "token_type_embeddings"}
+    begin = {"words.weight": "word_embeddings", "places": "position_embeddings", "segment": "token_type_embeddings"}
     ours = {name: weights[f"embeddings.{theirs}.weight"] for name, theirs in begin.items()}
     ours["segment"] = ours["segment"][0]
     depth = sum(name.endswith(".intermediate.dense.bias") for name in weights)
@@ -96,7 +107,7 @@ def from_checkpoint(weights: Mapping[str, Tensor], heads: int, eps: float = 1e-1
         for i in range(depth):
             for name, parts in LAYER.items():
                 ours[f"blocks.{i}.{name}.{kind}"] = torch.cat([weights[f"encoder.layer.{i}.{p}.{kind}"] for p in parts])
-    hidden, (vocabulary, width) = len(ours["blocks.0.up.bias"]), ours["words"].shape
+    hidden, (vocabulary, width) = len(ours["blocks.0.up.bias"]), ours["words.weight"].shape
     model = Bert(vocabulary, width, depth, heads, hidden, len(ours["places"]), eps)
     model.load_state_dict(ours, assign=True)
     return model.eval()

@@ -5,7 +5,8 @@ from typing import Any
 
 from etudes.core.inference import interval, mean_and_deviation
 from etudes.core.spec import Study
-from etudes.reports.numbers import NONE, number, span
+from etudes.reports import words
+from etudes.reports.numbers import estimate
 from etudes.reports.report import Report
 
 LEVEL = 0.025  # at each end: an interval of 95 %
@@ -45,11 +46,19 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """The headings and the cells of the comparisons."""
+    """The headings and the cells of the comparisons, of each pair the study's main numbers first."""
     head = ["difference", "of", "mean", "95 % interval", "seeds"]
-    return head, [[f"{row['variant']} − {row['reference']}", *_cells(row)] for row in report.comparisons]
+    main = words.main(report.definition, report.metrics)
+    rank = {name: i for i, name in enumerate([*main, *(name for name in report.metrics if name not in main)])}
+    pairs = dict.fromkeys((row["variant"], row["reference"]) for row in report.comparisons)
+    place = {pair: i for i, pair in enumerate(pairs)}
+    rows = sorted(
+        report.comparisons,
+        key=lambda row: (place[row["variant"], row["reference"]], rank.get(row["metric"], len(rank))),
+    )
+    return head, [[f"{row['variant']} − {row['reference']}", *_cells(report, row)] for row in rows]
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    found = span(row["low"], row["high"]) if row["seeds"] > 1 else NONE
-    return [row["metric"], number(row["mean"]), found, str(row["seeds"])]
+def _cells(report: Report, row: Mapping[str, Any]) -> list[str]:
+    mean, found = estimate(row["mean"], row["low"], row["high"], (0.0,))
+    return [words.of(report.definition, row["metric"]), mean, found, str(row["seeds"])]

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shlex
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 from etudes.core import catalogue, verdicts
 from etudes.core.record import Record
 from etudes.core.spec import REPLICATION, TUNING, Spec, Study, first_seed
+from etudes.reports.words import capital
 
 # What must be equal in all runs of a table for its rows to be comparable, and how a warning calls it.
 COMPARED = {
@@ -25,6 +27,9 @@ COMPARED = {
     "threads": "the number of threads",
     "python": "the version of Python",
 }
+MODULES = "The project's modules that the study uses have changed since the runs."
+UNCOMMITTED = "The code that made the runs was not committed."
+DIFFER = "The runs differ in"
 
 
 def data(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -70,7 +75,7 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     if study.own:
         chosen["variants"] = [name for name in asked if name not in study.own]
         chosen["vary"] = {v.name: dict(v.changes) for v in study.variants if v.name in study.own}
-    elif len(asked) < len(study.variants):
+    elif {*asked} != {*usual_variants(study, plan[0].scale)}:
         chosen["variants"] = asked
     first = first_seed(plan[0].seed)
     chosen |= {name: True for name, seed in (("tune", TUNING), ("replicate", REPLICATION)) if first == seed}
@@ -83,6 +88,11 @@ def choice(study: Study, plan: Sequence[Spec], records: Sequence[Record]) -> dic
     if plan[0].threads != scale.threads:
         chosen["threads"] = plan[0].threads
     return chosen | changes(study, plan)
+
+
+def usual_variants(study: Study, scale: str) -> list[str]:
+    """The names of those that a scale runs where none are named."""
+    return list(study.scales[scale].variants) or [variant.name for variant in study.variants]
 
 
 def command(study: Study, scale: str, chosen: Mapping[str, Any], precision: str) -> str:
@@ -138,12 +148,22 @@ def digest(chosen: Mapping[str, Any]) -> str:
 
 
 def departures(study: Study) -> str:
-    """The paragraph of the study's docstring that begins with "Departures", on one line; "" without one."""
+    """What the study's docstring says after "Departures from the paper:", on one line; "" without such a paragraph."""
     text = getattr(sys.modules.get(study.config.__module__), "__doc__", None) or ""
     for paragraph in text.split("\n\n"):
         if paragraph.lstrip().startswith("Departures"):
-            return " ".join(paragraph.split())
+            said = re.sub(r"^Departures(?: from the \w+)? ?(at [^:.]*)?[:.] ", _place, " ".join(paragraph.split()))
+            return capital(said)
     return ""
+
+
+def _place(found: re.Match[str]) -> str:
+    return f"{found[1]}: " if found[1] else ""
+
+
+def is_of_machine(warning: str) -> bool:
+    """Whether a warning is about the code or the machines of the runs, and not about what is measured."""
+    return warning in (MODULES, UNCOMMITTED) or (warning.startswith(DIFFER) and f"{DIFFER} the data " not in warning)
 
 
 def environment(records: Sequence[Record]) -> dict[str, Any]:
@@ -178,9 +198,9 @@ def origin(study: Study, code: str, environment: Mapping[str, Any]) -> list[str]
         made = f" ({code}, and now {study.code})" if code else ""
         said.append(f"The runs were made by other code of {study.name} than the present{made}.")
     elif study.library not in ("", environment.get("library")):
-        said.append("The project's modules that the study uses have changed since the runs.")
+        said.append(MODULES)
     if "+" in str(environment.get("commit", "+")):
-        said.append("The code that made the runs was not committed.")
+        said.append(UNCOMMITTED)
     return said
 
 
@@ -222,7 +242,7 @@ def _differ(words: str, values: Iterable[Any]) -> list[str]:
     if len(counts) < 2:
         return []
     listed = ", ".join(f"{value} ({n} {'run' if n == 1 else 'runs'})" for value, n in counts.items())
-    return [f"The runs differ in {words}: {listed}."]
+    return [f"{DIFFER} {words}: {listed}."]
 
 
 def _gaps(plan: Sequence[Spec], records: Sequence[Record]) -> list[str]:
@@ -245,7 +265,7 @@ def _reasons_not_judged(study: Study, plan: Sequence[Spec], records: Sequence[Re
     if said := verdicts.why_not_judged(study, records):
         return [said]
     asked = {spec.variant for spec in plan}
-    absent = [variant.name for variant in study.variants if variant.name not in asked]
+    absent = [name for name in usual_variants(study, plan[0].scale) if name not in asked]
     if absent:
         return [f"Claims about variants that were not run are not judged: {', '.join(absent)}."]
     return []

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from etudes.core.errors import Problem
 from etudes.core.record import Record
 from etudes.core.spec import Study
+from etudes.reports import game
 from etudes.reports.look import WIDTH
 
 # Bytes at most: a report holds a file twice and must stay small. A sound so large lasts 9 seconds at 16 kHz.
@@ -53,12 +54,22 @@ class Exhibit:
         return self.content.decode() if self.kind == ".txt" else ""
 
     @property
+    def cards(self) -> game.Table | None:
+        """A played game as the table of its cards; None of what is none."""
+        return game.cards(self.text) if self.kind == ".txt" else None
+
+    @property
     def size(self) -> tuple[int, int]:
         """A picture's own width and height in pixels, as its head tells them."""
         gif = self.kind == ".gif"
         width, height = (self.content[6:8], self.content[8:10]) if gif else (self.content[16:20], self.content[20:24])
         order: Literal["little", "big"] = "little" if gif else "big"
         return int.from_bytes(width, order), int.from_bytes(height, order)
+
+    @property
+    def wide(self) -> bool:
+        """Whether a picture is wider than a chart: one to be read in its own pixels."""
+        return self.size[0] > WIDTH
 
     @property
     def width(self) -> int:

@@ -2,7 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
@@ -12,14 +15,16 @@ if TYPE_CHECKING:
     import altair
 
 # Okabe and Ito's palette for the colour-blind, in the order of best contrast; without black and yellow, which vanish
-# on a dark or on a white page. Past its end the colours repeat with broken lines.
+# on a dark or on a white page. What shares a colour differs in its line and its mark.
 GREY = "#808080"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY)
-DASHES = ([1, 0], [5, 2.5], [1.5, 2])
-SHAPES = ("circle", "square", "triangle-up")
+DASHES = ([1, 0], [5, 2.5], [1.5, 2], [7, 2, 1.5, 2])
+SHAPES = ("circle", "square", "triangle-up", "diamond")
 BROKEN = [4, 3]
 INK = "#222222"
 WIDTH = 560  # pixels of a chart's panels together
+LETTER = 6.2  # pixels of a letter in a label, about
+TITLE = 72  # letters of a title's line
 
 LOOK: Mapping[str, Any] = {
     "font": "sans-serif",
@@ -45,8 +50,11 @@ LOOK: Mapping[str, Any] = {
         "symbolStrokeWidth": 2,
         "symbolOpacity": 1,
         "labelLimit": 220,
-        "orient": "right",
-        "offset": 14,
+        "titleLimit": 420,
+        "orient": "top",  # beside the panels it would lie over the numbers there, and need a wider page
+        "direction": "horizontal",
+        "columnPadding": 18,
+        "offset": 10,
     },
     "header": {"labelColor": INK, "labelFontSize": 11.5, "labelFontWeight": "bold", "labelAnchor": "start"},
     "title": {
@@ -65,7 +73,10 @@ def frame(chart: "altair.Chart", title: str, subtitle: str) -> "altair.Chart":
     """The chart with its title, what it was measured on, and the look that all charts share."""
     import altair
 
-    words = altair.TitleParams(text=title, subtitle=subtitle, anchor="start", frame="bounds")
+    lines = textwrap.wrap(title, TITLE)
+    words = altair.TitleParams(
+        text=lines if len(lines) > 1 else title, subtitle=subtitle, anchor="start", frame="bounds"
+    )
     return chart.properties(title=words, background="white", padding=8).configure(**LOOK)
 
 
@@ -108,10 +119,18 @@ def place(values: Sequence[Any], width: int) -> tuple[dict[str, Any], float]:
     return {"shorthand": "x:Q", "axis": axis, "scale": kind}, gap
 
 
-def side_by_side(panels: Sequence[Any], columns: int) -> "altair.Chart":
+def side_by_side(panels: Sequence[Any], columns: int, spacing: int = 26) -> "altair.Chart":
     import altair
 
-    return panels[0] if len(panels) == 1 else altair.concat(*panels, columns=columns)
+    return panels[0] if len(panels) == 1 else altair.concat(*panels, columns=columns, spacing=spacing)
+
+
+def with_heading(panel: Any, heading: str) -> Any:
+    """One of several panels with its heading, if it has one."""
+    import altair
+
+    words = altair.TitleParams(heading, fontSize=11.5, offset=6, anchor="start", frame="group")
+    return panel.properties(title=words) if heading else panel
 
 
 def data(rows: list[dict[str, Any]]) -> "altair.Chart":
@@ -122,45 +141,60 @@ def data(rows: list[dict[str, Any]]) -> "altair.Chart":
     return altair.Chart(source)
 
 
-def channels(
-    field: str,
-    names: Sequence[str],
-    *,
-    among: Sequence[str] = (),
-    title: str | None = None,
-    reference: str = "",
-    legend: bool = True,
-) -> list[Any]:
-    """Colour and line style, in which the i-th of `names` always has the i-th colour; broken past the palette's end.
+@dataclass(frozen=True)
+class Style:
+    """How the marks of one name look: their colour, their line, their shape."""
 
-    The legend lists those `among` the names. The reference is grey and broken.
-    """
+    colour: str
+    dash: Sequence[float] = (1, 0)
+    shape: str = "circle"
+
+
+def styles(groups: Mapping[str, str]) -> dict[str, Style]:
+    """A style for each name of {name: group}: one colour a group; those that share a colour differ in the rest."""
+    places = {group: i % len(COLOURS) for i, group in enumerate(dict.fromkeys(groups.values()))}
+    found: dict[str, Style] = {}
+    before: Counter[int] = Counter()
+    for name, group in groups.items():
+        colour = places[group]
+        turn = before[colour]
+        before[colour] += 1
+        found[name] = Style(COLOURS[colour], DASHES[turn % len(DASHES)], SHAPES[turn % len(SHAPES)])
+    return found
+
+
+def colour(field: str, looks: Mapping[str, Style], *, title: str | None = None, legend: bool = True) -> "altair.Color":
+    """The colours of the names that stand in `field`, and their legend."""
     import altair
 
-    styles = {name: (COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % 3]) for i, name in enumerate(names)}
-    if reference:
-        styles[reference] = (GREY, BROKEN)
-    domain = [name for name in styles if name in (among or names)]
-    key = _legend(field, title) if legend else None
-    colours, dashes = zip(*(styles[name] for name in domain), strict=True)
-    return [
-        altair.Color(f"{field}:N", scale=altair.Scale(domain=domain, range=list(colours)), legend=key),
-        altair.StrokeDash(f"{field}:N", scale=altair.Scale(domain=domain, range=list(dashes)), legend=key),
-    ]
+    scale = altair.Scale(domain=list(looks), range=[style.colour for style in looks.values()])
+    return altair.Color(f"{field}:N", scale=scale, legend=_legend(field, looks, title) if legend else None)
 
 
-def shape(field: str, names: Sequence[str], *, among: Sequence[str]) -> "altair.Shape":
-    """The shape of a mark, by which two of `names` that share a colour past the palette's end differ."""
+def dash(
+    field: str, looks: Mapping[str, Style], *, title: str | None = None, legend: bool = True
+) -> "altair.StrokeDash":
+    """The lines of the names that stand in `field`."""
     import altair
 
-    shapes = {name: SHAPES[i // len(COLOURS) % 3] for i, name in enumerate(names) if name in among}
-    kinds = altair.Scale(domain=list(shapes), range=list(shapes.values()))
-    return altair.Shape(f"{field}:N", scale=kinds, legend=_legend(field, None))
+    scale = altair.Scale(domain=list(looks), range=[list(style.dash) for style in looks.values()])
+    return altair.StrokeDash(f"{field}:N", scale=scale, legend=_legend(field, looks, title) if legend else None)
 
 
-def _legend(field: str, title: str | None) -> "altair.Legend":
+def shape(field: str, looks: Mapping[str, Style], *, legend: bool = False) -> "altair.Shape":
+    """The shapes of the marks of the names that stand in `field`."""
     import altair
 
+    scale = altair.Scale(domain=list(looks), range=[style.shape for style in looks.values()])
+    return altair.Shape(f"{field}:N", scale=scale, legend=_legend(field, looks, None) if legend else None)
+
+
+def _legend(field: str, names: Iterable[str], title: str | None) -> "altair.Legend":
+    """In as many columns as the chart's width has room for; of lines, unless the field is a group of marks."""
+    import altair
+
+    room = max(LETTER * len(name) for name in names) + 46
+    columns = max(1, int(WIDTH / room))
     if field == "group":
-        return altair.Legend(title=title, symbolSize=90)
-    return altair.Legend(title=title, symbolSize=400, symbolType="stroke")
+        return altair.Legend(title=title, symbolSize=90, columns=columns)
+    return altair.Legend(title=title, symbolSize=400, symbolType="stroke", columns=columns)

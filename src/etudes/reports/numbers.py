@@ -43,15 +43,57 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A number that somebody wrote, such as the paper's, with no more digits than it was written with."""
-    return NONE if value is None or math.isnan(value) else f"{value:.12g}".replace("-", "−", 1)
+    """A number that somebody wrote, such as the paper's, with the digits that it was written with.
+
+    One with more than four was computed from others, and gets three.
+    """
+    if value is None or math.isnan(value):
+        return NONE
+    text = f"{value:.12g}".replace("-", "−", 1)
+    written = sum(sign.isdigit() for sign in text.partition("e")[0].lstrip("−0."))
+    return number(value, 3) if "." in text and written > 4 else text
 
 
 def spread(mean: float | None, deviation: float | None) -> str:
-    """ "0.3421 ± 0.0083": a mean and, where there is one, the standard deviation with two significant digits."""
-    if mean is None or deviation is None:
-        return number(mean)
-    return f"{number(mean)} ± {number(deviation, 2)}"
+    """ "0.342 ± 0.0083": a mean and, where there is one, the standard deviation with two significant digits.
+
+    The mean has as many decimals; without a deviation it has three significant digits.
+    """
+    if mean is None or math.isnan(mean):
+        return NONE
+    if deviation is None:
+        return number(mean, 3)
+    if not deviation > 1e-9 * abs(mean):  # what rounding leaves of numbers that are all the same
+        return number(mean).rstrip("0").rstrip(".") if "." in number(mean) else number(mean)
+    if 0 < abs(mean) < 1e-4 or deviation < 1e-9:
+        return f"{number(mean, 3)} ± {number(deviation, 2)}"
+    places = _places(deviation, 2)
+    return f"{_fixed(mean, places)} ± {_fixed(deviation, places)}"
+
+
+def estimate(mean: float, low: float, high: float, ends: Sequence[float] = (), *, even: bool = True) -> tuple[str, str]:
+    """A mean and its interval, "−0.011" and "[−0.021, −0.001]", with the decimals that the interval's width bears, and
+    one more where an end would else look like one of `ends`. Not `even`, as of ratios: three significant digits each.
+    """
+    if not math.isfinite(low) or not math.isfinite(high):
+        return number(mean, 3), NONE
+    half = (high - low) / 2
+    if not even or half <= 1e-9 * abs(mean) or half < 1e-6 or half >= 1e6:
+        return number(mean, 3), f"[{number(low, 3)}, {number(high, 3)}]"
+    places = _places(half, 2)
+    near = min((abs(point - end) for point in (low, high) for end in ends if point != end), default=half)
+    places = max(places, min(_places(near, 1), places + 2))
+    return _fixed(mean, places), f"[{_fixed(low, places)}, {_fixed(high, places)}]"
+
+
+def _places(size: float, digits: int) -> int:
+    """The decimals, negative for tens and more, that leave a size so many significant digits."""
+    return digits - 1 - math.floor(math.log10(size))
+
+
+def _fixed(value: float, places: int) -> str:
+    rounded = round(value, places)
+    return f"{'−' if rounded < 0 else ''}{abs(rounded):,.{max(0, places)}f}"
 
 
 def span(low: float, high: float) -> str:

@@ -8,37 +8,52 @@ from typing import Any
 from etudes.core import inference
 from etudes.core.claims import Claim
 from etudes.core.spec import Study
-from etudes.core.verdicts import ALPHA, DECIDED, Verdict
+from etudes.core.verdicts import ALPHA, DECIDED, Verdict, to_scale
 from etudes.reports.numbers import number
+from etudes.reports.words import sentence
 
 Trials = Sequence[Mapping[str, Any]]  # a report's entries for its runs
+MOST = 100  # seeds that are thought of for an undecided claim
 CORES = 2  # on which a study's minutes are told
 
 
 def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     """What is to be said of a claim beside its verdict and numbers, in sentences; "" where nothing is."""
     claim = verdict.claim
-    said = [_sentence(verdict.reason)] if verdict.reason else []
+    said = [sentence(verdict.reason)] if verdict.reason else []
     if verdict.verdict == "negligible":
         said.append(f"The difference, if any, is smaller than the margin of {size(claim, claim.matters)}.")
     if verdict.is_small:
         said.append(f"It is smaller than the margin of {size(claim, claim.matters)}: too small to matter.")
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
-        seen = _difference(claim, verdict.sees)
+        seen = difference(claim, verdict.sees)
+        said.append(_leaning(study, verdict))
         said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(study, scale, trials, verdict)}.")
-    said += [_sentence(warning) for warning in verdict.warnings]
+    said += [sentence(warning) for warning in verdict.warnings]
     return " ".join(said)
 
 
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}."
+def _leaning(study: Study, verdict: Verdict) -> str:
+    """To which side an undecided claim leans, and how many seeds would tell, were its mean the true number."""
+    claim, n = verdict.claim, len(verdict.values)
+    inside = verdict.mean in claim.expect
+    if inside != (2 * verdict.agree > n):  # most seeds lie on the other side than their mean, or as many
+        return f"It leans to neither side: {verdict.agree} of {n} seeds agree."
+    said = f"It leans {'for' if inside else 'against'} the claim: {verdict.agree} of {n} seeds agree"
+    gap = min(abs(to_scale(claim, verdict.mean) - to_scale(claim, end)) for end in claim.expect.ends)
+    level = ALPHA / len(study.claims)
+    enough = next((k for k in range(n, MOST) if verdict.deviation * inference.detectable(k, level) <= gap), 0)
+    if not enough:
+        return f"{said}, with a mean so near to the range's end that {MOST} seeds would hardly tell."
+    more = f"about {enough - n} more would tell" if enough > n else "as many fresh ones would mostly tell"
+    return f"{said}. Were the mean the true number, {more}."
 
 
 def _further(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     last = study.scales[scale].looks[-1]
     if last <= len(verdict.values):
         return ""
-    seen = f"; {last} would see {_difference(verdict.claim, verdict.last_sees)}"
+    seen = f"; {last} would see {difference(verdict.claim, verdict.last_sees)}"
     if not verdict.is_open:
         return seen
     left = cost(study, scale, trials, {variant for variant, _ in verdict.reads}) * (last - len(verdict.values)) / 60
@@ -52,7 +67,8 @@ def size(claim: Claim, distance: float) -> str:
     return f"{number(distance, 2)} in Fisher's z" if claim.kind == "correlation" else number(distance, 2)
 
 
-def _difference(claim: Claim, distance: float) -> str:
+def difference(claim: Claim, distance: float) -> str:
+    """A distance from an end of a claim's interval, as what can be seen."""
     return "a difference of " * (claim.kind == "difference") + size(claim, distance)
 
 

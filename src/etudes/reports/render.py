@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.files import appearing
 from etudes.core.verdicts import ALPHA
-from etudes.reports import compare, drawings, facts, replication
+from etudes.reports import (
+    abstract,
+    cards,
+    compare,
+    drawings,
+    glossary,
+    ideas,
+    intervals,
+    replication,
+    terminal,
+    words,
+)
 from etudes.reports.drawings import Drawing
 from etudes.reports.left import FOLDERS, Exhibit, Exhibition
+from etudes.reports.markdown import escape as _escape
+from etudes.reports.markdown import table as _table
+from etudes.reports.notebook import notebook
 from etudes.reports.numbers import NONE, number, spread
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:
     import jinja2
-    import nbformat
 
 FORMATS = ("md", "html", "ipynb")
 Files = dict[Path, bytes]  # by their paths within a report's folder
@@ -26,13 +39,13 @@ Files = dict[Path, bytes]  # by their paths within a report's folder
 
 def render(report: Report, format: str, drawn: Sequence[Drawing] | None = None) -> str:
     """The report as the text of one file: md, html or ipynb. `drawn` are its charts, where they are drawn already."""
-    if format == "ipynb":
-        import nbformat
-
-        return nbformat.writes(notebook(report)) + "\n"
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     drawn = drawings.draw(report) if drawn is None else drawn
+    if format == "ipynb":
+        import nbformat
+
+        return nbformat.writes(notebook(report, _page("summary.html", report, drawn), drawn)) + "\n"
     return _markdown(report, drawn) if format == "md" else _page("report.html", report, drawn)
 
 
@@ -58,6 +71,8 @@ def keep(report: Report, folder: Path) -> None:
 def _files(report: Report, drawn: Sequence[Drawing]) -> Files:
     files = {exhibit.path: exhibit.content for exhibit in report.exhibits if exhibit.content}
     files |= {Path("charts", f"{each.name}.svg"): each.svg.encode() for each in drawn if each.svg}
+    if small := drawings.thumbnail(report):
+        files[Path("charts", drawings.THUMBNAIL)] = small.encode()
     texts = {"curves.json": _json(report.curves_json()), "report.md": render(report, "md", drawn)}
     texts["report.json"] = _json(report.json())
     return files | {Path(name): text.encode() for name, text in texts.items()}
@@ -105,32 +120,52 @@ def exhibition(shown: Exhibition) -> str:
 def _page(template: str, report: Report, drawn: Sequence[Drawing]) -> str:
     import markupsafe
 
-    head, body = report.table_rows()
     return (
         _templates()
         .get_template(template)
         .render(
+            **parts(report, lambda target: ""),
             report=report,
-            claims=[
-                {**row, "forest": markupsafe.Markup(drawings.forest(verdict))}
-                for row, verdict in zip(report.verdict_rows(), report.verdicts, strict=True)
-            ],
-            confidence=confidence(),
-            origins=origins(report),
-            head=head,
-            body=body,
             charts=[{**vars(drawing), "svg": markupsafe.Markup(drawing.svg)} for drawing in drawn],
             runs=_runs(report),
             changed=_changes(report.changed),
             facts=_facts(report),
             link=address(report.study["paper"]["url"]),
-            seeds=_seeds(report),
             duration=_duration(report),
-            compared=compare.table(report),
-            replicated=replication.rows(report.replication) if report.replication else ((), ()),
-            means_of_differences=compare.WORDS,
         )
     )
+
+
+def parts(report: Report, link: cards.Link) -> dict[str, Any]:
+    """What pages show of a report before and between its charts, by the names that their templates have for it.
+
+    `link` makes addresses of the site into what leads there, or into "" where nothing does.
+    """
+    import markupsafe
+
+    drawn = map(intervals.forest, report.verdicts, intervals.axes(report.verdicts))
+    return {
+        "mark": glossary.Marker(),
+        "abstract": abstract.paragraphs(report),
+        "reading": markupsafe.Markup(cards.page(cards.reading(report), link)),
+        "going_on": terminal.going_on(report),
+        "claims": [
+            {**row, "forest": markupsafe.Markup(svg)} for row, svg in zip(report.verdict_rows(), drawn, strict=True)
+        ],
+        "drawings_key": intervals.KEY,
+        "confidence": confidence(),
+        "origins": origins(report),
+        "compared": compare.table(report),
+        "replicated": replication.rows(report.replication) if report.replication else ((), ()),
+        "means_of_differences": compare.WORDS,
+        "gist": ideas.gist(report.definition),
+        "idea": ideas.idea(report.definition),
+        "numbers": {
+            "main": report.table_rows(report.main_metrics),
+            "all": report.table_rows(),
+            "constants": report.constant_sentences(),
+        },
+    }
 
 
 @functools.cache
@@ -156,43 +191,75 @@ def _markdown(report: Report, drawn: Sequence[Drawing]) -> str:
     source = f"{paper['title']}. {paper['authors']}, {paper['year']}."
     found = address(paper["url"])
     link = f"[{_escape(source)}]({found})" if found else _escape(f"{source} {paper['url']}")
-    lines = [f"# {_escape(report.title)}", _escape(card["question"]), link]
+    lines = [f"# {_escape(report.title)}", _escape(card["question"]), _escape(ideas.gist(report.definition)), link]
     lines += [f"Changed for these runs: {_escape(_changes(report.changed))}."] if report.changed else []
-    lines += [f"> **Note.** {_escape(warning)}" for warning in report.warnings]
+    for label, found in abstract.paragraphs(report):
+        listed = "\n".join(f"- {_escape(words)}" for words in found)
+        lines += [f"**{label}**", listed] if label else [_escape(words) for words in found]
+    if said := cards.reading(report):
+        lines += [f"## {cards.READING}", cards.without_links(said)]
+    lines += [f"> **Note.** {_escape(warning)}" for warning in report.cautions]
+    for drawing in drawn[:1]:
+        lines += _figure(drawing)
     lines += ["## Compared", _table(*compare.table(report)), compare.WORDS] if report.comparisons else []
-    claims = [
-        [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["mean"],
-         row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]
-        for row in report.verdict_rows()
-    ]  # fmt: skip
-    names = ["claim", "verdict", "mean", "interval", "p", "expected", "seeds agree", "paper"]
-    lines += ["## Claims", _table(names, claims)]
-    remarks = [
-        f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in report.verdict_rows() if row["remark"]
-    ]
-    lines += ["\n".join(remarks)] if remarks else []
-    lines += [confidence(), "\n".join(f"- {_escape(words)}" for words in origins(report))]
+    lines += _claims(report)
     if report.replication:
         lines += [
             "## Replicated",
             _table(*replication.rows(report.replication)),
             " ".join(report.replication.sentences),
         ]
+    lines += _idea(report)
     head, body = report.table_rows()
-    lines += ["## Numbers", _table(head, body), f"Means over {_seeds(report)} ± one standard deviation."]
-    lines += ["## Charts"] if drawn else []
-    for drawing in drawn:
+    constants = " ".join(map(_escape, report.constant_sentences()))
+    lines += ["## Numbers", _table(*report.table_rows(report.main_metrics))]
+    lines += [f"Means over {report.seeds} ± one standard deviation. {constants}".strip()]
+    lines += [
+        f"<details><summary>All {len(head) - 1} numbers of each variant</summary>",
+        _table(head, body),
+        "</details>",
+    ]
+    lines += ["## Charts"] if drawn[1:] else []
+    for drawing in drawn[1:]:
         lines += _figure(drawing)
     changes = [[v["name"], _changes(v["changes"]), v["says"]] for v in card["variants"]]
     lines += ["## Variants", _table(["variant", "changes", ""], changes)]
     if report.departures:
-        lines += ["## Departures from the paper", _escape(report.departures)]
+        lines += ["## Departures from the paper", _escape(report.departures).replace("\\`", "`")]
     if report.data:
         rows = [[str(entry.get(name, "")) for name in _DATA] for entry in report.data]
         lines += ["## Data", _table(list(_DATA), rows)]
-    lines += ["## Environment", _table(["fact", ""], [list(fact) for fact in _facts(report)])]
+    lines += ["## Machine", *map(_escape, report.notes), _table(["fact", ""], [list(fact) for fact in _facts(report)])]
     lines += ["## Again", "```\n" + "\n".join(report.commands) + "\n```", f"The runs took {_duration(report)} in all."]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, lines)) + "\n"
+
+
+def _claims(report: Report) -> list[str]:
+    rows = report.verdict_rows()
+    claims = [
+        [f"{row['claim']} ({row['where']})" if row["where"] else row["claim"], row["verdict"], row["number"],
+         row["mean"], row["interval"], row["p"], row["expected"], row["agree"], row["paper"]]
+        for row in rows
+    ]  # fmt: skip
+    names = ["claim", "verdict", "number", "mean", "interval", "p", "expected", "seeds agree", "paper"]
+    lines = ["## Claims", _table(names, claims)]
+    remarks = [f"- *{_escape(row['claim'])}*: {_escape(row['remark'])}" for row in rows if row["remark"]]
+    lines += ["\n".join(remarks)] if remarks else []
+    lines += [" ".join(further)] if (further := terminal.going_on(report)) else []
+    lines += [confidence(), "\n".join(f"- {_escape(said)}" for said in origins(report))]
+    met = glossary.Marker()
+    met(" ".join([abstract.sentences(report), *(cell for row in rows for cell in row.values())]))
+    said = "\n".join(f"- **{_escape(term.name)}**: {_escape(term.says)}" for term in met.met)
+    return lines + (["<details><summary>What the words mean</summary>", said, "</details>"] if said else [])
+
+
+def _idea(report: Report) -> list[str]:
+    found = ideas.idea(report.definition)
+    if found is None:
+        return []
+    said = [_verbatim(text) if verbatim else _escape(text) for text, verbatim in found.words]
+    where = f"`{found.name}` in `{found.file}`" + (f", tested in `{found.test}`" if found.test else "")
+    return ["## The idea in code", *said, f"{where}:", _verbatim(found.source, "python")]
 
 
 def _figure(drawing: Drawing) -> list[str]:
@@ -208,6 +275,8 @@ def _figure(drawing: Drawing) -> list[str]:
 
 
 def _exhibit(exhibit: Exhibit, title: str) -> str:
+    if exhibit.cards:
+        return _table(*exhibit.cards)
     if exhibit.kind == ".txt":
         return _verbatim(exhibit.text)
     if exhibit.kind == ".wav":  # which GitHub plays from a page of its own
@@ -215,44 +284,14 @@ def _exhibit(exhibit: Exhibit, title: str) -> str:
     return f"![{title}: {exhibit.variant}]({exhibit.path.as_posix()})"
 
 
-def _verbatim(text: str) -> str:
+def _verbatim(text: str, language: str = "text") -> str:
     """The text as a block of code, whatever it holds."""
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 _DATA = ("dataset", "kind", "says", "fingerprint")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """The text as Markdown that shows it: no tag, no table cell, no second line begins inside it."""
-    for sign, name in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
-        text = text.replace(sign, name)
-    return " ".join(text.split())
-
-
-def notebook(report: Report) -> "nbformat.NotebookNode":
-    """A notebook that performs the study through the Python interface and shows its report, chart by chart."""
-    from nbformat import v4
-
-    call = "".join(f", {name}={value!r}" for name, value in report.choice.items())
-    name, scale = facts.address(report.definition), report.scale
-    cells: list[Any] = [
-        v4.new_markdown_cell(f"# {_escape(report.title)}\n\n{_escape(report.study['question'])}"),
-        v4.new_code_cell(f"import etudes\n\nstudy = etudes.study({name!r})\netudes.run(study, scale={scale!r}{call})"),
-        v4.new_code_cell(f"report = etudes.report(study, {scale!r}{call})\nreport"),
-        *(v4.new_code_cell(f"report.chart({chart.name!r})") for chart in report.definition.charts),
-    ]
-    for i, cell in enumerate(cells):
-        cell["id"] = f"cell-{i}"  # the same at each writing
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
 def confidence() -> str:
@@ -272,20 +311,12 @@ def confidence() -> str:
 def origins(report: Report) -> list[str]:
     """Whether the claims were written down before the runs, and what changed between revisions, in sentences."""
     made = report.registration
-    said = [
+    first = (
         f"Registered {made['registered']}, before the first judged run: {made['hash']}." if made else "Not registered."
-    ]
+    )
     study = report.definition
-    return said + [f"Revision {i} of {study.name}: {_capital(words)}" for i, words in enumerate(study.revisions, 2)]
-
-
-def _capital(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
-
-
-def _seeds(report: Report) -> str:
-    counts = sorted({row["seeds"] for row in report.table})
-    return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
+    changes = (f"Revision {i} of {study.name}: {words.sentence(said)}" for i, said in enumerate(study.revisions, 2))
+    return [first, *changes]
 
 
 def _duration(report: Report) -> str:
@@ -295,7 +326,8 @@ def _duration(report: Report) -> str:
 
 def _runs(report: Report) -> tuple[list[str], list[list[str]]]:
     """The headings and cells of the table of single runs."""
-    head = ["variant", "seed", *report.metrics, "seconds", "run"]
+    named = [words.of(report.definition, name) for name in report.metrics]
+    head = ["variant", "seed", *named, "seconds", "run"]
     body = [
         [
             trial["variant"],

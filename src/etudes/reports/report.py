@@ -1,5 +1,6 @@
 """What a report is: the numbers, verdicts and words of a study's runs at one scale."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from etudes.core.errors import unknown
 from etudes.core.spec import Study
 from etudes.core.verdicts import Verdict
-from etudes.reports import facts, remarks
+from etudes.reports import facts, remarks, words
 from etudes.reports.left import Exhibit, Exhibition
 from etudes.reports.look import frame
-from etudes.reports.numbers import NONE, figure, number, plain, span, spread
+from etudes.reports.numbers import NONE, estimate, figure, number, plain, spread
 from etudes.reports.replication import Replication
 
 if TYPE_CHECKING:
@@ -54,10 +55,42 @@ class Report:
     comparisons: Sequence[Mapping[str, Any]] = ()
     committed: Path | None = None
 
-    @property
+    @functools.cached_property
     def metrics(self) -> list[str]:
         """The names of the measured numbers, without the count of parameters."""
         return sorted({name for trial in self.trials for name in trial["metrics"]} - {"parameters"})
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds its variants have, in words: "5 to 12 seeds"."""
+        counts = sorted({row["seeds"] for row in self.table})
+        return f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} {'seed' if counts[-1] == 1 else 'seeds'}"
+
+    @functools.cached_property
+    def constants(self) -> dict[str, float]:
+        """{name: value} of the measured numbers that are the same in every run of all variants, of which there are
+        several: they make no column."""
+        found = {}
+        for name in self.metrics if len(self.table) > 1 else ():
+            values = {trial["metrics"].get(name) for trial in self.trials}
+            if len(values) == 1 and None not in values:
+                found[name] = values.pop()
+        return found
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The measured numbers that lead the tables: those that the study has words for, without constants."""
+        return words.main(self.definition, [name for name in self.metrics if name not in self.constants])
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader has to know before believing a number."""
+        return [warning for warning in self.warnings if not facts.is_of_machine(warning)]
+
+    @property
+    def notes(self) -> list[str]:
+        """Those of the warnings that are about code and machines."""
+        return [warning for warning in self.warnings if facts.is_of_machine(warning)]
 
     def folder(self, root: Path) -> Path:
         """Where the report belongs below the root of the runs: each choice of fields and variants has its own."""
@@ -74,18 +107,21 @@ class Report:
         return drawn if isinstance(drawn, Exhibition) else frame(drawn, charts[name].title, self.title)
 
     def verdict_rows(self) -> list[dict[str, str]]:
-        """A row of words for each claim: its sentence, what our runs say of it, and `paper`, the paper's figure."""
+        """A row of words for each claim: its sentence, the `number` that decides it, what our runs say of that, and
+        `paper`, the paper's figure."""
         rows = []
         for verdict in self.verdicts:
             claim, n = verdict.claim, len(verdict.values)
+            even = claim.kind == "difference"
+            mean, interval = estimate(verdict.mean, verdict.low, verdict.high, claim.expect.ends, even=even)
             rows.append(
                 {
                     "claim": verdict.sentence,
-                    "number": claim.number,
+                    "number": words.number(self.definition, claim),
                     "where": claim.where,
                     "verdict": verdict.verdict,
-                    "mean": number(verdict.mean),
-                    "interval": span(verdict.low, verdict.high) if math.isfinite(verdict.low) else NONE,
+                    "mean": mean,
+                    "interval": interval,
                     "p": f"{verdict.p:.2g}" if math.isfinite(verdict.p) else NONE,
                     "expected": str(claim.expect),
                     "agree": f"{verdict.agree} of {n}" if n else NONE,
@@ -95,17 +131,27 @@ class Report:
             )
         return rows
 
-    def table_rows(self) -> tuple[list[str], list[list[str]]]:
-        """The headings, and the cells of a row for each variant: means over seeds and their standard deviations."""
-        counted = any(row["parameters"] is not None for row in self.table)
-        head = ["variant", "seeds", *self.metrics, *(["parameters"] if counted else []), "seconds"]
+    def table_rows(self, metrics: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+        """The headings in words, and the cells of a row for each variant: means over seeds and their standard
+        deviations, of these metrics, or of all that are no constants, with the seeds, parameters and seconds."""
+        names = [name for name in self.metrics if name not in self.constants] if metrics is None else list(metrics)
+        whole = metrics is None
+        counted = whole and any(row["parameters"] is not None for row in self.table)
+        named = [words.of(self.definition, name) for name in names]
+        head = ["variant", *["seeds"] * whole, *named, *["parameters"] * counted, *["seconds"] * whole]
         body = []
         for row in self.table:
-            found = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in self.metrics]
+            found = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in names]
             cells = [spread(metric["mean"], metric["deviation"]) for metric in found]
             size = [number(row["parameters"])] if counted else []
-            body.append([row["variant"], str(row["seeds"]), *cells, *size, number(row["seconds"], 3)])
+            seconds = [number(row["seconds"], 3)] if whole else []
+            body.append([row["variant"], *[str(row["seeds"])] * whole, *cells, *size, *seconds])
         return head, body
+
+    def constant_sentences(self) -> list[str]:
+        """What each constant is, in a sentence."""
+        said = {words.of(self.definition, name): spread(value, 0.0) for name, value in self.constants.items()}
+        return [f"{words.capital(named)}: {value} in all variants." for named, value in said.items()]
 
     def json(self) -> dict[str, Any]:
         """The content of report.json: all but the curves, with floats of six significant digits and null for nan."""

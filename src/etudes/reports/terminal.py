@@ -57,14 +57,14 @@ def comparison_list(report: Report, width: int) -> "Text":
     return found
 
 
-def going_on(report: Report) -> str:
-    """How many claims are open, and the command that goes on with them; "" where none is."""
+def going_on(report: Report) -> tuple[str, str] | None:
+    """How many claims are open, in words, and the command that goes on with them; None where none is."""
     still = [verdict for verdict in report.verdicts if verdict.is_open]
     if not still:
-        return ""
+        return None
     chosen = {name: value for name, value in report.choice.items() if name != "seeds"} | {"until": "decided"}
     command = facts.command(report.definition, report.scale, chosen, report.trials[0]["precision"])
-    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them: {command}"
+    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them:", command
 
 
 def _wrap(parts: Sequence[str], width: int, between: str = "") -> list[str]:

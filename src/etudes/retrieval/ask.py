@@ -10,11 +10,13 @@ from pathlib import Path
 from etudes.core.errors import Problem
 from etudes.data.sources import cache_folder
 from etudes.generate.chat import Chat, chat, check
-from etudes.retrieval.answer import ABSENT, answerable, citations, extract_answer, write_answer
+from etudes.retrieval.answer import citations, write_answer
 from etudes.retrieval.documents import Document, read_documents
 from etudes.retrieval.embedders import embedder
+from etudes.retrieval.grounding import find_unsupported
 from etudes.retrieval.index import Index
-from etudes.retrieval.search import Hit, Mode, in_index
+from etudes.retrieval.quote import Quotation, quoter
+from etudes.retrieval.search import Hit, Mode, in_index, with_passage
 
 NONE = "none"  # the model's name for no model
 EXCERPT = 300  # characters of a passage that are shown
@@ -39,11 +41,20 @@ def synchronise(index: Index, documents: Sequence[Document], say: Say) -> None:
 
 
 def ask(
-    place: Path, question: str, *, k: int = 3, mode: Mode = "hybrid", model: str, embed: str, where: str = ""
+    place: Path,
+    question: str,
+    *,
+    k: int = 3,
+    mode: Mode = "hybrid",
+    model: str = NONE,
+    embed: str,
+    where: str = "",
+    scores: bool = False,
 ) -> int:
-    """0, after showing the answers to a question from the documents in a file or folder.
+    """0, after showing the answer to a question from the documents in a file or folder.
 
-    model: of `chat`, or "none"; embed: of `embedder`; where: the index's folder or server, "" for one in the cache.
+    model: of `chat`, or "none"; embed: of `embedder`; where: the index's folder or server, "" for one in the cache;
+    scores: whether they are shown.
     """
     if not question.strip():
         raise Problem('ask something: etudes ask DIR-OR-FILE "question"')
@@ -62,14 +73,22 @@ def ask(
         shown = True
         print(text, end="", file=sys.stderr, flush=True)
 
-    documents = read_documents(place)
+    def tell_left_out(sentence: str) -> None:
+        print(f"etudes: {sentence}", file=sys.stderr)
+
+    documents = read_documents(place, tell_left_out)
     index = Index(where or index_folder(place), embedder(embed))
     try:
         synchronise(index, documents, tell)
         if shown:
             print(file=sys.stderr)
-        hits = in_index(index).search(question, k, mode)
-        _show(question, hits, index, writer)
+        searcher = in_index(index)
+        hits = searcher.search(question, k, mode)
+        kept = index_folder(place) if not where or "://" in where else Path(where)
+        quoted = quoter(index, kept / "sentences").quote(question)
+        if quoted and quoted.verdict != "absent":
+            hits = with_passage(hits, quoted.sentence.document, quoted.sentence.start, searcher.chunks)
+        _show(question, hits, quoted, writer, scores)
     finally:
         index.close()
     return 0
@@ -99,31 +118,39 @@ class _Loading:
         return self._chat
 
 
-def _show(question: str, hits: Sequence[Hit], index: Index, writer: _Loading) -> None:
-    if not answerable(hits):
-        print(f"{ABSENT}; the nearest passages are:\n")
+def _show(question: str, hits: Sequence[Hit], quoted: Quotation | None, writer: _Loading, scores: bool) -> None:
+    if quoted is None or quoted.verdict == "absent":
+        print("Not in the documents, as far as this can tell; the nearest passages are:\n")
     else:
-        quoted = extract_answer(question, hits, index.embedder)
-        if quoted:
-            print(f"Quoted, the sentence that fits best [{quoted.hit + 1}]:\n  {' '.join(quoted.text.split())}\n")
+        sure = f"Quoted from {quoted.sentence.document} [1]:"
+        doubt = f"Not sure; the nearest sentence is this, in {quoted.sentence.document} [1]:"
+        told = f" (score {quoted.score:.1f})" * scores
+        print(f"{sure if quoted.verdict == 'quoted' else doubt}{told}\n  {' '.join(quoted.sentence.text.split())}\n")
         model = writer.get()
         if model:
-            print(f"In the words of {model.name}, which may be wrong:\n  ", end="", flush=True)
-            said = ""
-            for piece in write_answer(question, hits, model):
-                said += piece
-                print(piece, end="", flush=True)
-            named = citations(said, hits)
-            rests = ", ".join(f"[{n}]" for n in named or range(1, len(hits) + 1))
-            print(f"\n  ({'it names' if named else 'it was shown'} {rests})\n")
+            _say(question, hits, model)
     for n, hit in enumerate(hits, start=1):
-        print(_citation(n, hit))
+        print(_citation(n, hit, scores))
 
 
-def _citation(n: int, hit: Hit) -> str:
+def _say(question: str, hits: Sequence[Hit], model: Chat) -> None:
+    print(f"In the words of {model.name}, which may be wrong:\n  ", end="", flush=True)
+    said = ""
+    for piece in write_answer(question, hits, model):
+        said += piece
+        print(piece, end="", flush=True)
+    named = citations(said, hits)
+    rests = ", ".join(f"[{n}]" for n in named or range(1, len(hits) + 1))
+    print(f"\n  ({'it names' if named else 'it was shown'} {rests})")
+    for (a, b), missing in find_unsupported(said, [hit.chunk.text for hit in hits]):
+        print(f"  (in no passage: {', '.join(missing)}, of “{' '.join(said[a:b].split())}”)")
+    print()
+
+
+def _citation(n: int, hit: Hit, scored: bool) -> str:
     chunk = hit.chunk
     page = f", page {chunk.page}" if chunk.page else ""
-    scores = ", ".join(f"{name} {score:.3f}" for name, score in hit.scores.items())
+    scores = f" ({', '.join(f'{name} {score:.3f}' for name, score in hit.scores.items())})" * scored
     text = " ".join(chunk.text.split())
     text = text if len(text) <= EXCERPT else text[:EXCERPT].rsplit(" ", 1)[0] + " …"
-    return f"[{n}] {chunk.document}, characters {chunk.start}-{chunk.end}{page} ({scores})\n    {text}"
+    return f"[{n}] {chunk.document}, characters {chunk.start}-{chunk.end}{page}{scores}\n    {text}"

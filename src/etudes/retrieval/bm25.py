@@ -7,7 +7,7 @@ idf = ln(1 + (n - df + 0.5) / (df + 0.5)), which is never negative.
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,11 +39,13 @@ def _stem(word: str) -> str:
 
 
 class BM25:
-    """An inverted index of texts."""
+    """An inverted index of texts, whose words are what `cut` makes of a text."""
 
-    def __init__(self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75) -> None:
-        self.count = len(texts)
-        counts = [Counter(words(text)) for text in texts]
+    def __init__(
+        self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75, cut: Callable[[str], list[str]] = words
+    ) -> None:
+        self.count, self._cut = len(texts), cut
+        counts = [Counter(cut(text)) for text in texts]
         lengths = np.array([sum(c.values()) for c in counts], np.float64)
         norms = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-9)) if len(texts) else lengths
         places: dict[str, list[int]] = defaultdict(list)
@@ -60,7 +62,7 @@ class BM25:
     def scores(self, query: str) -> np.ndarray:
         """The score of every text, float64 [n]; 0 for those that share no word with the query."""
         found = np.zeros(self.count)
-        for word in words(query):
+        for word in self._cut(query):
             if word in self._index:
                 at, weight = self._index[word]
                 found[at] += weight

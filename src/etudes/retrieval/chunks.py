@@ -1,5 +1,6 @@
 """Documents cut into chunks that an embedder takes whole, each an exact slice of its document."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 from etudes.core.errors import Problem
 from etudes.retrieval.documents import Document
 from etudes.retrieval.embedders import Embedder, Span
+
+LONGEST = 32  # characters that may go uncut: a token may be a whole line where a script has no spaces
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def slices(text: str, embedder: Embedder, size: int, overlap: int) -> list[Span]
     if not starts:
         return [(0, len(text))] if text else []
     edges = [0, *starts[1:], len(text)]  # what stands between two tokens goes with the first
+    edges = [*(i for a, b in itertools.pairwise(edges) for i in range(a, b, LONGEST)), len(text)]
     strength = [_strength(text, edge) for edge in edges]
     found, a, b = [], 0, 0
     while True:

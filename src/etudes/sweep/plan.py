@@ -10,6 +10,7 @@ from typing import Literal
 
 from etudes.core.checkpoints import entries
 from etudes.core.errors import Broken, Diverged, Problem, broken
+from etudes.core.files import write_json
 from etudes.core.record import DIVERGED, UNKNOWN, is_finished, other_code, read_spec
 from etudes.core.run import Watch, execute, is_held
 from etudes.core.spec import Spec, Study
@@ -20,6 +21,7 @@ class OutOfTime(KeyboardInterrupt):
     """The time that a command may take is over. What its runs saved is kept, as when they are interrupted."""
 
 
+PLAN = "plan.json"  # which runs were asked for last, beside those of their scale
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # errors of the disk, wherever they come up
 
 
@@ -62,6 +64,12 @@ def in_time(deadline: float) -> None:
 def pending(plan: Sequence[Spec], root: Path) -> list[Spec]:
     """The runs without a result. Raises Problem where a result is not whole."""
     return [spec for spec in plan if not is_finished(root / spec.key)]
+
+
+def note(plan: Sequence[Spec], root: Path) -> None:
+    """Write down which runs were asked for last, beside those of their scale: who watches them can tell how many are
+    left."""
+    write_json(root / plan[0].study / plan[0].scale / PLAN, {"runs": [spec.key for spec in plan]})
 
 
 def further(verdicts: Sequence[Verdict], make: Callable[[str, int], list[Spec]]) -> list[Spec]:

@@ -8,7 +8,7 @@ import logging
 import mimetypes
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
-from etudes.web import shelf
+from etudes.reports.words import capital, sentence
+from etudes.web import shelf, vega
 from etudes.web.live import Watch
 from etudes.web.pages import QUERY, Pages, demos
 
@@ -55,15 +56,18 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def application(root: Path = Path("runs")) -> FastAPI:
-    """The pages over the committed reports and those below `root`, the runs there, and the demos at /demo/SLUG."""
-    pages, watch = Pages(shelf.Shelf(root)), Watch(root)
+def application(*roots: Path) -> FastAPI:
+    """The pages over the committed reports and those below the roots, the runs there, and the demos at /demo/SLUG,
+    which keep what they train below the first."""
+    named = shelf.tell_apart(roots)
+    pages, watch = Pages(shelf.Shelf(named)), Watch(named)
     app = FastAPI(title="études", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_life)
-    app.state.pages, app.state.root, app.state.mounted = pages, root, {}
+    app.state.pages, app.state.root, app.state.mounted = pages, roots[0], {}
+    app.get("/static/vega.js")(lambda: Response(vega.script(), media_type="text/javascript", headers=CACHED))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.get("/favicon.ico")(lambda: FileResponse(STATIC / "icon.svg"))  # what browsers ask for beside a demo
+    _runs(app, pages, watch)  # whose /compare/runs is no study's
     _studies(app, pages)
-    _runs(app, pages, watch)
     _demos(app)
     _errors(app, pages)
     app.add_middleware(Guard, pages=pages)
@@ -81,6 +85,10 @@ def _studies(app: FastAPI, pages: Pages) -> None:
         asked = (q[:QUERY], family, origin, verdict)
         return once("home", *asked, make=lambda: pages.home(*asked))
 
+    @app.get("/words.js")
+    def words() -> Response:
+        return Response(library.once("words", pages.words), media_type="text/javascript", headers=CACHED)
+
     @app.get("/study/{name}")
     @app.get("/study/{name}/{source}")
     def study(name: str, source: str = "") -> Response:
@@ -89,13 +97,6 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     @app.get("/files/{name}/{source}/{file:path}")
     def file(name: str, source: str, file: str) -> Response:
         chosen = library.source(name, source)
-        found = library.files(chosen)
-        if file == "thumbnail.svg":
-            card = next(card for card in library.cards() if card["name"] == name)
-            file = card["picture"]
-            if file.endswith(".svg") and file in found:
-                svg = library.once(found[file], lambda: shelf.thumbnail(found[file].read_text(encoding="utf-8")))
-                return Response(svg, media_type="image/svg+xml", headers=CACHED)
         kind = mimetypes.guess_type(file)[0] or "application/octet-stream"  # notebooks are to be kept, not shown
         return Response(library.content(chosen, file), media_type=kind, headers=CACHED)
 
@@ -110,9 +111,21 @@ def _studies(app: FastAPI, pages: Pages) -> None:
     def comparison(name: str, first: str, second: str) -> Response:
         return once("comparison", name, first, second, make=lambda: pages.comparison(name, first, second))
 
+    @app.get("/compare/{name}")
+    def comparison_of_all(name: str) -> Response:
+        return once("comparison", name, make=lambda: pages.comparison(name))
+
     @app.get("/data")
     def data() -> Response:
         return once("data", make=pages.data)
+
+    @app.get("/glossary")
+    def glossary() -> Response:
+        return once("glossary", make=pages.glossary)
+
+    @app.get("/reading")
+    def reading() -> Response:
+        return once("reading", make=pages.reading)
 
 
 def _runs(app: FastAPI, pages: Pages, watch: Watch) -> None:
@@ -179,15 +192,9 @@ def _mount_blocks(app: FastAPI, demo: Any) -> Any:
     """The demo's interface, after its route was added to the app's last."""
     from etudes.web.demos import options
 
-    blocks = demo.build(app.state.root)
+    blocks = demo.page(app.state.root)
     import gradio
 
-    with blocks:  # the way back, above what the demo shows
-        gradio.HTML(
-            f'<nav aria-label="Pages"><a href="/">études</a> · <a href="/study/{demo.study}">{demo.study}</a> · '
-            '<a href="/demos">demos</a></nav>'
-        )
-    blocks.children.insert(0, blocks.children.pop())
     gradio.mount_gradio_app(app, blocks, path=f"/demo/{demo.slug}", **options())
     return blocks
 
@@ -195,7 +202,7 @@ def _mount_blocks(app: FastAPI, demo: Any) -> Any:
 def _errors(app: FastAPI, pages: Pages) -> None:
     def page(status: int, says: str) -> Response:
         title = TITLES.get(status, "Not possible")
-        return HTMLResponse(pages.error(status, title, f"{says[:1].upper()}{says[1:].rstrip('.')}."), status)
+        return HTMLResponse(pages.error(status, title, _sentence(says)), status)
 
     @app.exception_handler(Refused)
     async def refuse(request: Request, error: Refused) -> Response:
@@ -214,6 +221,10 @@ def _errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
         return page(500, "the page could not be made; the terminal of etudes serve has the reason")
+
+
+def _sentence(says: str) -> str:
+    return capital(says) if says.endswith("?") else sentence(says)
 
 
 class Guard:
@@ -245,7 +256,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         status, says = refusal
-        body = self.pages.error(status, TITLES[status], f"{says[:1].upper()}{says[1:]}.")
+        body = self.pages.error(status, TITLES[status], _sentence(says))
         await HTMLResponse(body, status)(scope, receive, answer)
 
     @staticmethod
@@ -320,9 +331,10 @@ def warm(app: FastAPI) -> None:
             pages.shelf.once(("page", "study", name, ""), lambda name=name: pages.study(name).encode())
         except Exception as error:
             log.warning("%s: %s", name, error)
+    vega.script()
 
 
-def serve(root: Path = Path("runs"), port: int = PORT) -> None:
+def serve(roots: Sequence[Path], port: int = PORT) -> None:
     """Serve on this machine's own address, 127.0.0.1, until interrupted. Raises Problem where the port is taken."""
     import uvicorn
 
@@ -333,7 +345,7 @@ def serve(root: Path = Path("runs"), port: int = PORT) -> None:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise Problem(f"cannot serve at port {port}: {error}; choose another with --port") from None
-    app = application(root)
+    app = application(*roots)
     print(f"études: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
     timer = threading.Timer(0.5, warm, [app])
     timer.daemon = True

@@ -1,7 +1,8 @@
-"""The run folders below a root as they are now: which are finished, at work or stopped, and what they have logged."""
+"""The run folders below roots as they are now: which are finished, at work or stopped, and what they have logged."""
 
 import functools
 import json
+import math
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from etudes.core.errors import unknown
 from etudes.reports.numbers import number
+from etudes.sweep.plan import PLAN
 
 PAUSE = 1.0  # seconds for which a look at the folders is taken as the present
 POINTS = 2048  # kept of a logged metric; past them every other one goes
@@ -23,20 +25,49 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 520, 200, 58, 22  # of a curve's drawing, in pixel
 
 @dataclass(frozen=True)
 class State:
-    """A run's folder. `state` is "finished", "running" or "stopped": neither finished nor at work, by interruption or
-    by failure. `steps` is 0 where the config does not say how many there are."""
+    """A run's folder, below the root that `who` names ("" where there is one root).
+
+    `state` is "finished", "running" or "stopped": neither finished nor at work, by interruption or by failure. `steps`
+    is 0 where the config does not say how many there are. `seconds` are those that a finished run took, `left` those
+    that one at work has probably before it; nan where that cannot be told.
+    """
 
     key: str
-    study: str
-    scale: str
-    variant: str
-    seed: int
+    who: str
+    folder: Path
     state: str
     done: int
     steps: int
     updated: float
-    config: Mapping[str, Any] = field(repr=False)
+    seconds: float
+    left: float
+    spec: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, float] = field(repr=False)
+
+    @property
+    def study(self) -> str:
+        return str(self.spec["study"])
+
+    @property
+    def scale(self) -> str:
+        return str(self.spec["scale"])
+
+    @property
+    def variant(self) -> str:
+        return str(self.spec["variant"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.spec["seed"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.spec["config"]  # type: ignore[no-any-return]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is something that runs share, and no run of the plan: see `Run.once`."""
+        return self.folder.parents[1].name == "once"
 
     @property
     def share(self) -> float:
@@ -45,10 +76,10 @@ class State:
 
 
 class Watch:
-    """What is below a root, looked at anew at most once a second; logs are read from where the last look ended."""
+    """What is below the roots, looked at anew at most once a second; logs are read from where the last look ended."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.roots = roots
         self._lock = threading.Lock()
         self._seen = -PAUSE
         self._runs: dict[str, State] = {}
@@ -59,8 +90,13 @@ class Watch:
         with self._lock:
             if time.monotonic() - self._seen >= PAUSE:
                 held = _locks()
-                paths = [*self.root.glob("*/*/*/*/spec.json"), *self.root.glob("*/*/once/*/*/spec.json")]
-                found = [run for path in paths if (run := _look(path.parent, self.root, held))]
+                found = [
+                    run
+                    for who, root in self.roots.items()
+                    for pattern in ("*/*/*/*/spec.json", "*/*/once/*/*/spec.json")
+                    for path in root.glob(pattern)
+                    if (run := _look(path.parent, who, root, held))
+                ]
                 self._runs = {run.key: run for run in sorted(found, key=lambda run: -run.updated)}
                 self._seen = time.monotonic()
             return self._runs
@@ -72,11 +108,19 @@ class Watch:
             raise unknown("run", key, list(runs)[:8])
         return runs[key]
 
+    def plan(self, who: str, study: str, scale: str) -> set[str]:
+        """The keys of the runs of a scale that were asked for last; of no run where nothing tells."""
+        path = self.roots[who] / study / scale / PLAN
+        try:
+            return {_key(who, key) for key in json.loads(path.read_text(encoding="utf-8"))["runs"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
+
     def log(self, key: str) -> dict[str, tuple[list[float], list[float]]]:
         """{metric: (steps, values)} of what the run has logged so far."""
-        self.run(key)
+        run = self.run(key)
         with self._lock:
-            log = self._logs.pop(key, None) or Log(self.root / key / "log.jsonl")
+            log = self._logs.pop(key, None) or Log(run.folder / "log.jsonl")
             self._logs[key] = log  # at the end: the one that was wanted last
             if len(self._logs) > LOGS:
                 del self._logs[next(iter(self._logs))]
@@ -131,7 +175,11 @@ class Log:
             self._strides[name] = 2 * stride
 
 
-def _look(folder: Path, root: Path, held: set[tuple[int, int]] | None) -> State | None:
+def _key(who: str, key: str) -> str:
+    return f"{who}/{key}" if who else key
+
+
+def _look(folder: Path, who: str, root: Path, held: set[tuple[int, int]] | None) -> State | None:
     """The state of a folder; None where it is gone meanwhile or is no run."""
     try:
         spec = _spec(folder / "spec.json", (folder / "spec.json").stat().st_mtime_ns)
@@ -150,12 +198,14 @@ def _look(folder: Path, root: Path, held: set[tuple[int, int]] | None) -> State 
             state = "running" if here and (here.st_dev, here.st_ino) in held else "stopped"
         steps = spec["config"].get("steps", 0)
         steps = steps if type(steps) is int else 0
-        done = steps if finished else _last_step(log)
+        done = steps if finished else logged_step(log, last=True)
+        made = _numbers(folder / "env.json", result.stat().st_mtime_ns) if finished else {}
+        left = _pace(folder) * (steps - done) if state == "running" and steps else math.nan
     except OSError:
         return None
-    key = folder.relative_to(root).as_posix()
-    names = {name: spec[name] for name in ("study", "scale", "variant", "seed", "config")}
-    return State(**names, key=key, state=state, done=done, steps=steps, updated=updated, metrics=metrics)
+    key = _key(who, folder.relative_to(root).as_posix())
+    seconds = made.get("seconds", math.nan)
+    return State(key, who, folder, state, done, steps, updated, seconds, left, spec, metrics)
 
 
 @functools.lru_cache(20_000)
@@ -172,20 +222,34 @@ def _spec(path: Path, stamp: int) -> dict[str, Any] | None:
 @functools.lru_cache(20_000)
 def _numbers(path: Path, stamp: int) -> dict[str, float]:
     try:
-        return {name: float(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, AttributeError, TypeError):
+        found = json.loads(path.read_text(encoding="utf-8")).items()
+        return {name: float(value) for name, value in found if isinstance(value, int | float)}
+    except (OSError, ValueError, AttributeError):
         return {}
 
 
-def _last_step(path: Path) -> int:
-    """The step of the log's last whole line, 0 without any."""
+def _pace(folder: Path) -> float:
+    """The seconds that a run takes for a step, from the first and the last time that it logged; nan before that."""
+    log, times = folder / "log.jsonl", folder / "times.txt"
+    steps = logged_step(log, last=True) - logged_step(log, last=False)
+    if steps <= 0 or not times.exists():
+        return math.nan
+    try:
+        seconds = [float(line) for line in times.read_text().splitlines()]
+        return (seconds[-1] - seconds[0]) / steps
+    except (ValueError, IndexError):
+        return math.nan
+
+
+def logged_step(path: Path, *, last: bool) -> int:
+    """The step of the log's first or last whole line, 0 without any."""
     if not path.exists():
         return 0
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        lines = file.read().rpartition(b"\n")[0].splitlines()
+        file.seek(max(0, path.stat().st_size - TAIL) if last else 0)
+        lines = file.read(TAIL).rpartition(b"\n")[0].splitlines()
     try:
-        return int(json.loads(lines[-1])["step"]) if lines else 0
+        return int(json.loads(lines[-1 if last else 0])["step"]) if lines else 0
     except (ValueError, KeyError, TypeError):
         return 0
 
@@ -220,7 +284,8 @@ def curve(title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]
     low_y, high_y = low_y - room, high_y + room
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right = LEFT + (x - low_x) / ((high_x - low_x) or 1) * (WIDTH - LEFT - 10)
+        share = (x - low_x) / (high_x - low_x) if high_x > low_x else 0.5  # a single step stands in the middle
+        right = LEFT + share * (WIDTH - LEFT - 10)
         return round(right, 1), round((high_y - y) / (high_y - low_y) * (HEIGHT - BOTTOM - 8) + 6, 1)
 
     drawn = []
@@ -228,11 +293,11 @@ def curve(title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]
         points = [place(x, y) for x, y in zip(steps, values, strict=True)]
         path = "M" + "L".join(f"{x},{y}" for x, y in points)
         drawn.append({"label": label, "path": path, "end": points[-1], "last": number(values[-1])})
-    ticks = [low_y + room + share * (high_y - low_y - 2 * room) for share in (0, 0.5, 1)]
+    ticks = {number(tick, 3): tick for tick in (low_y + room, (low_y + high_y) / 2, high_y - room)}
     return {
         "title": title,
         "lines": drawn,
-        "y": [(place(low_x, tick)[1], number(tick, 3)) for tick in dict.fromkeys(ticks)],
+        "y": [(place(low_x, tick)[1], text) for text, tick in ticks.items()],
         "x": [(place(step, low_y)[0], number(step)) for step in dict.fromkeys((low_x, high_x))],
         "size": (WIDTH, HEIGHT, LEFT, BOTTOM),
     }

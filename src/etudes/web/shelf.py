@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import itertools
+import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,49 +17,52 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import read_json
 from etudes.core.spec import Study
-from etudes.reports import render
+from etudes.reports import cards, drawings, exports, views
 from etudes.reports.build import read
 from etudes.reports.drawings import Drawing
-from etudes.reports.left import FOLDERS, Exhibition
+from etudes.reports.left import FOLDERS, Exhibit, Exhibition
 from etudes.reports.report import Report
 
 PAUSE = 1.0  # seconds for which a look at the files' times is taken as the present
 KEPT = 512  # things kept in memory, such as pages
-TITLE = 42  # pixels of a chart's title and subtitle
 DOWNLOADS = {
     "report.html": "the report as one page",
     "report.md": "as Markdown",
-    "report.ipynb": "as a notebook that runs the study",
+    "report.ipynb": "as a notebook, which can run the study",
+    "latex.zip": "as LaTeX, with figures and references",
+    "claims.csv": "the verdicts as a table",
+    "numbers.csv": "the means and deviations",
+    "runs.csv": "each run's numbers",
+    "curves.csv": "what the runs logged, as a table",
     "report.json": "all its numbers",
     "curves.json": "what the runs logged",
 }
-MADE = {"report.html": "html", "report.ipynb": "ipynb"}  # from the others, where they are not written beside them
+# From the others, by their formats, where they are not written beside them.
+MADE = {"report.html": "html", "report.ipynb": "ipynb", "latex.zip": "tex"}
+MADE |= {f"{table}.csv": "csv" for table in ("claims", "numbers", "runs", "curves")}
 log = logging.getLogger("etudes.web")
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder with a report. `name` is the scale of a committed one, "local-SCALE[-HASH]" of one of the user's own."""
+    """A folder with a report.
+
+    `name` is the scale of a committed one, "local-[WHO-]SCALE[-HASH]" of one of the user's own, or of WHO's; `label`
+    tells it apart in words: "your runs: smoke, 1 seed, mixup alone".
+    """
 
     study: str
     name: str
     folder: Path
-
-    @property
-    def local(self) -> bool:
-        return self.name.startswith("local-")
-
-    @property
-    def label(self) -> str:
-        return f"your runs: {self.name.removeprefix('local-')}" if self.local else self.name
+    label: str
 
 
 class Shelf:
-    """What the pages read, each thing once until a report's file changes. `root` is None where no runs are shown."""
+    """What the pages read, each thing once until a report's file changes. `roots` as of `tell_apart`; {}: no runs."""
 
-    def __init__(self, root: Path | None) -> None:
-        self.root = root
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.roots = roots
         self._lock = threading.RLock()
         self._looked = -PAUSE
         self._depth = 0  # of calls within calls, during which nothing is looked at or dropped
@@ -86,15 +91,13 @@ class Shelf:
 
     def _look(self) -> tuple[Any, ...]:
         found = []
-        for path in [*_results().glob("*/*/report.json"), *self._local("*"), *manual().glob("*.md")]:
+        local = (path for root in self.roots.values() for path in _local(root, "*"))
+        for path in [*_results().glob("*/*/report.json"), *local, *cards.folder().glob("*.md")]:
             try:
                 found.append((str(path), path.stat().st_mtime_ns))
             except OSError:  # gone since it was listed
                 continue
         return tuple(sorted(found))
-
-    def _local(self, study: str) -> list[Path]:
-        return sorted(self.root.glob(f"{study}/*/report*/report.json")) if self.root else []
 
     def sources(self, study: str) -> dict[str, Source]:
         """{name: source}: the committed reports, laptop first, then those of the user's own runs."""
@@ -104,10 +107,12 @@ class Shelf:
 
     def _sources(self, study: str) -> dict[str, Source]:
         scales = sorted(catalogue.reported_scales(study), key=lambda scale: (scale != "laptop", scale))
-        found = [Source(study, scale, catalogue.committed_folder(study, scale)) for scale in scales]
-        for path in self._local(study):
-            digest = path.parent.name.removeprefix("report").strip("-")
-            found.append(Source(study, "-".join(filter(None, ["local", path.parents[1].name, digest])), path.parent))
+        found = [Source(study, scale, catalogue.committed_folder(study, scale), scale) for scale in scales]
+        for who, root in self.roots.items():
+            for path in _local(root, study):
+                scale, digest = path.parents[1].name, path.parent.name.removeprefix("report").strip("-")
+                label = f"{who or 'your runs'}: {_says(path, scale)}"
+                found.append(Source(study, "-".join(filter(None, ["local", who, scale, digest])), path.parent, label))
         return {source.name: source for source in found}
 
     def source(self, study: str, name: str = "") -> Source:
@@ -124,7 +129,7 @@ class Shelf:
         return self.once(source, lambda: read(source.folder, catalogue.find(source.study)))
 
     def cards(self) -> list[dict[str, Any]]:
-        """The card of every study, with the verdicts of its first report, its `picture` and its `sources`."""
+        """The card of every study, with the verdicts of its first report, its `picture`, `sources` and `datasets`."""
         return self.once("cards", self._cards)
 
     def _cards(self) -> list[dict[str, Any]]:
@@ -134,14 +139,16 @@ class Shelf:
             first = next(iter(sources.values()), None)
             try:
                 if first is None:
-                    card, picture = catalogue.card(catalogue.find(name)), ""
+                    card, picture, read = catalogue.card(catalogue.find(name)), "", []
                 else:
                     saved = read_json(first.folder / "report.json", f"run `etudes report {name}` again")
-                    card, picture = saved["study"], _picture(saved, self.files(first))
+                    card, picture, read = saved["study"], _picture(saved, self.files(first)), saved["data"]
             except Exception as error:  # one study that cannot be read, whoever wrote it, must not hide the others
                 log.warning("%s is left out of the gallery: %s", name, error)
                 continue
-            found.append(card | {"picture": picture, "source": first.name if first else "", "sources": list(sources)})
+            form = _form(picture, first.folder) if first else ""
+            own = {"picture": picture, "form": form, "source": first.name if first else "", "sources": list(sources)}
+            found.append(card | own | {"datasets": [str(entry.get("dataset", "")) for entry in read]})
         return found
 
     def files(self, source: Source) -> dict[str, Path]:
@@ -153,13 +160,27 @@ class Shelf:
         files = self.files(source)
         if name in files:
             return files[name].read_bytes()
-        if name not in MADE:
-            raise Problem(f"the report of {source.study} has no file {name}")
-        return self.once(("made", source, name), lambda: self._make(source, MADE[name]))
+        if name in MADE:
+            return self.once(("made", source, MADE[name]), lambda: self._make(source, MADE[name]))[name]
+        if name in self.live(source):
+            return self.once(("made", source, name), lambda: self._live(source, Path(name).stem))
+        raise Problem(f"the report of {source.study} has no file {name}")
 
-    def _make(self, source: Source, kind: str) -> bytes:
+    def live(self, source: Source) -> list[str]:
+        """The files of the charts with hover, which are made when they are asked for."""
+        drawn = {Path(name).stem for name in self.files(source) if name.startswith("charts/")}
+        charts = catalogue.find(source.study).charts
+        return [f"charts/{chart.name}.json" for chart in charts if chart.name in drawn]
+
+    def _live(self, source: Source, chart: str) -> bytes:
+        drawn = self.report(source).chart(chart)
+        assert not isinstance(drawn, Exhibition)
+        return json.dumps(views.live(drawn.to_dict()), separators=(",", ":"), ensure_ascii=False).encode()
+
+    def _make(self, source: Source, kind: str) -> Mapping[str, bytes]:
         report = self.report(source)
-        return render.render(report, kind, self.drawings(report, source)).encode()
+        files = exports.files(report, kind, drawn=self.drawings(report, source))
+        return {"latex.zip": exports.pack(files)} if kind == "tex" else files
 
     def drawings(self, report: Report, source: Source) -> list[Drawing]:
         """The report's charts as they were written beside it: what is committed is what is shown."""
@@ -180,15 +201,55 @@ class Shelf:
         return found
 
 
+def tell_apart(roots: Sequence[Path]) -> dict[str, Path]:
+    """{name: folder} of roots of runs: "" for a single one, else what sets the paths apart, as "anna" and "ben" do
+    class/anna/runs and class/ben/runs. Raises Problem where two are the same."""
+    paths = [root.resolve().parts for root in roots]
+    if len(set(paths)) < len(paths):
+        twice = next(root for root, path in zip(roots, paths, strict=True) if paths.count(path) > 1)
+        raise Problem(f"--root names {twice} twice; name each folder once")
+    if len(roots) == 1:
+        return {"": roots[0]}
+    begun = _alike(paths)
+    ended = _alike([path[begun:][::-1] for path in paths])
+    own = ["-".join(path[begun : len(path) - ended]) for path in paths]
+    named = [re.sub(r"[^\w.]+", "-", each).strip("-") or "all" for each in own]
+    return {each if named.count(each) == 1 else f"{each}-{i}": root
+            for i, (each, root) in enumerate(zip(named, roots, strict=True), 1)}  # fmt: skip
+
+
+def _alike(paths: Sequence[Sequence[str]]) -> int:
+    """The number of parts with which all of the paths begin."""
+    return sum(1 for _ in itertools.takewhile(lambda parts: len({*parts}) == 1, zip(*paths, strict=False)))
+
+
+def _local(root: Path, study: str) -> list[Path]:
+    return sorted(root.glob(f"{study}/*/report*/report.json"))
+
+
+def _says(path: Path, scale: str) -> str:
+    """What was run for a report, in words: "smoke, 1 seed, mixup alone"."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        choice, card = (catalogue.part(text, name) for name in ("choice", "study"))
+        seeds = choice.pop("seeds", card["scales"][scale]["seeds"])
+    except (OSError, ValueError, KeyError, AttributeError):  # of a report that is not whole; its page says so
+        return scale
+    until, vary, variants = (choice.pop(name, None) for name in ("until", "vary", "variants"))
+    said = [scale, f"until {until}" if until else f"{seeds} {'seed' if seeds == 1 else 'seeds'}"]
+    few = " and ".join(variants or ())
+    if len(variants or ()) > 2:
+        few = f"{len(variants)} of {len(card['variants'])} variants"
+    if vary:
+        said.append(" and ".join(vary) + f" beside {few}" * bool(few))
+    elif few:
+        said.append(f"{few} alone" if len(variants) == 1 else few)
+    words = {"tune": "seeds for tuning", "replicate": "other seeds"}
+    return ", ".join(said + [words.get(name) or f"{name} = {value}" for name, value in choice.items()])
+
+
 def _results() -> Path:
     return catalogue.committed_folder("").parent
-
-
-def manual() -> Path:
-    """The folder of the method cards, in a checkout or inside the installed package. It may not exist."""
-    package = Path(catalogue.__file__).parents[1]
-    checkout = package.parents[1] / "docs" / "studies"
-    return checkout if checkout.is_dir() else package / "docs" / "studies"
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -199,28 +260,20 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _picture(saved: Mapping[str, Any], files: Mapping[str, Path]) -> str:
-    """The file that stands for a study in the gallery: what its network made, else the chart that has most shape."""
+    """The file that stands for a study in the gallery: what its network made, else its first chart, drawn small."""
     for exhibit in saved.get("exhibits", []):
         if (name := f"pictures/{exhibit['variant']}.{exhibit['file']}") in files:
             return name
-    own = r"charts/(?!(train|validation|test|seconds)-).*\.svg"  # a chart that the study draws itself
-    wanted = (own, r"charts/(?!train-loss).*-curves.*-by-variant\.svg", r"charts/.*-(against|over)-.*\.svg",
-              r"charts/.*-curves.*\.svg", r"charts/.*\.svg")  # fmt: skip
-    for pattern in wanted:
-        found = [name for name in files if re.fullmatch(pattern, name)]
-        if found:
-            return max(found, key=lambda name: files[name].stat().st_size)
-    return ""
+    drawn = [name for name in files if name.startswith("charts/") and name.endswith(".svg")]
+    return next((name for name in (f"charts/{drawings.THUMBNAIL}", *drawn) if name in drawn), "")
 
 
-def thumbnail(svg: str) -> str:
-    """A chart's SVG without its title and its white ground, for which the gallery has no room."""
-    size = re.search(r'width="\d+" height="\d+" viewBox="0 0 (\d+) (\d+)"', svg)
-    if not size:
-        return svg
-    width, height = int(size[1]), int(size[2])
-    svg = svg.replace(size[0], f'viewBox="0 {TITLE} {width} {height - TITLE}"', 1)
-    return re.sub(r'<rect width="\d+" height="\d+" fill="white"/>', "", svg, count=1)
+def _form(picture: str, folder: Path) -> str:
+    """How the gallery shows a picture: "drawn" as a chart, "pixels" of which each is seen, "whole" to be read."""
+    if picture.endswith(".svg") or not picture:
+        return "drawn"
+    exhibit = Exhibit("", 0, Path(picture).name, (folder / picture).read_bytes())
+    return "whole" if exhibit.wide else "pixels"
 
 
 def fields(study: Study) -> list[dict[str, Any]]:
@@ -236,49 +289,3 @@ def fields(study: Study) -> list[dict[str, Any]]:
         }
         for field in dataclasses.fields(study.config)
     ]
-
-
-def method(study: str, link: Callable[[str], str]) -> str:
-    """The study's method card as HTML, "" where there is none. Tags in it stay words; links that lead into the
-    project's sources become words, those to reports and cards lead to their pages."""
-    from markdown_it import MarkdownIt
-
-    path = manual() / f"{study}.md"
-    if not path.is_file():
-        return ""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(path.read_text(encoding="utf-8"))
-    if [token.type for token in tokens[:1]] == ["heading_open"]:
-        tokens = tokens[3:]  # the page has a title of its own
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
-        if token.type == "inline":
-            token.children = _point(token.children or [], link)
-    return parser.renderer.render(tokens, parser.options, {})
-
-
-def _point(tokens: list[Any], link: Callable[[str], str]) -> list[Any]:
-    kept, opened = [], True
-    for token in tokens:
-        if token.type == "link_open":
-            target = _page(str(token.attrs["href"]))
-            opened = bool(target)
-            if opened:
-                token.attrs["href"] = link(target) if target.startswith("/") else target
-        if token.type == "image" or (token.type in ("link_open", "link_close") and not opened):
-            continue
-        kept.append(token)
-    return kept
-
-
-def _page(target: str) -> str:
-    """The address of the page that a link of a method card means, "" for none."""
-    if re.match(r"https?://", target):
-        return target
-    if found := re.fullmatch(r"(?:\.\./)*results/([a-z0-9-]+)/([a-z0-9-]+)/report\.(?:md|html)", target):
-        known = found[1] in catalogue.names() and found[2] in catalogue.reported_scales(found[1])
-        return f"/study/{found[1]}/{found[2]}" if known else ""
-    if found := re.fullmatch(r"(?:\./|\.\./studies/)?([a-z0-9-]+)\.md", target):
-        return f"/study/{found[1]}" if found[1] in catalogue.names() else ""
-    return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etudes.core.errors import Problem
 from etudes.core.files import write_text
-from etudes.web import shelf
+from etudes.web import plays, shelf, vega
 from etudes.web.pages import Pages, file_of
 from etudes.web.shelf import Shelf
 
@@ -22,7 +22,7 @@ def export(folder: Path) -> Path:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise Problem(f"{folder} holds files that are no site of études; name an empty folder, or a new one")
-    library = Shelf(None)
+    library = Shelf({})
     pages = Pages(library, served=False)
     texts = dict(_texts(pages))  # all of them, before the old site goes
     if folder.exists():
@@ -30,19 +30,18 @@ def export(folder: Path) -> Path:
     write_text(folder / MARK, "")
     write_text(folder / ".nojekyll", "")  # GitHub Pages is to serve the files as they are
     shutil.copytree(STATIC, folder / "static")
+    write_text(folder / "words.js", pages.words())
+    (folder / "static" / "vega.js").write_bytes(vega.script())
     for address, text in texts.items():
         write_text(folder / file_of(address), text)
     for card in library.cards():
         for source in library.sources(card["name"]).values():
             below = folder / "files" / source.study / source.name
-            for name in dict.fromkeys([*library.files(source), *shelf.MADE]):
+            for name in dict.fromkeys([*library.files(source), *shelf.MADE, *library.live(source)]):
                 with contextlib.suppress(Problem):  # from a report that cannot be read nothing is made
                     content = library.content(source, name)
                     (below / name).parent.mkdir(parents=True, exist_ok=True)
                     (below / name).write_bytes(content)
-            if card["picture"].endswith(".svg") and source.name == card["source"]:
-                svg = (source.folder / card["picture"]).read_text(encoding="utf-8")
-                write_text(below / "thumbnail.svg", shelf.thumbnail(svg))
     return folder
 
 
@@ -50,7 +49,13 @@ def _texts(pages: Pages) -> Iterator[tuple[str, str]]:
     """(address, page) of each page."""
     yield "/", pages.home()
     yield "/data", pages.data()
+    yield "/glossary", pages.glossary()
+    yield "/reading", pages.reading()
     yield "/compare", pages.compare()
+    yield "/demos", pages.demos()
+    for play in plays.PLAYS:
+        if play.slug in plays.collect():
+            yield f"/play/{play.slug}", pages.play(play)
     for name in (card["name"] for card in pages.shelf.cards()):
         yield f"/study/{name}", pages.study(name)
         sources = list(pages.shelf.sources(name))

@@ -51,8 +51,13 @@ def server(root: Path, sent: list[bytes]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory, sent: list[bytes]) -> Iterator[str]:
-    """A server of the demos where nothing is trained."""
-    yield from serving(tmp_path_factory.mktemp("nothing"), sent)
+    """A server of the demos where nothing is trained, nothing comes along, and mixup offers what takes seconds."""
+    from etudes.web.demos import mixup, networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "TRAINED", tmp_path_factory.mktemp("nothing") / "trained")
+        patch.setattr(mixup, "OFFERS", (networks.Offer("mixup", "smoke", ("erm", "mixup")),))
+        yield from serving(tmp_path_factory.mktemp("nothing"), sent)
 
 
 def recorded(app: Any, sent: list[bytes]) -> Any:

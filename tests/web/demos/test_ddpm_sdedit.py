@@ -76,3 +76,7 @@ def test_pictures_have_the_pixels_of_their_tensor():
     x = torch.rand(3, 4, 4)
     again = pictures.square(pictures.image(x, 1), 4)
     assert torch.allclose(again[0], x, atol=1 / 254)
+
+
+def test_a_white_brush_is_seen_on_every_blank(pad):
+    assert np.asarray(demo.canvas(pad).convert("L")).max() < 140

@@ -56,6 +56,15 @@ def test_two_settings_are_written_side_by_side(record):
     assert "All pieces as a table" in left
 
 
+def test_a_beginning_is_in_the_language_of_what_the_network_has_read():
+    from etudes.data.commands import table
+
+    known = {row["name"] for row in table()}
+    assert set(generation.BEGINNINGS) <= known
+    defaults = {str(catalogue.find(name).config().dataset) for name in generation.STUDIES}
+    assert defaults <= set(generation.BEGINNINGS)
+
+
 def test_texts_stay_texts():
     html = write_html("<script>", [Piece('<b>"', 0.5, 2, (("<i>'", 0.25),))])
     assert "<script>" not in html

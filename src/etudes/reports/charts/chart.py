@@ -1,5 +1,6 @@
 """What all kinds of charts share: the value `Chart`, the checks of names, and the words for them."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem, unknown
 from etudes.reports.left import Exhibition
+from etudes.reports.look import Style, styles
 from etudes.reports.numbers import number
 from etudes.reports.report import Report
+from etudes.reports.words import capital, enumeration, spell
 
 if TYPE_CHECKING:
     import altair
@@ -64,9 +67,44 @@ def check_metrics(metrics: Iterable[str], known: Iterable[str], report: Report) 
             raise unknown(f"number in the runs of {report.definition.name},", metric, known)
 
 
-def ends(metric: Mapping[str, Any]) -> Row:
-    mean, deviation = metric["mean"], metric["deviation"] or 0.0
-    return {"value": mean, "low": mean - deviation, "high": mean + deviation, "label": number(mean)}
+def ends(report: Report, row: Mapping[str, Any], metric: str) -> Row:
+    """A variant's mean of a metric with one deviation to each side: never below 0 where no run's number is, and never
+    above 1 where all lie between, as of shares."""
+    found = row["metrics"][metric]
+    mean, deviation = found["mean"], found["deviation"] or 0.0
+    values = [t["metrics"][metric] for t in report.trials if metric in t["metrics"]]
+    floor = 0.0 if min(values) >= 0 else -math.inf
+    ceiling = 1.0 if min(values) >= 0 and max(values) <= 1 else math.inf
+    return {
+        "value": mean,
+        "low": max(mean - deviation, floor),
+        "high": min(mean + deviation, ceiling),
+        "label": number(mean),
+    }
+
+
+def looks(report: Report, by: str = "") -> dict[str, Style]:
+    """How each variant of the study looks, in all of its charts: one colour each, or one for each value of the Config
+    fields `by`."""
+    names = variant_names(report)
+    return styles(groups(report, by) if by else {name: name for name in names})
+
+
+def groups(report: Report, by: str) -> dict[str, str]:
+    """{variant: its values of the Config fields `by`, joined by commas}, of all the study's variants in their order."""
+    configs = report.definition.configs[report.scale] | {row["variant"]: row["config"] for row in report.table}
+    fields = by.split(", ")
+    return {
+        name: join_labels([config_value({"config": configs[name]}, field) for field in fields])
+        for name in variant_names(report)
+    }
+
+
+def palette(report: Report, by: str) -> dict[str, Style]:
+    """{group of `groups`: its style}: those of the groups that have runs."""
+    of_variants, named = looks(report, by), groups(report, by)
+    present = {row["variant"] for row in report.table}
+    return {named[name]: Style(of_variants[name].colour) for name in named if name in present}
 
 
 def value_label(value: Any) -> str:
@@ -77,14 +115,8 @@ def join_labels(values: Sequence[Any]) -> str:
     return ", ".join(map(value_label, values))
 
 
-def spell(name: str) -> str:
-    return name.replace("/", " ").replace("_", " ").replace("-", " ")
-
-
 def headline(metrics: Sequence[str], tail: str) -> str:
-    words = [spell(metric) for metric in metrics]
-    text = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-    return f"{text[0].upper()}{text[1:]} {tail}"
+    return f"{capital(enumeration([spell(metric) for metric in metrics]))} {tail}"
 
 
 def slug(*words: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
+from etudes.reports import words
 from etudes.reports.charts.chart import (
     Chart,
     Row,
@@ -12,7 +13,6 @@ from etudes.reports.charts.chart import (
     config_value,
     headline,
     slug,
-    spell,
     value_label,
 )
 from etudes.reports.look import data
@@ -37,8 +37,8 @@ def grid(
     """
     return Chart(
         name=slug(metric, "over", x, y),
-        title=title or headline([metric], f"by {spell(y)} and {spell(x)}"),
-        draw=lambda report: _grid(report, metric, x, y, label or spell(metric), variants),
+        title=title or headline([metric], f"by {words.spell(y)} and {words.spell(x)}"),
+        draw=lambda report: _grid(report, metric, x, y, label or words.of(report.definition, metric), variants),
         says=f"Means over seeds.{says and ' ' + says}",
     )
 
@@ -64,21 +64,23 @@ def _grid(report: Report, metric: str, x: str, y: str, label: str, variants: Seq
     x_axis = altair.Axis(labelAngle=0, orient="top", domain=False, ticks=False, grid=False, labelPadding=6)
     y_axis = altair.Axis(domain=False, ticks=False, grid=False, labelPadding=8)
     place = (
-        altair.X("x:O", title=spell(x), sort=across, axis=x_axis),
-        altair.Y("y:O", title=spell(y), sort=down, axis=y_axis),
+        altair.X("x:O", title=words.spell(x), sort=across, axis=x_axis),
+        altair.Y("y:O", title=words.spell(y), sort=down, axis=y_axis),
     )
     shade = altair.Color(
         "value:Q",
         scale=altair.Scale(scheme="blues", domain=[min(values), max(values)], zero=False, nice=False),
-        legend=altair.Legend(title=label, gradientLength=min(200, CELL[1] * len(down)), tickCount=4),
+        legend=altair.Legend(
+            title=label, orient="right", direction="vertical", gradientLength=min(200, CELL[1] * len(down)), tickCount=4
+        ),
     )
     # On shades of blue whatever the page, and so none of the inks that a page changes.
     ink = altair.condition(altair.datum.dark, altair.value("#ffffff"), altair.value("#000000"))
     source = data(cells)
     shades = source.mark_rect(stroke="white", strokeWidth=2).encode(*place, shade)
-    words = source.mark_text(fontSize=LETTERS).encode(*place, color=ink, text="label:N")
+    numbers = source.mark_text(fontSize=LETTERS).encode(*place, color=ink, text="label:N")
     width, height = CELL[0] * len(across), CELL[1] * len(down)
-    return altair.layer(shades, words).properties(width=width, height=height)
+    return altair.layer(shades, numbers).properties(width=width, height=height)
 
 
 def _check_pairs(names: Sequence[str], pairs: Sequence[tuple[Any, Any]], x: str, y: str) -> None:

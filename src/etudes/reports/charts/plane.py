@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etudes.core.errors import Problem
+from etudes.reports import words
 from etudes.reports.charts.chart import (
     Chart,
     Row,
     check_metrics,
     check_variants,
     headline,
+    looks,
     slug,
-    spell,
     variant_names,
 )
-from etudes.reports.look import WIDTH, channels, data, scale, shape
+from etudes.reports.look import WIDTH, colour, dash, data, scale, shape
 from etudes.reports.report import Report
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ def plane(
     for point in points or [()]:
         if isinstance(point, str) or len(point) != 2:
             raise Problem('plane takes pairs of metrics, as in plane(("test/flops", "test/error"))')
-    across, upwards = x or spell(points[0][0]), y or spell(points[0][1])
+    across = x or words.spell(points[0][0])
     lines = " Lines join the marks of one variant from left to right." if len(points) > 1 else ""
     return Chart(
         name=slug(points[0][1], "against", points[0][0]),
-        title=title or (f"{y} against {across}" if y else headline([upwards], f"against {across}")),
-        draw=lambda report: _plane(report, points, (across, upwards), (log_x, log_y), variants),
+        title=title or (f"{y} against {across}" if y else headline([points[0][1]], f"against {across}")),
+        draw=lambda report: _plane(report, points, (x, y), (log_x, log_y), variants),
         says=f"Filled marks are means over seeds, open ones single seeds.{lines}{says and ' ' + says}",
     )
 
@@ -67,19 +68,23 @@ def _plane(
     means = _means(seeds)
     shown = [row["group"] for row in means]
     joined = [{**row, "variant": row["group"]} for row in means if shown.count(row["group"]) > 1]
-    names = variant_names(report)
+    style = {name: look for name, look in looks(report).items() if name in shown}
     x, y = (
-        channel(f"{name}:Q", title=title, **scale([row[name] for row in seeds], log))
-        for channel, name, title, log in zip((altair.X, altair.Y), "xy", titles, logs, strict=True)
+        channel(
+            f"{name}:Q",
+            title=title or words.of(report.definition, metric),
+            **scale([row[name] for row in seeds], log),
+        )
+        for channel, name, title, metric, log in zip((altair.X, altair.Y), "xy", titles, points[0], logs, strict=True)
     )
     if joined:  # the lines are the legend: two of one colour differ in their dashes
-        styles = channels("variant", names, among=shown)
-        layers = [data(joined).mark_line(strokeWidth=1.5).encode(x, y, *styles, order="x:Q")]
-        marks = channels("group", names, among=shown, legend=False)[:1]
+        line = data(joined).mark_line(strokeWidth=1.5)
+        layers = [line.encode(x, y, colour("variant", style), dash("variant", style), order="x:Q")]
+        marks = [colour("group", style, legend=False)]
     else:
         layers = []
-        marks = [channels("group", names, among=shown)[0], shape("group", names, among=shown)]
-    layers.append(data(seeds).mark_point(size=22, strokeWidth=1, opacity=0.5).encode(x, y, *marks))
+        marks = [colour("group", style), shape("group", style, legend=True)]
+    layers.append(data(seeds).mark_point(size=22, strokeWidth=1, opacity=0.5, style="seed").encode(x, y, *marks))
     layers.append(data(means).mark_point(filled=True, size=60, opacity=1).encode(x, y, *marks))
     return altair.layer(*layers).properties(width=WIDTH, height=300)
 
@@ -87,7 +92,7 @@ def _plane(
 def _marks(trial: Mapping[str, Any], points: Sequence[Point]) -> list[Row]:
     metrics = trial["metrics"]
     return [
-        {"group": trial["variant"], "point": i, "x": metrics[x], "y": metrics[y]}
+        {"group": trial["variant"], "seed": trial["seed"], "point": i, "x": metrics[x], "y": metrics[y]}
         for i, (x, y) in enumerate(points)
         if x in metrics and y in metrics
     ]

@@ -217,6 +217,12 @@ STUDY = Study(
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=9, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=1_800),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=Pair,
     claims={
         "global average pooling has a lower test error than the dense layer": lower(
             "gap",
@@ -250,8 +256,25 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error", by="blocks"),
-        curves("train/loss", title="The steps from VGG to ResNet", variants=(*STEPS, *(f"{name}-4" for name in STEPS))),
+        bars(
+            "test/error",
+            "train/error",
+            title="Errors along the way from VGG to ResNet, and with other choices",
+            by="blocks",
+            sections={
+                "From VGG to ResNet, three blocks": tuple(STEPS),
+                "The same with four blocks": tuple(f"{name}-4" for name in STEPS),
+                "Thrice as deep": ("stride-deep", "residual-deep"),
+                "Normalisation of the residual network": ("residual", *(f"norm-{kind}" for kind in NORMS)),
+                "Its augmentation": ("residual", *(f"augment-{kind}" for kind in AUGMENTS)),
+            },
+        ),
+        curves(
+            "train/loss",
+            title="Training loss along the way from VGG to ResNet",
+            variants=(*STEPS, *(f"{name}-4" for name in STEPS)),
+            by="blocks",
+        ),
     ),
     origin="C",
     revisions=(

@@ -4,7 +4,7 @@ The tutorial's network has three blocks of two 3x3 convolutions and a max-pool (
 of 128, with weights drawn after He and pictures in [0, 1]. Each rung adds one remedy to the same baseline:
 
     dropout         0.2 behind each block and behind the dense layer
-    weight-decay    0.001 |w|^2 added to the loss
+    weight-decay    the loss + 0.001 |w|^2
     augmentation    pictures mirrored with probability 1/2 and shifted by up to a tenth of their side
     batch-norm      behind every convolution and the dense layer; the tutorial has it in its last rung alone
     all             dropout rising from 0.2 to 0.5, augmentation and batch normalisation: the tutorial's last rung
@@ -56,7 +56,11 @@ class Config(PictureRecipe):
 
 
 def network(cfg: Config, d: Images) -> nn.Sequential:
-    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]."""
+    """Pictures [n, c, side, side] in [0, 1] to logits [n, classes]: the tutorial's network.
+
+    Two of the remedies are in it, dropout (its section "Dropout Regularization") and batch normalisation (its last).
+    Weight decay is SGD's own, and augmentation changes the pictures before they come here.
+    """
     return vgg(d.shape[0], d.classes, cfg.side, width=cfg.width, kind=cfg.norm, rates=RATES[cfg.dropout])
 
 
@@ -120,6 +124,12 @@ STUDY = Study(
         "full": Scale(FULL, seeds=1, minutes=10, judges=False, variants=("baseline", "all")),
         "paper": Scale(PAPER, seeds=3, minutes=600),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=network,
     claims={
         "dropout alone has a lower test error than no remedy against overfitting": lower(
             "dropout",
@@ -153,7 +163,10 @@ STUDY = Study(
             matters=MATTERS,
         ),
     },
-    charts=(bars("test/error", "train/error", paper=TUTORIAL), curves("train/loss")),
+    charts=(
+        bars("test/error", "train/error", paper=TUTORIAL, title="Errors with each remedy against overfitting"),
+        curves("train/loss", title="Training loss with each remedy"),
+    ),
     revisions=(
         "half as many steps again, as variants with dropout or augmentation were judged before they had learnt; paid "
         "for by leaving the two variants without a claim out of the laptop scale; margins of 0.02 on the test errors",

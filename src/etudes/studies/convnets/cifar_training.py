@@ -5,7 +5,7 @@ inputs of mean 0 and deviation 1, neither dropout nor normalisation.
 
 For SGD an L2 penalty and a decay of the weights are the same (prop. 1), for Adam they are not (prop. 2). So Adam can
 take over from SGD either of two things, and the two variants differ in nothing else: `adam` has SGD's penalty, the
-same loss; `adamw` has SGD's decay, the same share of every weight a step.
+same loss; `adamw` has SGD's decay, w <- (1 - d) w, the same share d of every weight a step.
 
     etudes run cifar-training                  6 minutes on two cores, 12 variants, 5 seeds (to 20)
     etudes run cifar-training --scale paper    all of CIFAR-10, 100 epochs, 3 seeds: 5 hours on a GPU
@@ -164,6 +164,13 @@ STUDY = Study(
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=300),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "train/cross-entropy": "training loss in nats a picture",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=optimiser,
     claims={
         "AdamW has a lower test error than Adam with an L2 penalty": lower(
             "adamw", "adam", "sec. 4.1 and 4.3", matters=MATTERS
@@ -205,11 +212,21 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error"),
-        bars("train/cross-entropy"),
-        curves("train/loss", title="Schedules", variants=SCHEDULES),
-        curves("train/loss", title="Optimisers", variants=("sgd", "adam", "adamw")),
-        curves("train/loss", title="Inputs", variants=("sgd", "raw-inputs")),
+        bars(
+            "test/error",
+            "train/error",
+            title="Errors by optimiser, schedule, inputs and order of layers",
+            sections={
+                "Optimisers": ("sgd", "adam", "adamw"),
+                "Schedules of SGD": SCHEDULES,
+                "Inputs, standardised or not": ("sgd", "raw-inputs"),
+                "Dropout and normalisation": ("sgd", "dropout", "batch-norm", "norm-dropout", "dropout-norm"),
+            },
+        ),
+        bars("train/cross-entropy", title="Cross entropy left on the training pictures"),
+        curves("train/loss", title="Training loss by schedule", variants=SCHEDULES),
+        curves("train/loss", title="Training loss by optimiser", variants=("sgd", "adam", "adamw")),
+        curves("train/loss", title="Training loss by inputs", variants=("sgd", "raw-inputs")),
     ),
     revisions=(
         "gradients longer than 5 are shortened to it, as single seeds had not recovered from one; the training losses "

@@ -156,6 +156,8 @@ LARGE = {"network": "resnet-34", "width": 64, "augment": True, "lr": 0.01, "sche
 PAPER = LARGE | {"steps": 46_875, "eval_every": 3_906, "log_every": 100}
 MATTERS = 0.012  # of the test error: what two seeds of one variant differ by
 
+KEY = "kind of wrong labels, q of the loss (0: cross entropy)"
+
 STUDY = Study(
     name="cifar-noisy-labels",
     question="How much do wrong labels hurt, and does generalised cross entropy resist them?",
@@ -186,6 +188,15 @@ STUDY = Study(
         ),
         "paper": Scale(PAPER, seeds=5, minutes=3000),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "train/error-wrong-labels": "training error on the wrong labels",
+        "train/error-right-labels": "training error on the right labels",
+        "train/wrong-labels": "share of wrong labels",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=generalised_cross_entropy,
     claims={
         "cross entropy's test error rises each time, from 0 to 25, 50 and 80 % random labels": Claim(
             smallest_rise, above(0), "sec. 4, table 1", number="test/error of ce: the smallest of the three rises"
@@ -210,12 +221,27 @@ STUDY = Study(
         "with 25 % random labels, which are more": higher("ce-asymmetric-40", "ce-symmetric-25", "sec. 4, table 1"),
     },
     charts=(
-        against("noise", "test/error", by="kind, q"),
-        bars("test/error", "train/error", by="q"),
-        bars("train/error-wrong-labels", "train/error-right-labels", by="q"),
+        against(
+            "noise",
+            "test/error",
+            by="kind, q",
+            title="Test error against the share of wrong labels",
+            x="share of wrong labels",
+            key=KEY,
+        ),
+        bars("test/error", "train/error", by="kind, q", key=KEY, title="Errors by loss and wrong labels"),
+        bars(
+            "train/error-wrong-labels",
+            "train/error-right-labels",
+            by="kind, q",
+            key=KEY,
+            title="Training pictures missed, of those with wrong and with right labels",
+        ),
         curves(
             "train/loss",
+            title="Training loss on right and on half wrong labels",
             variants=("ce", "ce-symmetric-50", "gce", "gce-symmetric-50"),
+            by="kind, q",
             says="The two losses are on different scales.",
         ),
     ),

@@ -1,6 +1,6 @@
 """mixup: train on convex combinations of pairs of examples and of their labels.
 
-x~ = l*x_i + (1-l)*x_j and the same for the labels, l ~ Beta(alpha, alpha), j a random permutation of the batch
+x~ = λ x_i + (1 - λ) x_j and the same for the labels, λ ~ Beta(alpha, alpha), j a random permutation of the batch
 (sec. 1 and fig. 1a). alpha = 0 is plain training, empirical risk minimisation (ERM).
 
     etudes run mixup                  8 minutes on two cores, 10 variants, 5 seeds (to 20 with --until decided)
@@ -36,27 +36,27 @@ class Config(PictureRecipe):
     first: Annotated[int, at_least(0)] = 2  # blocks of the first stage, at full resolution
     depth: Annotated[int, at_least(1)] = 2  # blocks of each later stage
     stages: Annotated[int, within(1, 4)] = 4  # stages, each of half the picture and twice the channels
-    alpha: Annotated[float, at_least(0)] = 0.0  # of Beta(alpha, alpha), from which l is drawn; 0: no mixing
-    draw: Literal["batch", "example"] = "batch"  # one l a batch, as in the authors' code, or one an example
+    alpha: Annotated[float, at_least(0)] = 0.0  # of Beta(alpha, alpha), from which λ is drawn; 0: no mixing
+    draw: Literal["batch", "example"] = "batch"  # one λ a batch, as in the authors' code, or one an example
     noise: Annotated[float, within(0, 1)] = 0.0  # share of training labels replaced by random ones
 
 
 def pairing(n: int, alpha: float, draw: str, rng: numpy.random.Generator) -> tuple[Tensor, Tensor]:
-    """Partners [n], a random permutation of the batch, and weights l [n] ~ Beta(alpha, alpha)."""
+    """Partners [n], a random permutation of the batch, and weights λ [n] ~ Beta(alpha, alpha)."""
     partners = torch.from_numpy(rng.permutation(n))
     weights = rng.beta(alpha, alpha, size=n if draw == "example" else 1)
     return partners, torch.from_numpy(weights).float().expand(n)
 
 
 def mix(x: Tensor, y: Tensor, partners: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """l*x_i + (1-l)*x_j for pictures [n, c, h, w] and label distributions [n, k] (sec. 1); weights l: [n]."""
+    """λ x_i + (1 - λ) x_j for pictures [n, c, h, w] and label distributions [n, k] (sec. 1); weights λ: [n]."""
     partners, weights = partners.to(x.device), weights.to(x.device)
     wide = weights[:, None, None, None]
     return wide * x + (1 - wide) * x[partners], weights[:, None] * y + (1 - weights[:, None]) * y[partners]
 
 
 def misses(model: nn.Module, x: Tensor, y: Tensor, pairs: int, rng: numpy.random.Generator) -> float:
-    """The share of points between two training pictures, at l = 0.1, 0.3, .. 0.9, that are given a class which neither
+    """The share of points between two training pictures, at λ = 0.1, 0.3, .. 0.9, that are given a class which neither
     of the two has (fig. 2a): how erratic the network is in between."""
     i, j = (torch.from_numpy(rng.integers(len(x), size=pairs)).to(x.device) for _ in range(2))
     missed = []
@@ -108,6 +108,8 @@ TINY = {"dataset": "digits", "width": 4, "examples": 20, "steps": 20, "eval_ever
 PAPER = {"steps": 78_125, "schedule": "decay", "augment": True, "eval_every": 3_906, "log_every": 100}
 MATTERS = 0.014  # of the test error: what the paper's own gain on CIFAR-10 is, from 5.6 to 4.2 %
 
+KEY = "strength of mixing, alpha (0: plain training)"
+
 STUDY = Study(
     name="mixup",
     question="Does training on mixed pairs lower test error, and does it resist wrong labels?",
@@ -122,7 +124,7 @@ STUDY = Study(
     variants=(
         Variant("erm", says="plain training"),
         Variant("mixup-weak", {"alpha": 0.2}, "mostly near one of the two"),
-        Variant("mixup", {"alpha": 1.0}, "l uniform: the paper's choice on CIFAR-10"),
+        Variant("mixup", {"alpha": 1.0}, "λ uniform: the paper's choice on CIFAR-10"),
         Variant("mixup-strong", {"alpha": 8.0}, "mostly near the middle"),
         Variant("erm-noisy-20", {"noise": 0.2}),
         Variant("mixup-noisy-20", {"noise": 0.2, "alpha": 8.0}),
@@ -136,6 +138,15 @@ STUDY = Study(
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=8, offline={"dataset": "digits"}),
         "paper": Scale(PAPER, seeds=3, minutes=900),
     },
+    words={
+        "test/error": "test error",
+        "train/error": "training error",
+        "train/error-wrong-labels": "training error on the wrong labels",
+        "train/misses": "share of points between two pictures that get a third class",
+        "test/error-recalibrated": "test error with statistics of unmixed pictures",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=mix,
     claims={
         "mixup has a lower test error than plain training": lower(
             "mixup", "erm", "sec. 3.2, fig. 3a", paper=0.042 - 0.056, matters=MATTERS
@@ -157,11 +168,23 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/error"),
-        against("noise", "test/error", by="alpha"),
-        curves("train/loss", says="Mixed and plain pictures are different tasks: their losses cannot be compared."),
-        bars("train/misses"),
-        bars("test/error-recalibrated"),
+        against(
+            "noise",
+            "test/error",
+            by="alpha",
+            title="Test error against the share of wrong labels",
+            x="share of wrong labels",
+            key=KEY,
+        ),
+        bars("test/error", "train/error", by="alpha", key=KEY, title="Errors on test and on training pictures"),
+        bars("train/misses", by="alpha", key=KEY, title="How often a third class is predicted between two pictures"),
+        bars("test/error-recalibrated", by="alpha", key=KEY, title="Test error with statistics of plain pictures"),
+        curves(
+            "train/loss",
+            title="Training loss",
+            by="alpha",
+            says="Mixed and plain pictures are different tasks: their losses cannot be compared.",
+        ),
     ),
     revisions=(
         "twice the steps, as mixup had not fitted its own pictures; twice the pairs of pictures in the misses; margins "

@@ -218,9 +218,19 @@ STUDY = Study(
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.2, judges=False),
         "laptop": Scale({"test_episodes": 300}, seeds=(8, 12, 20), minutes=9, variants=COMPARED),
-        "center": Scale(CENTER, seeds=3, minutes=20, variants=("random", "dqn", "double")),
+        "center": Scale(CENTER, seeds=3, minutes=20, judges=False, variants=("random", "dqn", "double")),
         "paper": Scale(HEALTH | LONG, seeds=5, minutes=1_500),
     },
+    words={
+        "test/return": "reward of a test episode",
+        "train/return": "reward of a training episode",
+        "test/overestimates": "share of test episodes whose first frame is over-estimated",
+        "test/overestimation": "value of the first frame above the return that followed",
+        "test/ended": "share of test episodes that ended before time was up",
+        "test/actions": "actions of a test episode",
+        "test/return-fixed": "reward of the best single action",
+    },
+    idea=bellman,
     claims={
         "deep Q-learning gets more reward in test episodes with a replay memory than without one": replace(
             higher("dqn", "no-replay", "table 3 of the extended data", of="test/return"), worst=0.0
@@ -246,10 +256,15 @@ STUDY = Study(
         "test episodes for 100; a margin of 5 for the dueling network; 8 seeds at first and up to 20.",
     ),
     charts=(
-        bars("test/return", "test/ended"),
-        curves("validation/return"),
-        bars("test/overestimation", "test/overestimates", "train/return"),
-        curves("train/value"),
+        bars("test/return", "test/ended", title="Reward of a test episode, and the share of episodes won in time"),
+        curves("validation/return", title="Reward of a validation episode during training"),
+        bars(
+            "test/overestimation",
+            "test/overestimates",
+            "train/return",
+            title="How much and how often values are too high, and the reward of a training episode",
+        ),
+        curves("train/value", title="The value that the network gives what it sees, during training"),
         pictures("episode.gif", title="How it plays", says="Its screen in test episodes.", variants=("dqn",)),
     ),
     origin="A6",

@@ -23,18 +23,30 @@ class Demo:
     study: str  # on whose page it is shown
     build: Callable[[Path], "gradio.Blocks"]  # root of the runs -> the interface
 
+    def page(self, root: Path) -> "gradio.Blocks":
+        """The interface below a line that leads to its study."""
+        blocks = self.build(root)
+        import gradio
+
+        ways = f'<a href="/demos">Demos</a> · study <a href="/study/{self.study}">{self.study}</a>'
+        with blocks:
+            gradio.HTML(f'<p class="kicker">{ways}</p>')
+        blocks.children.insert(0, blocks.children.pop())
+        return blocks
+
 
 def options() -> dict[str, Any]:
     """How a demo is mounted: uploads of at most 10 MB, this machine alone, no tracebacks, the pages' look."""
     from etudes.web.demos import look
 
     told = {"show_error": False, "footer_links": [], "run_history": False, "mcp_server": False, "ssr_mode": False}
-    return {**told, "server_name": "127.0.0.1", "max_file_size": UPLOAD, "theme": look.theme()}
+    shown = {"theme": look.theme(), "head": look.head()}
+    return {**told, **shown, "server_name": "127.0.0.1", "max_file_size": UPLOAD}
 
 
 def mount(app: "fastapi.FastAPI", demo: Demo, root: Path) -> "fastapi.FastAPI":
     """The app with the demo at /demo/SLUG."""
-    blocks = demo.build(root)
+    blocks = demo.page(root)
     import gradio
 
     return gradio.mount_gradio_app(app, blocks, f"/demo/{demo.slug}", **options())

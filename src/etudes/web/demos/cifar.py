@@ -22,11 +22,7 @@ from etudes.web.demos.networks import Offer
 
 STUDY = "cifar-speed"
 TOP = 5
-OFFERS = (
-    Offer(STUDY, "laptop", ("full",)),
-    Offer(STUDY, "eight-minutes", ("full",)),
-    Offer(STUDY, "smoke", ("full",)),
-)
+OFFERS = (Offer(STUDY, "laptop", ("full",)), Offer(STUDY, "eight-minutes", ("full",)))
 
 
 @functools.lru_cache(maxsize=2)
@@ -97,7 +93,7 @@ def build(root: Path) -> gr.Blocks:
             "A network of six layers, trained on this machine, sorts small pictures into ten kinds of things. Give it "
             "one of yours, or one that it was tested on.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         file, index, show, *shown = _parts()
         file.upload(upload, [model, file], shown, concurrency_limit=2)
         show.click(example, [model, index], shown, concurrency_limit=2)
@@ -110,10 +106,11 @@ def _parts() -> tuple[Any, ...]:
     with gr.Row():
         with gr.Column(min_width=280):
             file = gr.File(
-                label="A picture: PNG, JPEG, WebP, GIF or BMP, 10 MB at most",
+                label="A picture",
                 file_types=[".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"],
                 height=140,
             )
+            gr.HTML('<p class="soft">PNG, JPEG, WebP, GIF or BMP, 10 MB at most.</p>')
             index = gr.Slider(0, 500, 0, step=1, label="Or test picture number")
             show = gr.Button("Classify the test picture", variant="primary")
             picture = gr.Image(label="The picture", interactive=False, buttons=[], height=260, type="pil")

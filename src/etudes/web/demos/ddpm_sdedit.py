@@ -31,9 +31,10 @@ SECONDS = 60.0  # after which a walk is given up
 SHOWN = 8  # pictures of the strip
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels
 MOST = 6  # pictures made at once
+WHITE = "#ffffff"  # the brush: seen on black and on grey, the blanks that networks know
 PROGRESS = gr.Progress()
 ALL, PAINTED = "all of it, by the painting", "only what is painted over"
-OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)), Offer(STUDY, "smoke", ("ddpm",)))
+OFFERS = (Offer(STUDY, "laptop", ("ddpm",)), Offer(STUDY, "cars", ("ddpm",)))
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def redraw(
 ) -> tuple[Tensor, list[tuple[str, Tensor]]]:
     """`count` redrawings [count, c, h, w] in [0, 1] of the guide [1, c, h, w] in [0, 1], and the first's way there.
 
-    The way is (level, picture) of at most SHOWN moments. `steps` > 0 takes as many strides of DDIM instead of every
-    step. Raises Problem where it takes too long.
+    The way is (level, picture) of at most SHOWN moments. `steps` > 0 takes as many steps of DDIM instead of every
+    one. Raises Problem where it takes too long.
     """
     if not 1 <= count <= MOST:
         raise Problem(f"the demo makes 1 to {MOST} pictures at once, not {count}")
@@ -182,8 +183,9 @@ def build(root: Path) -> gr.Blocks:
         return canvas(editor(networks.choose(list_records(), name)), int(index), rough)
 
     @look.explain
-    def blank(name: str) -> Image.Image:
-        return canvas(editor(networks.choose(list_records(), name)))
+    def blank(name: str | None) -> Image.Image:
+        record = list_records().get(name or "")
+        return canvas(editor(record)) if record else Image.new("RGB", (CANVAS, CANVAS), "gray")
 
     @look.explain
     def redraw(
@@ -198,7 +200,7 @@ def build(root: Path) -> gr.Blocks:
     ) -> tuple[str, str]:
         pad = editor(networks.choose(list_records(), name))
         how = {"count": int(count), "seed": int(seed), "steps": 20 if fast else 0}
-        return answer(pad, value, what, float(t0), how, lambda done: progress(done, desc="walking back"))
+        return answer(pad, value, what, float(t0), how, lambda done: progress(done, desc="sampling"))
 
     with gr.Blocks(title="Redraw a sketch") as page:
         look.title(
@@ -206,7 +208,7 @@ def build(root: Path) -> gr.Blocks:
             "Paint on the pad. What you painted is drowned in noise to the share t0 of the way, and a small diffusion "
             "network, which never saw a sketch, walks back to something it finds probable.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         pad, index, rough, loads, blanks, values = _pad()
         start = gr.Button("Redraw", variant="primary")
         gr.HTML('<p class="soft">Redrawings</p>')
@@ -215,7 +217,7 @@ def build(root: Path) -> gr.Blocks:
         way = gr.HTML(min_height=150)
         start.click(redraw, [model, pad, *values], [made, way], show_progress_on=[made])
         loads.click(load, [model, index, rough], pad)
-        blanks.click(blank, model, pad)
+        gr.on([page.load, model.change, blanks.click], blank, model, pad, show_progress="hidden")
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
@@ -235,8 +237,8 @@ def _pad() -> tuple[Any, ...]:
                 fixed_canvas=True,
                 brush=gr.Brush(
                     default_size=36,
-                    colors=["#000000", "#ffffff", "#808080", look.BLUE, look.ORANGE, look.GREEN, "#c0392b", "#f1c40f"],
-                    default_color="#ffffff",
+                    colors=["#000000", WHITE, "#808080", look.BLUE, look.ORANGE, look.GREEN, "#c0392b", "#f1c40f"],
+                    default_color=WHITE,
                 ),
                 eraser=gr.Eraser(default_size=36),
                 buttons=[],
@@ -253,5 +255,5 @@ def _pad() -> tuple[Any, ...]:
             with gr.Row():
                 count = gr.Slider(1, MOST, 4, step=1, label="Redrawings")
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**31, label="Seed")
-            fast = gr.Checkbox(False, label="in 20 strides (DDIM) instead of every step")
+            fast = gr.Checkbox(False, label="in 20 steps (DDIM) instead of every one")
     return pad, index, rough, loads, blanks, [what, t0, count, fast, seed]

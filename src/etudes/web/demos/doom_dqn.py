@@ -1,4 +1,4 @@
-"""Episodes of Doom: those that runs kept, and fresh ones of a trained agent, action by action."""
+"""Games of Doom: those that runs kept, and fresh ones of a trained agent, action by action."""
 
 import base64
 import functools
@@ -22,51 +22,82 @@ from etudes.web.demos import look, networks
 from etudes.web.demos.networks import Offer
 
 STUDY, WEIGHTS = "doom-dqn", "network.safetensors"
-SECONDS, ACTIONS = 30.0, 600  # after which an episode is given up
+SECONDS, ACTIONS = 30.0, 600  # after which playing is given up
+ENOUGH = 8  # actions that are worth watching
 EVERY = 4  # tics between two pictures of a film of Doom
 HEIGHT = 240  # pixels at least of a picture that is shown
-OFFERS = (Offer(STUDY, "laptop", ("dqn",)), Offer(STUDY, "smoke", ("dqn",)))
+LEGENDS = {
+    "grid": {255: "the agent", 120: "the goal, +10", 60: "a wall", 30: "the pit, -10", 0: "free floor"},
+    "chain": {255: "the agent", 0: "free; the left end pays 1, the right end 10"},
+}  # what a grey level of a made-up game is
+OFFERS = (Offer(STUDY, "laptop", ("dqn",)),)
 
 
 @dataclass(frozen=True)
 class Watched:
-    """An episode: before each action what the network saw, uint8 [h, w], and all values; then what the action got.
+    """Games in a row: before each action what the network saw, uint8 [h, w], and all values; then what the action got.
 
-    `film` has more pictures, where the game gives them.
+    `begins` has the first action of each game; `film` has more pictures, where the game gives them.
     """
 
     names: tuple[str, ...]
+    begins: tuple[int, ...]
     seen: tuple[np.ndarray, ...]
     values: tuple[tuple[float, ...], ...]
     rewards: tuple[float, ...]
     film: tuple[np.ndarray, ...]
 
+    @property
+    def total(self) -> str:
+        """What it came to, in words."""
+        games, actions = _count(len(self.begins), "game"), _count(len(self.seen), "action")
+        return f"{games}, {actions}, rewards of {sum(self.rewards):g} in all"
 
-def play_episode(record: Record, seed: int) -> Watched:
-    """A fresh episode of the run's agent, always taking the action of highest value. Raises Problem where it cannot
-    be played here."""
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}{'s' * (n != 1)}"
+
+
+def play_games(record: Record, seed: int) -> Watched:
+    """Fresh games of the run's agent, always taking the action of highest value: that of the seed, and those of the
+    next seeds until ENOUGH actions can be watched, as a good agent may need but one. Raises Problem where it cannot be
+    played here."""
     cfg = catalogue.find(STUDY).config(**record.spec.config)
     from etudes.studies.rl.doom_dqn import network
 
     begun = time.monotonic()
-    with open_games(1, cfg.game, cfg.buttons) as (game,):
+    with open_games(1, cfg.game, cfg.buttons) as (game,), torch.inference_mode():
         model = weights.load(record.folder / WEIGHTS, network(cfg, game))
         screens = game.screens(EVERY) if hasattr(game, "screens") else None  # of Doom, finer than what the network sees
-        frame, _ = game.reset(seed=seed)
-        seen, values, rewards = [], [], []
-        over = cut = False
-        while not over and not cut and len(seen) < ACTIONS and time.monotonic() - begun < SECONDS:
-            with torch.inference_mode():
-                found = model(torch.from_numpy(frame[None]))[0] / cfg.reward_scale
+        begins, seen, values, rewards = [], [], [], []
+        over = True
+        while (not over or len(seen) < ENOUGH) and len(seen) < ACTIONS and time.monotonic() - begun < SECONDS:
+            if over:
+                frame, _ = game.reset(seed=seed + len(begins))
+                begins.append(len(seen))
+            found = model(torch.from_numpy(frame[None]))[0] / cfg.reward_scale
             seen.append(frame[0].copy())
             values.append(tuple(found.tolist()))
-            frame, reward, over, cut, _ = game.step(int(found.argmax()))
+            frame, reward, ended, cut, _ = game.step(int(found.argmax()))
             rewards.append(float(reward))
-        return Watched(tuple(game.actions), tuple(seen), tuple(values), tuple(rewards), tuple(screens or seen))
+            over = ended or cut
+        film = tuple(screens or seen)
+        return Watched(tuple(game.actions), tuple(begins), tuple(seen), tuple(values), tuple(rewards), film)
+
+
+def legend(game: str) -> str:
+    """What is seen in the network's picture of a game, as HTML."""
+    if game not in LEGENDS:
+        return '<p class="soft">The screen of Doom in grey, as small as the network sees it.</p>'
+    entries = "".join(
+        f'<span><i style="background:rgb({grey},{grey},{grey})"></i> {words}</span>'
+        for grey, words in LEGENDS[game].items()
+    )
+    return f'<p class="legend greys">{entries}</p>'
 
 
 def film(episode: Watched) -> str:
-    """The episode as an address of a GIF that moves, as fast as the game."""
+    """The games as an address of a GIF that moves, as fast as the game."""
     frames = [_large(picture).quantize(32, dither=Image.Dither.NONE) for picture in episode.film]
     seconds = 12 / 35 * len(episode.seen) / len(episode.film)
     file = io.BytesIO()
@@ -84,20 +115,16 @@ def moment(episode: Watched, at: int) -> tuple[Image.Image, str]:
         for i, (name, value) in enumerate(zip(episode.names, values, strict=True))
     )
     table = f"<table class=plain><thead><tr><th>action</th><th>value</th></tr></thead><tbody>{rows}</tbody></table>"
-    words = (
-        f"Action {at + 1} of {len(episode.seen)}; it then got {episode.rewards[at]:g}, {_so_far(episode, at):g} in all"
-    )
+    game = sum(begin <= at for begin in episode.begins)
+    words = f"Action {at + 1} of {len(episode.seen)}, in game {game} of {len(episode.begins)}; it then got "
+    words += f"{episode.rewards[at]:g}, {sum(episode.rewards[: at + 1]):g} in all"
     return _large(episode.seen[at]), f'<p class="soft">{words}</p>{table}'
 
 
 def reach(episode: Watched) -> dict[str, Any]:
-    """The slider over the episode's actions; it needs two ends, even where the first action was the last."""
+    """The slider over the actions; it needs two ends, even where the first action was the last."""
     count = len(episode.seen)
     return gr.update(maximum=max(2, count), value=1, interactive=count > 1)
-
-
-def _so_far(episode: Watched, at: int) -> float:
-    return sum(episode.rewards[: at + 1])
 
 
 def _large(picture: np.ndarray) -> Image.Image:
@@ -130,38 +157,45 @@ def build(root: Path) -> gr.Blocks:
         return look.loading_note(words) + f'<div class="film">{picture}</div>'
 
     @look.explain
-    def play(name: str, seed: float) -> tuple[Any, ...]:
+    def watch(name: str, seed: float) -> tuple[Any, ...]:
         record = networks.choose(list_records(), name)
-        episode = play_episode(record, int(seed))
+        episode = play_games(record, int(seed))
         if not episode.seen:
             raise Problem("the game ended before the first action; take another seed")
-        total = f"{len(episode.seen)} actions, rewards of {sum(episode.rewards):g} in all"
-        moving = f'<div class="film">{look.strip([(film(episode), total)])}</div>'
+        moving = f'<div class="film">{look.strip([(film(episode), episode.total)])}</div>'
         return episode, moving, reach(episode), *moment(episode, 0)
+
+    def greys(name: str | None) -> str:
+        record = list_records().get(name or "")
+        return legend(record.spec.config["game"]) if record else ""
 
     @look.explain
     def turn(episode: Watched | None, at: float) -> tuple[Any, ...]:
         if episode is None:
-            raise Problem("play an episode first")
+            raise Problem("play first")
         return moment(episode, int(at) - 1)
 
     with gr.Blocks(title="Doom, played by a network") as page:
         look.title(
             "Doom, played by a network",
-            "The network sees one small grey picture and gives every action a value; the highest is taken. Watch an "
-            "episode, then go through it action by action.",
+            "The network sees one small grey picture and gives every action a value, what it expects to gain; the "
+            "highest is taken. Watch a few games, then go through them action by action.",
         )
-        model, line = networks.chooser(list_records, about)
+        model, line = networks.chooser(list_records, about, OFFERS)
         with gr.Row():
-            seed = gr.Number(1, precision=0, minimum=0, maximum=2**31 - 1, label="Seed of the episode")
-            start = gr.Button("Play a fresh episode", variant="primary")
+            seed = gr.Number(1, precision=0, minimum=0, maximum=2**31 - 1, label="Seed of the first game")
+            start = gr.Button("Play fresh games", variant="primary")
         episode = gr.State(None, time_to_live=3600)
         moving = gr.HTML(min_height=200)
         at = gr.Slider(1, 2, 1, step=1, label="Action", interactive=False)
         with gr.Row():
-            picture = gr.Image(label="What the network saw before it", interactive=False, buttons=[], type="pil")
-            values = gr.HTML()
-        start.click(play, [model, seed], [episode, moving, at, picture, values])
+            with gr.Column(min_width=280):
+                picture = gr.Image(label="What the network saw before it", interactive=False, buttons=[], type="pil")
+                shades = gr.HTML()
+            with gr.Column(min_width=280):
+                values = gr.HTML()
+        start.click(watch, [model, seed], [episode, moving, at, picture, values])
         at.input(turn, [episode, at], [picture, values], show_progress="hidden", trigger_mode="always_last")
+        gr.on([page.load, model.change], greys, model, shades, show_progress="hidden")
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page

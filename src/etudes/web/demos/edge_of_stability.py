@@ -20,7 +20,14 @@ from etudes.web.demos import look
 Series = tuple[list[float], list[float]]  # steps, values
 STUDY = "edge-of-stability"
 SLOW, FAST, MOST = 0.5, 6.0, 4000  # multiples of the study's first step size, most steps
+FIRST, STEPS = 3.0, 2000  # the multiple and the steps that the page opens with
 SECONDS = 60.0  # after which a training is given up
+EDGE = "2\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}step\N{NO-BREAK SPACE}size"  # the threshold, in one line
+KEYS = """element.closest(".gradio-container").addEventListener("keyup", (event) => {
+  const { target, key } = event;  // a slider that keys have moved is let go when the key is
+  if (target.type === "range" ? key !== "Tab" : target.type === "number" && key === "Enter")
+    target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+});"""
 FAMILY = ("flow", "gd-x1", "gd-x2", "gd-x3", "gd-x4")  # whose curves are laid beside: the same network
 
 
@@ -96,9 +103,9 @@ def committed_curves() -> dict[str, dict[str, Series]]:
 
 
 def draw(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) -> tuple[str, str]:
-    """Two charts as HTML: sharpness with its threshold, and the loss."""
-    found, eta = series(log, spec), spec.config["gd_step"] * spec.config["multiple"]
-    limit, far = 2 / eta, spec.config["steps"]
+    """Two charts as HTML: sharpness with its thresholds, and the loss."""
+    found, far = series(log, spec), spec.config["steps"]
+    eta = spec.config["gd_step"] * spec.config["multiple"]
     others = {name: curve for name, curve in committed_curves().items() if name in beside}
     colours = dict(zip(FAMILY, ("#808080", "#56B4E9", look.GREEN, "#CC79A7", "#E69F00"), strict=True))
     charts = []
@@ -111,9 +118,15 @@ def draw(log: Sequence[Mapping[str, float]], spec: Spec, beside: Sequence[str]) 
         if found[metric][0]:
             curves.append(("now", look.BLUE, *found[metric], False))
         if not log_scale:
-            curves.append((f"2 / step size = {limit:.3g}", look.ORANGE, [0, far], [limit, limit], True))
+            curves += [
+                ("", colours[name], *_until(curve["train/threshold"], far), True)
+                for name, curve in others.items()
+                if "train/threshold" in curve
+            ]
+            words = f"broken: {EDGE}, now {2 / eta:.3g}"
+            curves.append((words, look.ORANGE, [0, far], [2 / eta, 2 / eta], True))
         says = f"{axis.capitalize()} at step size {eta:.3g}"
-        charts.append(look.lines(curves, says=says, x_axis="step", y_axis=axis, log=log_scale))
+        charts.append(look.lines(curves, says=says, x_axis="step", y_axis=axis, log=log_scale, until=far))
     return charts[0], charts[1]
 
 
@@ -126,12 +139,12 @@ def finding(log: Sequence[Mapping[str, float]], spec: Spec, problem: str) -> str
     """What the curve shows, in words, from its last third."""
     if problem:
         return problem
-    _, values = series(log, spec)["train/sharpness"]
-    if not values:
-        return "training …"
+    steps, values = series(log, spec)["train/sharpness"]
+    if not steps or steps[-1] + spec.config["measure_every"] < spec.config["steps"]:
+        return f"Training: step {steps[-1] if steps else 0} of {spec.config['steps']:,}."
     limit = 2 / (spec.config["gd_step"] * spec.config["multiple"])
     plateau = sum(values[-max(1, len(values) // 3) :]) / max(1, len(values) // 3)
-    where = f"the mean sharpness of the last third is {plateau / limit:.2f} times 2 / step size ({limit:.3g})"
+    where = f"the mean sharpness of the last third is {plateau / limit:.2f} times {EDGE} ({limit:.3g})"
     if max(values) < limit:
         return f"Below the edge: sharpness has not reached the threshold; {where}."
     return f"At the edge: sharpness rose to the threshold and {where}."
@@ -152,29 +165,34 @@ def build(root: Path) -> gr.Blocks:
         config = catalogue.find(STUDY).config()
         eta = config.gd_step * multiple
         return look.loading_note(
-            f"Nothing is loaded: a network of two hidden layers of {config.width} units is trained now on "
-            f"{config.examples} {config.dataset}, all in every step; 2 / step size is 2 / {eta:.3g} = {2 / eta:.3g}."
+            f"Trained here from the start: two hidden layers of {config.width} units, on {config.examples} "
+            f"{config.dataset}, all in every step. {EDGE} is 2 / {eta:.3g} = {2 / eta:.3g}."
         )
 
     with gr.Blocks(title="The edge of stability") as page:
         look.title(
             "The edge of stability",
-            "Gradient descent should need a sharpness below 2 / step size. Choose a step size: the sharpness climbs to "
-            "that threshold, and stays there.",
+            "Sharpness is how strongly the loss curves in its most curved direction: the largest eigenvalue of its "
+            f"Hessian. On a quadratic, gradient descent diverges where it is above {EDGE}. Choose a step size: a "
+            "network's sharpness climbs to that threshold, and stays there.",
         )
         with gr.Row():
-            multiple = gr.Slider(SLOW, FAST, 3.0, step=0.1, label="Step size, as a multiple of 0.1")
-            steps = gr.Slider(500, MOST, 2000, step=100, label="Steps")
-        beside = gr.CheckboxGroup(
-            [n for n in FAMILY if n in committed_curves()], value=[], label="Committed curves beside it"
-        )
-        line = gr.HTML(words(3.0))
+            multiple = gr.Slider(SLOW, FAST, FIRST, step=0.1, label="Step size, as a multiple of 0.1")
+            steps = gr.Slider(500, MOST, STEPS, step=100, label="Steps")
+        names = [name for name in FAMILY if name in committed_curves()]
+        first = [name for name in ("gd-x2",) if name in names]
+        beside = gr.CheckboxGroup(names, value=first, label="Curves of the committed report beside it")
+        line = gr.HTML(words(FIRST), js_on_load=KEYS)
         with gr.Row():
             start = gr.Button("Train now", variant="primary")
             stop = gr.Button("Stop")
-        shown = [gr.HTML(), gr.HTML()]
+        shown = [gr.HTML(chart) for chart in draw([], plan_run(FIRST, STEPS), first)]
         result = gr.HTML()
-        event = start.click(run, [multiple, steps, beside], [*shown, result], show_progress="hidden")
+        settings = [multiple, steps, beside]
+        changed = [multiple.release, steps.release, beside.input]
+        event = gr.on(
+            [start.click, *changed], run, settings, [*shown, result], show_progress="hidden", trigger_mode="always_last"
+        )
         stop.click(None, cancels=[event])
         multiple.change(words, multiple, line, show_progress="hidden", queue=False)
     return page

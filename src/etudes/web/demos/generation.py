@@ -25,12 +25,18 @@ STUDIES = ("char-lstm", "word-lstm", "llama-fr")
 PROMPT, LENGTH, BEAMS = 500, 400, 16  # most characters of a prompt, tokens written, beginnings kept
 SECONDS = 60.0  # after which writing stops
 LIKELY = 5  # other pieces told of each
+BEGINNINGS = {  # in the language of what a network has read, by its text set
+    "shakespeare": "ROMEO:\n",
+    "dickinson": "Hope is the thing",
+    "python": "def main(",
+    "eltec-fra": "Il était une fois",
+}
+SHADE = 0.45  # of a piece that was most improbable: the text stays readable
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 OFFERS = (
     Offer("char-lstm", "laptop", ("lstm-2",)),
     Offer("word-lstm", "laptop", ("words",)),
     Offer("llama-fr", "laptop", ("llama",)),
-    Offer("char-lstm", "smoke", ("lstm",)),
 )
 WAYS = {
     "drawn as it is": "every piece by its probability",
@@ -113,24 +119,54 @@ def _name(tokenizer: Any, before: Sequence[int], token: int) -> str:
 
 
 def write_html(prompt: str, found: Sequence[Piece]) -> str:
-    """The prompt and the pieces as HTML: the odds of each on hover, the improbable ones shaded, and a table of all."""
+    """The prompt and the pieces as HTML: the improbable ones shaded, the odds of the chosen one below, a table of all.
+
+    ODDS makes a piece the chosen one, by pointer, tap or arrow keys.
+    """
     marks, rows = [], []
     for piece in found:
         others = ", ".join(f"{_visible(text)} {100 * odds:.1f} %" for text, odds in piece.others)
         about = f"{_visible(piece.text)}: {100 * piece.probability:.2f} %, number {piece.rank}. Most probable: {others}"
-        doubt = min(0.75, 0.75 * (1 - piece.probability) ** 2)
-        marks.append(f'<span title="{escape(about)}" style="--doubt:{doubt:.2f}">{escape(piece.text)}</span>')
+        doubt = SHADE * (1 - piece.probability) ** 2
+        marks.append(f'<span data-odds="{escape(about)}" style="--doubt:{doubt:.2f}">{escape(piece.text)}</span>')
         rows.append(
             f"<tr><td>{escape(_visible(piece.text))}</td><td class=n>{100 * piece.probability:.2f} %</td>"
             f"<td class=n>{piece.rank}</td><td>{escape(others)}</td></tr>"
         )
+    text = f'<span class="given">{escape(prompt)}</span>{"".join(marks)}'
+    if not found:
+        return f'<div class="told">{text}</div>'
     table = (
-        '<details class="plain"><summary>All pieces as a table</summary><div class="scroll" tabindex="0">'
+        '<details class="plain"><summary>All pieces as a table</summary>'
+        '<div class="scroll whole" tabindex="0" role="region" aria-label="All pieces">'
         "<table class=plain><thead><tr><th>piece</th><th>probability</th><th>rank</th><th>most probable</th></tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
-    text = f'<span class="given">{escape(prompt)}</span>{"".join(marks)}'
-    return f'<div class="told">{text}</div>{table if found else ""}'
+    return (
+        f'<div class="told" tabindex="0" role="group" aria-label="The text; arrow keys go from piece to piece">{text}'
+        f'</div><p class="odds" role="status">Choose a piece for its odds.</p>{table}'
+    )
+
+
+ODDS = """
+const choose = (piece) => {
+  if (!piece) return;
+  element.querySelector(".chosen")?.classList.remove("chosen");
+  piece.classList.add("chosen");
+  element.querySelector(".odds").textContent = piece.dataset.odds;
+};
+const piece = (event) => event.target.closest?.("[data-odds]");
+element.addEventListener("pointerover", (event) => choose(piece(event)));
+element.addEventListener("click", (event) => choose(piece(event)));
+element.addEventListener("keydown", (event) => {
+  const pieces = [...element.querySelectorAll("[data-odds]")];
+  const at = pieces.findIndex((one) => one.classList.contains("chosen"));
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: pieces.length - 1 }[event.key];
+  if (to === undefined || !event.target.closest(".told")) return;
+  event.preventDefault();
+  choose(pieces[Math.max(0, to)]);
+});
+"""
 
 
 def _visible(text: str) -> str:
@@ -188,6 +224,12 @@ def build(root: Path) -> gr.Blocks:
         words = networks.describe(record, "test/bits-per-byte", "Test bits per byte") if record else NONE
         return look.loading_note(words)
 
+    def begin(name: str | None, prompt: str) -> str:
+        """The network's own beginning in place of another's; what somebody wrote stays."""
+        record = list_records().get(name or "")
+        fitting = BEGINNINGS.get(str(record.spec.config["dataset"]), "") if record else ""
+        return fitting if fitting and prompt in ("", *BEGINNINGS.values()) else prompt
+
     @look.explain
     def write(name: str, prompt: str, length: float, seed: float, *values: Any) -> Iterator[list[str]]:
         record = networks.choose(list_records(), name)
@@ -197,11 +239,12 @@ def build(root: Path) -> gr.Blocks:
     with gr.Blocks(title="Language networks write") as page:
         look.title(
             "Language networks write",
-            "One network, one beginning, two ways of choosing what comes next. Blue marks what surprised the network; "
-            "hover over a piece for its probability.",
+            "One network, one beginning, two ways of choosing what comes next, piece by piece (a piece is a token: a "
+            "letter, a word or a part of one). Blue marks what surprised the network; point at a piece, tap it, or go "
+            "there by arrow keys for its odds.",
         )
-        model, line = networks.chooser(list_records, about)
-        prompt = gr.Textbox("ROMEO:\n", label="Beginning", lines=2, max_length=PROMPT)
+        model, line = networks.chooser(list_records, about, OFFERS)
+        prompt = gr.Textbox(BEGINNINGS["shakespeare"], label="Beginning", lines=2, max_length=PROMPT)
         with gr.Row():
             length = gr.Slider(20, LENGTH, 160, step=10, label="Pieces to write")
             seed = gr.Number(0, precision=0, minimum=0, maximum=2**31, label="Seed of the draws")
@@ -215,6 +258,7 @@ def build(root: Path) -> gr.Blocks:
         values = [model, prompt, length, seed, *left, *right]
         running = start.click(write, values, shown, show_progress="minimal", concurrency_limit=2)
         stop.click(None, cancels=[running])
+        gr.on([page.load, model.change], begin, [model, prompt], prompt, show_progress="hidden")
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
@@ -225,7 +269,7 @@ NONE = "No network is trained yet: train one below; the small ones take seconds.
 def _column(name: str) -> gr.HTML:
     with gr.Column(min_width=300):
         gr.HTML(f'<p class="soft">{name}</p>')
-        return gr.HTML(write_html("", []))
+        return gr.HTML(write_html("", []), js_on_load=ODDS)
 
 
 def _setting(name: str, way: str) -> list[gr.components.Component]:

@@ -1,5 +1,6 @@
 """Just One against bots, as guesser or as giver. The word of a guesser's card stays on the server till it is played."""
 
+import contextlib
 import dataclasses
 import functools
 import secrets
@@ -13,7 +14,7 @@ import numpy as np
 
 from etudes.core.errors import Problem, unknown
 from etudes.games.agents import Guesser, RankedGiver, Style, TableThinker
-from etudes.games.associations import associations
+from etudes.games.associations import associations, thoughts
 from etudes.games.just_one import CARDS, Game, Outcome, Turn, advance, cancellations
 from etudes.games.spelling import normal_form
 from etudes.games.words import WordList, english_words, made_up_words
@@ -22,6 +23,7 @@ from etudes.web.demos import look
 GUESSER, GIVER = "I guess", "I give a clue"
 LANGUAGES = ("english", "made-up")
 SOURCES = {"glove": "GloVe: words seen together", "wordnet": "WordNet: a dictionary", "minilm": "MiniLM: a network"}
+FIRST = ("glove", "wordnet")  # what those that give and the one that guesses know, unless changed
 STYLES = {
     "naive": "each the strongest clue (they collide)",
     "softened": "each drawn by strength",
@@ -63,6 +65,14 @@ def words_of(language: str) -> WordList:
     return english_words() if language == "english" else made_up_words()
 
 
+def read_words() -> None:
+    """Read the words and what the bots of a first game know of them, while a person reads the page."""
+    with contextlib.suppress(Problem):  # is told to whoever begins a game
+        words_of(LANGUAGES[0])
+        for source in FIRST:
+            associations(source, LANGUAGES[0])
+
+
 def deal(role: str, language: str, source: str, guesses_by: str, style: str, bots: int, seed: int) -> Table:
     """A new game with its first card. Raises Problem on what there is not, and where the words cannot be had."""
     known = (("role", role, (GUESSER, GIVER)), ("source", source, SOURCES), ("source", guesses_by, SOURCES))
@@ -93,9 +103,8 @@ def next_card(table: Table) -> Table:
 
 
 def bot_clues(table: Table) -> tuple[str, ...]:
-    language, word = words_of(table.language).language, table.deck[table.game.gone]
-    known = associations(table.source, table.language)
-    giver = RankedGiver(lambda noun: known.suggestions(noun, language), table.style, HEAT)  # type: ignore[arg-type]
+    word = table.deck[table.game.gone]
+    giver = RankedGiver(thoughts(table.source, table.language), table.style, HEAT)  # type: ignore[arg-type]
     return tuple(giver.clue(word, seat, _draw(table, seat)) for seat in range(table.bots))
 
 
@@ -158,14 +167,22 @@ def show_table(table: Table | None) -> str:
     head += f"{game.cards - game.gone} of {game.cards} left</p>"
     if not table.played and table.role == GUESSER:
         gone = len(turn.clues) - len(turn.left)
-        clues = "".join(f"<li>{escape(clue)}</li>" for clue in turn.left)
+        clues = "".join(
+            f"<li>{_seat(table, seat)}: <b>{escape(clue)}</b></li>"
+            for seat, (clue, why) in enumerate(zip(turn.clues, turn.cancelled, strict=True))
+            if not why
+        )
         vanished = f'<p class="soft">{gone} more clue{"s" * (gone != 1)} vanished.</p>' if gone else ""
         return f'<div class="told card">{head}<p>The clues:</p><ul>{clues}</ul>{vanished}</div>'
     if not table.played:
         return f'<div class="told card">{head}<p>The word is <b>{escape(turn.word)}</b>. Your clue?</p></div>'
+    said: dict[tuple[str, str], list[int]] = {}  # (clue, why it vanished) -> the seats of those who gave it
+    for seat, clue in enumerate(turn.clues):
+        said.setdefault((clue.lower(), turn.cancelled[seat]), []).append(seat)
     rows = "".join(
-        f"<li>{'<s>' * bool(why)}{escape(clue)}{'</s>' * bool(why)} {escape(f'({why})' if why else '')}</li>"
-        for clue, why in zip(turn.clues, turn.cancelled, strict=True)
+        f"<li>{' and '.join(_seat(table, seat) for seat in seats)}: {'<s>' * bool(why)}{escape(turn.clues[seats[0]])}"
+        f"{'</s>' * bool(why)} {escape(f'({why})' if why else '')}</li>"
+        for (_, why), seats in said.items()
     )
     answer = f"<p>The guess: <b>{escape(turn.guess)}</b></p>" if turn.guess else ""
     end = f"<p><b>The game is over: {game.won} of {game.cards} cards.</b></p>" if game.over else ""
@@ -173,6 +190,11 @@ def show_table(table: Table | None) -> str:
         f'<div class="told card">{head}<p>The word was <b>{escape(turn.word)}</b>.</p><ul>{rows}</ul>{answer}'
         f"<p>{ENDS[turn.outcome]}</p>{end}</div>"
     )
+
+
+def _seat(table: Table, seat: int) -> str:
+    """Who gave the clue of that seat, from 0; a giver's own comes first."""
+    return f"bot {seat + (table.role == GUESSER)}" if seat or table.role == GUESSER else "you"
 
 
 def build(root: Path) -> gr.Blocks:
@@ -216,6 +238,7 @@ def build(root: Path) -> gr.Blocks:
                 pass_on = gr.Button("Skip", interactive=False)
                 more = gr.Button("Next card", interactive=False)
         outputs = [table, card, text, say, pass_on, more]
+        page.load(read_words, queue=False)
         start.click(begin, settings, outputs, concurrency_limit=2)
         say.click(answer, [table, text], outputs, concurrency_limit=2)
         text.submit(answer, [table, text], outputs, concurrency_limit=2)
@@ -225,25 +248,29 @@ def build(root: Path) -> gr.Blocks:
 
 
 def _settings() -> tuple[list[Any], gr.Button]:
-    with gr.Row():
-        role = gr.Radio([GUESSER, GIVER], value=GUESSER, label="Your part")
+    role = gr.Radio([GUESSER, GIVER], value=GUESSER, label="Your part")
+    start = gr.Button("New game", variant="primary")
+    with gr.Accordion("The bots and their words", open=False):
         bots = gr.Slider(1, 6, 4, step=1, label="Bots that give clues")
-    with gr.Row():
-        style = gr.Dropdown(
-            [(says, name) for name, says in STYLES.items()], value="softened", label="How they choose", min_width=250
-        )
-        language = gr.Dropdown(list(LANGUAGES), value="english", label="Words", min_width=250)
-    with gr.Row():
-        source = gr.Dropdown(
-            [(says, name) for name, says in SOURCES.items()], value="glove", label="What they know", min_width=250
-        )
-        by = gr.Dropdown(
-            [(says, name) for name, says in SOURCES.items()],
-            value="wordnet",
-            label="What a bot guesses by",
-            min_width=250,
-        )
-    return [role, language, source, by, style, bots], gr.Button("New game", variant="primary")
+        with gr.Row():
+            style = gr.Dropdown(
+                [(says, name) for name, says in STYLES.items()],
+                value="softened",
+                label="How they choose",
+                min_width=250,
+            )
+            language = gr.Dropdown(list(LANGUAGES), value="english", label="Words", min_width=250)
+        with gr.Row():
+            source = gr.Dropdown(
+                [(says, name) for name, says in SOURCES.items()], value=FIRST[0], label="What they know", min_width=250
+            )
+            by = gr.Dropdown(
+                [(says, name) for name, says in SOURCES.items()],
+                value=FIRST[1],
+                label="What a bot guesses by",
+                min_width=250,
+            )
+    return [role, language, source, by, style, bots], start
 
 
 def _view(table: Table) -> tuple[Any, ...]:

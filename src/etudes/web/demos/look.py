@@ -3,8 +3,10 @@
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,15 +14,21 @@ import gradio as gr
 from etudes.core.errors import Problem
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe and Ito's palette for the colour-blind
-SANS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
+SANS = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+STATIC = Path(__file__).parents[1] / "static"
+SHARED = re.compile(
+    r"^(?:@font-face|:root|\[data-theme=\"\w+\"\]) \{[^}]*\}(?: \[data-theme=\"\w+\"\] \{[^}]*\})*", re.MULTILINE
+)  # of the site's style sheet: what gives fonts and colours their names
 
 CSS = """
-@font-face { font-family: "Source Serif 4"; src: url("../../static/fonts/source-serif-4.woff2") format("woff2");
-  font-weight: 200 900; font-display: swap; }
-:root { --serif: "Source Serif 4", "Iowan Old Style", Palatino, Georgia, serif; }
-:root { --ink: #1d1d1f; --soft: #5c5c62; --rule: #dcdcd6; --faint: #f4f4ef; --mark: 0, 114, 178; --link: #0a5c93; }
-.dark { --ink: #e8e6e1; --soft: #a9a9ad; --rule: #34373c; --faint: #1d2024; --mark: 86, 180, 233; --link: #7ab8e6; }
+:root { --mark: 0, 114, 178; --tick: light-dark(#0b5688, #3c82b4); --edge: light-dark(#8f8d86, #6b7078); }
+.dark { --mark: 86, 180, 233; }
+#masthead { min-height: 3.3rem; } #content:focus { outline: none; }
+.skip { position: absolute; left: -99rem; }
+.skip:focus { left: 1rem; top: .5rem; z-index: 9; padding: .4rem .8rem; background: var(--card); color: var(--link); }
+.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose .kicker a { padding: 0; }
+.gradio-container input[type=range] { --neutral-200: var(--rule); }
 .gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
 .gradio-container h1 { margin: .2rem 0 .4rem; font: 600 1.9rem/1.2 var(--serif); letter-spacing: -.02em; }
 .lead { margin: 0; font: 1.1rem/1.5 var(--serif); }
@@ -31,9 +39,13 @@ CSS = """
   color: var(--ink); white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7;
   font: .92rem/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; min-height: 6rem; }
 .told .given { color: var(--soft); }
-.told span[title] { border-radius: 2px; background: rgba(var(--mark), var(--doubt)); cursor: help; }
-.told span[title]:hover { outline: 1.5px solid rgb(var(--mark)); }
-.scroll { overflow: auto; max-height: 22rem; contain: inline-size; }
+.told [data-odds] { border-radius: 2px; background: rgba(var(--mark), var(--doubt)); cursor: help; }
+.told .chosen { outline: 2px solid rgb(var(--mark)); } .told:focus-visible { outline: 3px solid rgb(var(--mark)); }
+button[aria-label="Color"] svg { stroke: #767676; stroke-width: 1.6; overflow: visible; } /* white on white too */
+.odds { position: sticky; bottom: 0; margin: .3rem 0; padding: .4rem .6rem; background: var(--faint); color: var(--ink);
+  font-size: .86rem; line-height: 1.5; overflow-wrap: anywhere; min-height: 3.4rem; }
+.scroll { overflow: auto; max-height: 22rem; contain: inline-size; } .scroll.whole { max-height: none; }
+.whole td { overflow-wrap: anywhere; }
 table.plain { border-collapse: collapse; min-width: 100%; font-size: .84rem; color: var(--ink); }
 table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; }
 table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -42,7 +54,12 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .bars .bar { height: .95rem; background: var(--faint); border: 1px solid var(--rule); border-radius: 3px; }
 .bars .bar i { display: block; height: 100%; background: rgb(var(--mark)); border-radius: 2px; }
 .bars .n { text-align: right; font-variant-numeric: tabular-nums; }
-.chart svg { display: block; width: 100%; height: auto; } .chart { color: var(--ink); }
+.chart { color: var(--ink); container-type: inline-size; } .chart svg { display: block; width: 100%; height: auto; }
+.chart .narrow { display: none; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .2rem 0; }
+@container (max-width: 26rem) { .chart .narrow { display: block; } .chart .wide { display: none; } }
+.legend i { display: inline-block; width: 1.6rem; border-width: 3px 0 0; vertical-align: .28em; }
+.greys i { width: .8rem; height: .8rem; border: 1px solid #888; vertical-align: 0; }
 .strip { display: flex; flex-wrap: wrap; gap: .7rem; } .strip figure { margin: 0; font-size: .8rem; }
 .strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
 .film img { width: min(100%, 26rem); }
@@ -61,45 +78,63 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .turn mark { background: rgba(var(--mark), .2); color: inherit; } .passage summary { overflow-wrap: anywhere; }
 .cite { padding: 0 .15rem; border: 0; background: none; color: var(--link); cursor: pointer; font: inherit; }
 .cite:hover { text-decoration: underline; }
-progress { width: 100%; height: 1rem; accent-color: rgb(var(--mark)); }
-.gradio-container button:focus-visible, .gradio-container input:focus-visible, .gradio-container summary:focus-visible
+.training { margin: .4rem 0 .2rem; font-variant-numeric: tabular-nums; }
+progress { display: block; width: 100%; height: .55rem; appearance: none; border: 0; border-radius: 5px;
+  overflow: hidden; background: var(--rule); accent-color: var(--link); }
+progress::-webkit-progress-bar { background: var(--rule); }
+progress::-webkit-progress-value { background: var(--link); } progress::-moz-progress-bar { background: var(--link); }
+.gradio-container :is(a, button, input, summary, textarea, [tabindex]):focus-visible
   { outline: 3px solid rgb(var(--mark)) !important; outline-offset: 2px; }
 details.plain summary { cursor: pointer; color: var(--link); font-size: .86rem; padding: .3rem 0; }
 """
 
 
+# Which of the site's colours Gradio's parts have, each by the name that both style sheets give it.
+COLOURS = {
+    "page": "body_background_fill button_primary_text_color",
+    "card": "block_background_fill input_background_fill background_fill_primary button_secondary_background_fill "
+    "block_label_background_fill checkbox_background_color checkbox_background_color_hover "
+    "checkbox_label_background_fill",
+    "faint": "background_fill_secondary button_secondary_background_fill_hover checkbox_label_background_fill_hover "
+    "checkbox_label_background_fill_selected",
+    "ink": "body_text_color block_title_text_color button_secondary_text_color checkbox_label_text_color "
+    "checkbox_label_text_color_selected accordion_text_color",
+    "soft": "body_text_color_subdued block_label_text_color block_info_text_color input_placeholder_color "
+    "checkbox_border_color",
+    "rule": "block_border_color border_color_primary button_secondary_border_color",
+    "link": "button_primary_background_fill button_primary_background_fill_hover button_primary_border_color "
+    "slider_color color_accent border_color_accent link_text_color",
+    "edge": "input_border_color",
+    "tick": "checkbox_background_color_selected checkbox_border_color_selected",
+}
+
+
 def theme() -> gr.themes.Base:
-    """System fonts, the pages' paper and ink, blue for what is pressed; nothing is fetched."""
-    blue = gr.themes.colors.Color(
-        "#eef6fb",
-        "#d9ebf6",
-        "#b3d7ed",
-        "#85bfe1",
-        "#4fa1d1",
-        BLUE,
-        "#00639b",
-        "#005383",
-        "#004269",
-        "#00324f",
-        "#002136",
-    )
-    base = gr.themes.Base(primary_hue=blue, neutral_hue="stone", font=list(SANS), font_mono=list(MONO))
-    return base.set(
-        body_background_fill="#fdfdfb",
-        body_background_fill_dark="#15171a",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#1d2024",
-        button_primary_background_fill=BLUE,
-        button_primary_background_fill_hover="#00639b",
-        button_primary_background_fill_dark="#00639b",
-        button_primary_text_color="#ffffff",
-        block_label_text_color="#44444a",
-        block_label_text_color_dark="#c9c9cc",
-        input_background_fill_dark="#262a2f",
-        checkbox_label_background_fill_dark="#262a2f",
-        button_secondary_background_fill_dark="#34373c",
-        block_info_text_color="#5c5c62",
-        block_info_text_color_dark="#a9a9ad",
+    """The site's fonts and colours, of which each is its own for light and dark; nothing is fetched."""
+    base = gr.themes.Base(neutral_hue="stone", font=list(SANS), font_mono=list(MONO))
+    values = {name: f"var(--{colour})" for colour, names in COLOURS.items() for name in names.split()}
+    values |= {f"{name}_dark": colour for name, colour in values.items() if hasattr(base, f"{name}_dark")}
+    for part in ("button", "input"):
+        values |= {f"{part}_border_width": "1px", f"{part}_border_width_dark": "1px"}
+    for size in ("large", "medium", "small"):
+        values |= {f"button_{size}_text_weight": "500", f"button_{size}_radius": "6px"}
+    return base.set(**values)
+
+
+def head() -> str:
+    """What stands in the head of a demo's page: the site's fonts, its colours by name, its masthead, and the script
+    that shows that and carries the choice of light or dark over."""
+    from etudes.web.pages import Pages
+    from etudes.web.shelf import Shelf
+
+    style = "".join(SHARED.findall((STATIC / "site.css").read_text(encoding="utf-8")))
+    style = style.replace('url("fonts/', 'url("/static/fonts/')
+    page = Pages(Shelf(Path())).demos()
+    masthead = page[page.index('<a class="skip"') : page.index("</header>")]
+    return (
+        f'<style>{style}</style><script src="/static/theme.js"></script><script id="site" type="text/html">'
+        f'<link rel="stylesheet" href="/static/site.css">{masthead}</header></script>'
+        '<script src="/static/demo.js"></script>'
     )
 
 
@@ -168,41 +203,65 @@ def strip(pictures: Sequence[tuple[str, str]]) -> str:
 
 
 Curve = tuple[str, str, Sequence[float], Sequence[float], bool]  # name, colour, x, y, whether broken
+WIDE, NARROW = (640, 260), (340, 240)  # pixels of a chart, and of the one that stands for it where there is less room
 
 
-def lines(curves: Sequence[Curve], *, says: str, x_axis: str, y_axis: str, log: bool = False, most: float = 0) -> str:
-    """The curves as one SVG, with a legend above; a linear axis reaches to `most` at least."""
-    width, height, left, bottom, top, right = 640, 260, 58, 36, 12, 12
+def lines(
+    curves: Sequence[Curve],
+    *,
+    says: str,
+    x_axis: str,
+    y_axis: str,
+    log: bool = False,
+    most: float = 0,
+    until: float = 0,
+) -> str:
+    """The curves as SVG, with a legend above of those that have a name; drawn for a wide and for a narrow page.
+
+    The x axis reaches to `until` at least, a linear y axis to `most`.
+    """
     points = [(x, y) for *_, xs, ys, _ in curves for x, y in zip(xs, ys, strict=True) if not log or y > 0]
     if not points:
         return f'<p class="soft">{escape(says)}: nothing measured yet.</p>'
-    place = (lambda y: math.log10(max(y, 1e-12))) if log else (lambda y: y)
-    heights = [place(y) for _, y in points]
+    heights = [math.log10(y) if log else y for _, y in points]
     low, high = min(heights), max(heights)
     low, high = (low, high) if log else (min(0.0, low), max(most, high))
-    high = high if high > low else low + 1
-    far = max(x for x, _ in points) or 1
+    reach = max(until, *(x for x, _ in points)) or 1, low, high if high > low else low + 1
+    legend = "".join(
+        f'<span><i style="border-style:{"dashed" if broken else "solid"};border-color:{colour}"></i> '
+        f"{escape(name)}</span>"
+        for name, colour, _, _, broken in curves
+        if name
+    )
+    drawn = "".join(
+        f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(says)}">'
+        f"{_drawing(curves, size, reach, (x_axis, y_axis), log)}</svg>"
+        for kind, size in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return f'<div class="chart"><p class="soft">{escape(says)}</p><p class="legend">{legend}</p>{drawn}</div>'
+
+
+def _drawing(
+    curves: Sequence[Curve], size: tuple[int, int], reach: tuple[float, float, float], axes: tuple[str, str], log: bool
+) -> str:
+    """Axes and curves; `reach` is the last x, and the lowest and highest y, or their decimal logarithms."""
+    (width, height), (far, low, high) = size, reach
+    left, bottom, top, right = 58, 36, 12, 12
 
     def across(x: float) -> float:
         return left + (width - left - right) * x / far
 
     def down(y: float) -> float:
-        return top + (height - top - bottom) * (1 - (place(y) - low) / (high - low))
+        return top + (height - top - bottom) * (1 - ((math.log10(y) if log else y) - low) / (high - low))
 
-    steps, values = _ticks(0, far), _logarithmic_ticks(10**low, 10**high) if log else _ticks(low, high)
-    ticks = [(x, across(x)) for x in steps], [(y, down(y)) for y in values]
-    drawn = [_axes(*ticks, (width, height, left, right), x_axis, y_axis)]
-    legend = []
-    for name, colour, xs, ys, broken in curves:
+    values = _logarithmic_ticks(10**low, 10**high) if log else _ticks(low, high)
+    ticks = [(x, across(x)) for x in _ticks(0, far)], [(y, down(y)) for y in values]
+    drawn = [_axes(*ticks, (width, height, left, right), *axes)]
+    for _, colour, xs, ys, broken in curves:
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(xs, ys, strict=True) if not log or y > 0)
         dashes = ' stroke-dasharray="6 4"' * broken
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
-        sign = "- -" if broken else "—"
-        legend.append(f'<span style="color:{colour};font-weight:700">{sign}</span> {escape(name)}')
-    return (
-        f'<div class="chart"><p class="soft">{escape(says)}</p><p>{" &emsp; ".join(legend)}</p>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(says)}">{"".join(drawn)}</svg></div>'
-    )
+    return "".join(drawn)
 
 
 Ticks = Sequence[tuple[float, float]]  # value, place in pixels

@@ -1,6 +1,7 @@
 """Two pictures mixed by a slider, and what two networks make of it: one trained on mixtures, one on pictures alone."""
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.record import Record
 from etudes.data.images import Images, unit
+from etudes.losses.cross_entropy import one_hot
 from etudes.studies.labels.mixup import network as make
 from etudes.train import weights
 from etudes.web.demos import look, networks, pictures
@@ -20,7 +22,9 @@ from etudes.web.demos.networks import Offer
 STUDY = "mixup"
 PLAIN, MIXED = "erm", "mixup"
 POINTS = 41  # shares at which both are asked for the curves
-OFFERS = (Offer(STUDY, "laptop", (PLAIN, MIXED)), Offer(STUDY, "smoke", (PLAIN, MIXED)))
+LAST = 200  # number of the last test picture that can be chosen
+BEST = 12  # pictures that both networks know best, of which the first pair is two
+OFFERS = (Offer(STUDY, "laptop", (PLAIN, MIXED)),)
 
 
 @functools.lru_cache(maxsize=4)
@@ -36,12 +40,17 @@ def network(record: Record) -> tuple[nn.Module, Images]:
 
 
 def pairs(root: Path) -> dict[str, dict[str, Record]]:
-    """{scale: {"erm": a run, "mixup": a run}} of the scales of which both have kept their network."""
+    """{scale: {"erm": a run, "mixup": a run}} of the scales, or what comes along, where both have their network."""
     found: dict[str, dict[str, Record]] = {}
     for record in networks.find_records(catalogue.find(STUDY), root).values():
         if record.spec.variant in (PLAIN, MIXED):
-            found.setdefault(record.spec.scale, {})[record.spec.variant] = record
+            found.setdefault(networks.origin(record), {})[record.spec.variant] = record
     return {scale: both for scale, both in found.items() if len(both) == 2}
+
+
+def first_scale(known: dict[str, dict[str, Record]]) -> str | None:
+    """Which of the pairs to begin with; None without any."""
+    return networks.first_choice({scale: both[PLAIN] for scale, both in known.items()}, OFFERS)
 
 
 def mixture(d: Images, first: int, second: int, share: float) -> Tensor:
@@ -56,6 +65,28 @@ def probabilities(model: nn.Module, x: Tensor) -> Tensor:
     """Probabilities [n, classes] of pictures [n, c, h, w]."""
     with torch.inference_mode():
         return model(x).float().softmax(-1)
+
+
+def first_pair(both: dict[str, Record]) -> tuple[int, int]:
+    """Two test pictures of two classes that show what mixup does: of the BEST that both networks know, the pair between
+    which plain training is further from the mixed label than mixup, by the most. (0, 1) where they know no such two.
+    """
+    models, d = [network(both[variant])[0] for variant in (PLAIN, MIXED)], network(both[PLAIN])[1]
+    x, y = unit(d.test_x[: LAST + 1]), d.test_y[: LAST + 1]
+    odds = torch.stack([probabilities(model, x) for model in models])
+    known = odds[:, torch.arange(len(y)), y].amin(0).masked_fill((odds.argmax(-1) != y).any(0), 0)
+    best = sorted(i for i in known.topk(min(BEST, len(y))).indices.tolist() if known[i] > 0)
+    found = [(i, j) for i, j in itertools.combinations(best, 2) if y[i] != y[j]]
+    if not found:
+        return 0, 1
+    first, second = torch.tensor(found).T
+    labels = one_hot(y, d.classes)
+    gain = torch.zeros(len(found))
+    for share in (0.3, 0.5, 0.7):
+        between, label = (share * of[first] + (1 - share) * of[second] for of in (x, labels))
+        plain, mixed = ((probabilities(model, between) - label).abs().sum(1) for model in models)
+        gain += plain - mixed
+    return found[int(gain.argmax())]
 
 
 def compare(both: dict[str, Record], first: int, second: int, share: float) -> tuple[str, str, str]:
@@ -103,37 +134,55 @@ def build(root: Path) -> gr.Blocks:
             raise unknown("pair of networks of scale", scale, known)
         return compare(known[scale], int(first), int(second), float(share))
 
-    def refresh(first: float, second: float, share: float) -> tuple[Any, ...]:
-        scales = list(pairs(root))
-        scale = scales[0] if scales else None
-        return gr.update(choices=scales, value=scale), about(scale), *show(scale, first, second, share)
+    @look.explain
+    def begin(scale: str | None, share: float) -> tuple[Any, ...]:
+        """The line about the networks, and the pair that shows most with all that is shown of it."""
+        both = pairs(root).get(scale or "")
+        pair = first_pair(both) if both else (0, 1)
+        return about(scale), *pair, *show(scale, *pair, share)
 
-    scales = list(pairs(root))
+    def refresh(share: float) -> tuple[Any, ...]:
+        known = pairs(root)
+        scale = first_scale(known)
+        return gr.update(choices=list(known), value=scale), *begin(scale, share)
+
+    known = pairs(root)
     with gr.Blocks(title="Between two pictures") as page:
         look.title(
             "Between two pictures",
             "mixup trains on mixtures of two pictures and of their labels. Move the slider: how sure is each network "
             "on the way from one picture to the other?",
         )
-        scale = gr.Dropdown(scales, value=scales[0] if scales else None, label="Networks of scale")
-        line = gr.HTML(about(scales[0] if scales else None))
-        with gr.Row():
-            first = gr.Slider(0, 200, 3, step=1, label="First test picture")
-            second = gr.Slider(0, 200, 10, step=1, label="Second test picture")
-        share = gr.Slider(0, 1, 0.5, step=0.01, label="Share of the first picture")
-        shown = gr.HTML(min_height=150)
-        with gr.Row():
-            with gr.Column(min_width=280):
-                answers = gr.HTML(min_height=300)
-            with gr.Column(min_width=300, scale=2):
-                chart = gr.HTML(min_height=300)
-        event = networks.panel(OFFERS, root, not scales)
-        values, drawn = [first, second, share], [shown, answers, chart]
+        scale = gr.Dropdown(list(known), value=first_scale(known), label="Networks")
+        line = gr.HTML(about(first_scale(known)))
+        values, drawn = _parts()
+        first, second, share = values
+        trained = networks.panel(OFFERS, root, not known)
         for slider in values:
             slider.change(
                 show, [scale, *values], drawn, show_progress="hidden", trigger_mode="always_last", concurrency_limit=2
             )
-        scale.change(about, scale, line, show_progress="hidden").then(show, [scale, *values], drawn)
-        event.then(refresh, values, [scale, line, *drawn])
-        page.load(refresh, values, [scale, line, *drawn], show_progress="hidden")
+        opened = [line, first, second, *drawn]
+        scale.input(begin, [scale, share], opened, show_progress="hidden")
+        trained.change(refresh, share, [scale, *opened])
+        page.load(refresh, share, [scale, *opened], show_progress="hidden")
     return page
+
+
+def _parts() -> tuple[list[gr.Slider], list[gr.HTML]]:
+    """The numbers of the two pictures and the share of the first; what is shown: pictures, answers, curves."""
+    with gr.Row():
+        first = gr.Slider(0, LAST, 0, step=1, label="First test picture")
+        second = gr.Slider(0, LAST, 1, step=1, label="Second test picture")
+    gr.HTML(
+        f'<p class="soft">The page opens with two of the {BEST} pictures that both networks know best: the pair '
+        "between which mixup gains most. Other pairs show less of it, or nothing.</p>"
+    )
+    share = gr.Slider(0, 1, 0.5, step=0.01, label="Share of the first picture")
+    shown = gr.HTML(min_height=150)
+    with gr.Row():
+        with gr.Column(min_width=280):
+            answers = gr.HTML(min_height=300)
+        with gr.Column(min_width=300, scale=2):
+            chart = gr.HTML(min_height=300)
+    return [first, second, share], [shown, answers, chart]

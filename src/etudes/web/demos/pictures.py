@@ -11,7 +11,7 @@ from torch import Tensor
 
 from etudes.core.errors import Problem
 from etudes.data.images import Images, images, resize_picture
-from etudes.web.demos import UPLOAD
+from etudes.web.demos import UPLOAD, ship
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 PIXELS = 40_000_000  # most of an upload
@@ -61,6 +61,6 @@ def address(x: Tensor, zoom: int = 4) -> str:
 
 @functools.lru_cache(maxsize=4)
 def pictures(dataset: str, side: int = 0) -> Images:
-    """The set of that name, kept; its pictures brought to `side` pixels unless 0."""
-    found = images(dataset)
+    """The set of that name, kept, or what comes along of it; its pictures brought to `side` pixels unless 0."""
+    found = ship.excerpt(dataset) or images(dataset)
     return found.resize(side) if side else found

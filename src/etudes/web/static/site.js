@@ -15,21 +15,40 @@ if (toggle) {
 }
 
 // the gallery and the table of datasets, filtered as one types
-const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const filters = document.querySelector("[data-filters]");
 if (filters) {
-  const cards = [...document.querySelectorAll(".gallery .card")];
+  const gallery = document.querySelector(".gallery");
+  const cards = [...gallery.children].sort((a, b) => a.dataset.place - b.dataset.place);
+  // as etudes/web/search.py does
+  const words = (text) => (text.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "").match(/[\p{L}\p{N}]+(?:-[\p{L}\p{N}]+)*/gu) ?? [])
+    .map((word) => word.replaceAll("-", ""));
+  const find = (asked) => {  // a map from the places of the studies found to their scores
+    let scores = new Map(cards.map((_, place) => [place, 0]));
+    for (const wanted of words(asked)) {
+      const worth = new Map();
+      for (const [word, [main, more]] of Object.entries(INDEX))
+        if (word.startsWith(wanted)) {
+          for (const place of more) if (!worth.has(place)) worth.set(place, 1);
+          for (const place of main) worth.set(place, 2);
+        }
+      scores = new Map([...scores].filter(([place]) => worth.has(place)).map(([place, score]) => [place, score + worth.get(place)]));
+    }
+    return scores;
+  };
   const show = () => {
     const asked = Object.fromEntries(new FormData(filters));
+    const scores = find(asked.q);
     let found = 0;
     for (const card of cards) {
-      const kept = words(asked.q).every((word) => card.dataset.words.includes(word))
+      const kept = scores.has(Number(card.dataset.place))
         && (!asked.family || card.dataset.family === asked.family)
         && (!asked.origin || card.dataset.origin === asked.origin)
         && (!asked.verdict || card.dataset.verdicts.split("|").includes(asked.verdict));
       card.hidden = !kept;
       found += kept;
     }
+    const score = (card) => scores.get(Number(card.dataset.place)) ?? 0;
+    gallery.append(...[...cards].sort((a, b) => score(b) - score(a)));
     document.querySelector("[data-found]").textContent = found;
     document.querySelector("[data-nothing]").hidden = found > 0;
     const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value)).toString();
@@ -46,7 +65,7 @@ if (rows) {
   rows.hidden = false;
   rows.addEventListener("submit", (event) => event.preventDefault());
   rows.addEventListener("input", () => {
-    const asked = words(rows.querySelector("input").value);
+    const asked = rows.querySelector("input").value.toLowerCase().split(/\s+/);
     let found = 0;
     for (const row of document.querySelectorAll(".datasets tbody tr")) {
       row.hidden = !asked.every((word) => row.textContent.toLowerCase().includes(word));

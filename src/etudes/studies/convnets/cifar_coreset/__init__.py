@@ -218,6 +218,17 @@ STUDY = Study(
         ),
         "paper": Scale(PAPER, seeds=5, minutes=6000),
     },
+    words={
+        "test/error": "test error",
+        "test/error-equal-updates": "test error after equal updates",
+        "train/rank-agreement": "rank correlation of both networks' entropies",
+        "train/wrong-among-chosen": "share of wrong labels among the chosen pictures",
+        "train/largest-class": "share of the chosen pictures in their largest class",
+        "train/cost": "arithmetic of training (all pictures: 1)",
+        "test/error-proxy": "test error of the proxy",
+        "test/error-majority": "test error of always the most frequent class",
+    },
+    idea=entropy,
     claims={
         "the half of the pictures of which the proxy is least sure gives a test error less than 0.02 (our margin) "
         "above that of all": Claim(
@@ -256,10 +267,17 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars("test/error", "train/cost", by="score"),
-        against("share", "test/error-equal-updates", by="score"),
-        bars("train/largest-class", by="score"),
-        bars("train/wrong-among-chosen"),
+        against(
+            "share",
+            "test/error-equal-updates",
+            by="score",
+            title="Test error by the share of pictures that is trained on, and how it was chosen",
+            x="share of the training pictures",
+            key="chosen by",
+        ),
+        bars("test/error", "train/cost", by="score", key="chosen by", title="Test error, and what choosing costs"),
+        bars("train/largest-class", by="score", key="chosen by", title="How unevenly the choice falls on the classes"),
+        bars("train/wrong-among-chosen", by="score", key="chosen by", title="Wrong labels among the pictures chosen"),
     ),
     origin="C",
     revisions=(

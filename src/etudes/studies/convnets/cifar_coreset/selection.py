@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """-sum p log p [n], in nats, of distributions [n, classes]."""
+    """-sum p log p [n], in nats, of distributions [n, classes] (Coleman et al. 2020, sec. 2.2)."""
     return torch.special.entr(probabilities).sum(1)
 
 

@@ -1,4 +1,4 @@
-"""Edge of stability: full-batch gradient descent raises the sharpness to 2/eta and trains on from there.
+"""edge-of-stability: full-batch gradient descent raises the sharpness to 2/eta and trains on from there.
 
 Sharpness is the largest eigenvalue of the Hessian of the training loss. On a quadratic of curvature h, a step of
 gradient descent is w <- (1 - eta h) w, which grows without end where h > 2/eta. For heavy-ball momentum the threshold
@@ -189,6 +189,17 @@ STUDY = Study(
             CIFAR | {"examples": 5000, "width": 200, "steps": 100_000, "measure_every": 101}, seeds=3, minutes=600
         ),
     },
+    words={
+        "train/plateau-over-threshold": "sharpness held over its threshold",
+        "train/sharpness": "sharpness at the end",
+        "train/sharpness-plateau": "sharpness held",
+        "train/sharpness-rises": "share of intervals in which the sharpness rises",
+        "train/rises-after": "share of steps at the edge on which the loss rises",
+        "train/rises-before": "share of steps before the edge on which the loss rises",
+        "train/worst-tenth": "largest ratio of the mean losses of consecutive tenths of the run",
+        "train/loss": "training loss at the end",
+    },
+    idea=threshold,
     claims={
         "below its threshold gradient descent raises the sharpness in most intervals between measurements": between(
             "gd-x1", 0.5, math.inf, f"{COHEN}, abstract and fig. 1", of="train/sharpness-rises"
@@ -237,11 +248,34 @@ STUDY = Study(
         "under every seed, became tests; a second plateau that two others imply is no claim; looks go on to 20 seeds.",
     ),
     charts=(
-        curves("train/sharpness", facet=True, reference="train/threshold", variants=NETWORKS),
-        curves("train/sharpness", facet=True, reference="train/threshold", variants=("adam",), log=True),
-        curves("train/loss", facet=True, log=True, variants=(*NETWORKS, "adam")),
-        bars(PLATEAU),
-        bars("train/rises-before", "train/rises-after"),
+        curves(
+            "train/sharpness",
+            title="Sharpness by step size, and the threshold of each, 2 / step size",
+            reference="train/threshold",
+            variants=("gd-x1", "gd-x2", "gd-x3", "gd-x4"),
+        ),
+        curves(
+            "train/sharpness",
+            title="Sharpness and threshold of each way of training",
+            facet=True,
+            reference="train/threshold",
+            variants=NETWORKS,
+        ),
+        curves(
+            "train/sharpness",
+            title="Sharpness and threshold under Adam, in the norm of its preconditioner",
+            facet=True,
+            reference="train/threshold",
+            variants=("adam",),
+            log=True,
+        ),
+        bars(PLATEAU, title="Sharpness on its plateau, as a multiple of the threshold"),
+        bars(
+            "train/rises-before",
+            "train/rises-after",
+            title="How often a step raises the loss, before and after the threshold is reached",
+        ),
+        curves("train/loss", title="Training loss of each", facet=True, log=True, variants=(*NETWORKS, "adam")),
     ),
     origin="D7",
 )

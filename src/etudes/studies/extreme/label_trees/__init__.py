@@ -223,6 +223,17 @@ STUDY = Study(
             variants=("kmeans", "metis", "random", "kmeans-wide", "kmeans-matcher"),
         ),
     },
+    words={
+        "test/ndcg5": "nDCG@5",
+        "test/p1": "precision at 1",
+        "test/recall10": "recall at 10",
+        "test/recall10-tail": "recall at 10 of rare labels",
+        "test/psp5": "propensity-scored precision at 5",
+        "test/products": "inner products a document",
+        "test/recall10-frequent": "recall at 10 of always the most frequent labels",
+        "train/weights": "weights that are not zero",
+    },
+    idea=search,
     claims={
         "the tree of k-means has a higher nDCG@5 than a random tree of the same shape": higher(
             "kmeans", "random", "semantic label indexing", of="test/ndcg5"
@@ -275,9 +286,9 @@ STUDY = Study(
     charts=(
         cost_front("test/ndcg5", "nDCG@5"),
         cost_front("test/recall10", "recall at 10"),
-        bars("test/ndcg5", "test/p1", "test/psp5"),
-        bars("test/recall10", "test/recall10-tail"),
-        bars("test/products", "train/weights"),
+        bars("test/ndcg5", "test/p1", "test/psp5", title="How good the first labels are, by tree"),
+        bars("test/recall10", "test/recall10-tail", title="Labels found among the first ten, of all and of rare ones"),
+        bars("test/products", "train/weights", title="The work a document takes, and the weights kept"),
     ),
     origin="D6",
     precision="fp32",

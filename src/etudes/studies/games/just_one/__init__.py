@@ -27,7 +27,7 @@ import numpy as np
 
 from etudes.core import Claim, Paper, Run, Scale, Study, Variant, above, at_least, higher, within
 from etudes.core.files import sha256, write_text
-from etudes.games.agents import Diarist, Guesser, Thinker
+from etudes.games.agents import Diarist, Guesser, RankedGiver, Thinker
 from etudes.games.humans import read_humans
 from etudes.games.journal import Journal, first_game
 from etudes.games.just_one import CARDS, Giver, play
@@ -155,6 +155,15 @@ VARIANTS = (
 SMOKE = {"language": "made-up", "games": 4, "trials": 3}
 WITHOUT_CHAT = tuple(variant.name for variant in VARIANTS if not variant.name.startswith("llm-"))
 
+QUESTIONS = {  # the variants that answer each
+    "How many givers, who draw from the same clues?": tuple(f"givers-{n}" for n in GIVER_COUNTS),
+    "How do four givers keep from giving the same?": ("naive", "givers-4", "shy", "seats", "mixed"),
+    "Should the guesser skip when unsure?": ("always", "givers-4"),
+    "Do giver and guesser think alike?": tuple(PAIRS.values()),
+    "And a chat model?": tuple(f"llm-{way}" for way in (*STYLES, "guesses", "alone")),
+    "And words at random?": ("random",),
+}
+
 STUDY = Study(
     name="just-one",
     question="How many clue givers help, and what do players gain who avoid each other's clues?",
@@ -172,6 +181,15 @@ STUDY = Study(
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=7),
         "paper": Scale({"games": 1440, "trials": 720}, seeds=5, minutes=45),
     },
+    words={
+        SCORE: "cards won of 13",
+        "test/right": "share of turns guessed rightly",
+        "test/wrong": "share of turns guessed wrongly",
+        "test/skipped": "share of turns skipped",
+        "test/cancelled": "share of clues cancelled",
+        "validation/score": "cards won with validation words",
+    },
+    idea=RankedGiver,
     claims={
         "the number of givers that is best on validation words wins more cards than one giver": Claim(
             best_count_over(1),
@@ -205,7 +223,14 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(SCORE, "test/cancelled"),
+        bars(
+            SCORE,
+            "test/cancelled",
+            title="Cards won of 13, and the share of clues that cancel each other",
+            by="giver",
+            key="givers",
+            sections=QUESTIONS,
+        ),
         grid(
             SCORE,
             "guesser",
@@ -215,8 +240,21 @@ STUDY = Study(
             says="Of 13 cards; four givers, by seats.",
             variants=tuple(PAIRS.values()),
         ),
-        bars("test/right", "test/wrong", "test/skipped"),
-        pictures("first-game.txt", variants=("givers-4", "llm-alone"), says="What each agent saw and gave."),
+        bars(
+            "test/right",
+            "test/wrong",
+            "test/skipped",
+            title="Guesses that are right, wrong or skipped",
+            by="giver",
+            key="givers",
+            sections=QUESTIONS,
+        ),
+        pictures(
+            "first-game.txt",
+            title="A game as it was played",
+            variants=("givers-4", "llm-alone"),
+            says="What each agent saw and gave.",
+        ),
     ),
     origin="B14",
     revisions=(

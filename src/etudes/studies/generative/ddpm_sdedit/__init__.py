@@ -155,6 +155,17 @@ STUDY = Study(
         "faces": Scale(CARS | {"dataset": "orl-faces", "only": -1}, minutes=25, **ALONE),
         "paper": Scale({"steps": 800_000, "flips": True, "log_every": 100}, seeds=1, minutes=9000, judges=False),
     },
+    words={
+        DISTANCE: "Fréchet distance of samples to the data",
+        "test/frechet-few-ddim": "Fréchet distance of DDIM in ten strides",
+        "test/frechet-few-ancestral": "Fréchet distance of ancestral sampling in ten strides",
+        "test/frechet-floor": "Fréchet distance of training to test pictures",
+        "test/frechet-noise": "Fréchet distance of noise to the data",
+        "test/sdedit-least-rise": "smallest step of the distance from the guide, from one t0 to the next",
+        "test/sdedit-frechet-20": "Fréchet distance of edits at t0 = 0.2",
+        "test/sdedit-frechet-60": "Fréchet distance of edits at t0 = 0.6",
+    },
+    idea=simple_loss,
     claims={
         "predicting the noise gives samples nearer to the data than predicting the clean picture": nearer(
             ("ddpm", DISTANCE), ("data", DISTANCE), "sec. 3.2"
@@ -184,12 +195,31 @@ STUDY = Study(
     ),
     charts=(
         pictures("samples.png", title="Samples", says="The first 64 of a run, none chosen."),
-        bars(DISTANCE, "test/confidence", "test/nearest"),
-        bars("test/frechet-few-ddim", "test/frechet-few-ancestral", "test/frechet-few-no-average"),
-        curves("test/sdedit-l2", "test/sdedit-frechet", title="SDEdit, by strength", step="100 t0"),
+        bars(
+            DISTANCE,
+            "test/confidence",
+            "test/nearest",
+            title="Samples: distance to the data, a judge's confidence, distance to the nearest training picture",
+        ),
+        bars(
+            "test/frechet-few-ddim",
+            "test/frechet-few-ancestral",
+            "test/frechet-few-no-average",
+            title="Samples in ten strides: distance to the data, by way of sampling",
+        ),
+        curves(
+            "test/sdedit-l2",
+            "test/sdedit-frechet",
+            title="SDEdit by strength: distance to the guide and to the data",
+            step="share of noise t0, in per cent",
+        ),
         pictures("edits.png", title="SDEdit of rough paintings", says=EDITS),
         pictures("redraws.png", title="Erased and redrawn", says=REDRAWS),
-        curves("train/loss", says="The losses are of different targets and cannot be compared."),
+        curves(
+            "train/loss",
+            title="Training loss by what is predicted",
+            says="The losses are of different targets and cannot be compared.",
+        ),
     ),
     origin="A4",
 )

@@ -12,9 +12,6 @@ greedily, by beam search and by drawing (Holtzman et al. 2020, arXiv:1904.09751)
     etudes run char-lstm --scale python      a minute, one network: brackets and quotation marks, in programs
     etudes generate char-lstm "ROMEO:" --variant lstm-2 --top-p 0.95
 
-At laptop scale a difference of less than 0.02 bits per byte is taken as too small to matter, of less than 0.05 where
-networks overfit a little text or read it badly.
-
 Departures from the paper: networks of a twentieth of the size that see their text once; Adam for RMSProp; an embedding,
 scaled logits and an orthogonal start (nn/recurrent.py). Nothing is chosen on validation but the cells that are shown.
 """
@@ -34,7 +31,7 @@ from etudes.data.tokens import Tokenizer, ids
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, nats
 from etudes.measure.size import count_parameters
-from etudes.nn.recurrent import Recurrent, hidden_units
+from etudes.nn.recurrent import Recurrent, hidden_units, walk
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.char_lstm.cells import middle
@@ -156,7 +153,7 @@ SAMPLES = "The same passage of the test text, continued."
 CELL = """The cell that tells the second half of a line from the first best in validation text, over test text: blue
 above its mean, red below, in full colour at two standard deviations."""
 ALONE = {"seeds": 1, "judges": False, "variants": ("lstm-2",)}
-
+DEPTHS = ("rnn", "gru", "lstm", "lstm-2", "lstm-3")
 
 STUDY = Study(
     name="char-lstm",
@@ -204,6 +201,17 @@ STUDY = Study(
             {"dataset": "shakespeare-plays", "steps": 23_000, "eval_every": 460, "log_every": 50}, seeds=3, minutes=2000
         ),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        "train/bits-per-byte": "bits per byte of the training text",
+        "test/bits-per-byte-five-gram": "bits per byte of a five-gram",
+        "test/bits-per-byte-unigram": "bits per byte of a unigram",
+        LATE: "AUROC of the best cell for the second half of a line",
+        "test/auroc-late-in-line-untrained": "the same AUROC before training",
+        "test/repetition-beam": "share of beam-search continuations that end in a repetition",
+        "test/repetition-human": "share of human continuations that end in a repetition",
+    },
+    idea=walk,
     claims={
         "an LSTM needs fewer bits per byte than a plain recurrent network of equal size": lower(
             "lstm", "rnn", "sec. 4.1", of=BITS, matters=MARGIN
@@ -265,11 +273,21 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(BITS, "train/bits-per-byte"),
-        curves("validation/bits-per-byte"),
+        bars(
+            BITS,
+            "train/bits-per-byte",
+            title="Bits per byte by cell, size, reading and text",
+            sections={
+                "Gates and depth": DEPTHS,
+                "Size": ("lstm-half", "lstm", "lstm-double"),
+                "How the text is read": ("lstm", "forgetful", "windows", "neighbours"),
+                "On little text": tuple(f"little-text{more}" for more in ("", "-double", "-dropout", "-layer-norm")),
+            },
+        ),
+        curves("validation/bits-per-byte", title="Bits per byte during training, by gates and depth", variants=DEPTHS),
         pictures("samples.txt", title="Samples", says=SAMPLES),
         pictures("cell.png", title="A cell that knows its place in the line", says=CELL, variants=("rnn", "lstm-2")),
-        bars(LATE, f"{LATE}-untrained"),
+        bars(LATE, f"{LATE}-untrained", title="How well one cell knows its place in the line, trained and untrained"),
         bars("test/forget-open", "test/forget-shut", title="Forget gates that are nearly open or shut"),
     ),
     revisions=(

@@ -36,7 +36,7 @@ from etudes.data.tokens import Tokenizer, Windows
 from etudes.generate.samples import samples
 from etudes.measure.bits import bits_per_byte, unigram_bits
 from etudes.nn.gpt import GPT
-from etudes.nn.llama import Llama
+from etudes.nn.llama import Block, Llama
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.llama_fr.reading import tokenize
@@ -218,6 +218,14 @@ STUDY = Study(
             variants=("llama",),
         ),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        f"{BITS}-unseen": "bits per byte of another register",
+        "train/bits-per-byte": "bits per byte of the training text",
+        f"{BITS}-unigram": "bits per byte of a unigram",
+        "train/tokens": "tokens read in training",
+    },
+    idea=Block,
     claims={
         "at equal arithmetic a network that reads 4,096 pieces of words needs fewer bits per byte than letters": lower(
             "llama", "letters", "sec. 2.1", of=BITS, matters=MARGIN
@@ -240,10 +248,25 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(BITS, f"{BITS}-unseen", "train/bits-per-byte"),
-        curves("validation/bits-per-byte"),
-        curves("train/loss", says="In nats a token: only losses of one tokenizer can be compared."),
-        pictures("samples.txt", says="Beginnings and how the network went on, in three ways."),
+        bars(
+            BITS,
+            f"{BITS}-unseen",
+            "train/bits-per-byte",
+            title="Bits per byte by block, pieces of words, size and text",
+            sections={
+                "The block": ("llama", "gpt"),
+                "What it reads": ("llama", "letters", "bpe-8192", "borrowed"),
+                "Its width": ("narrow", "llama", "wide"),
+                "How much it reads": ("llama", "brief", "little-text"),
+            },
+        ),
+        curves("validation/bits-per-byte", title="Validation bits per byte during training"),
+        curves(
+            "train/loss",
+            title="Training loss",
+            says="In nats a token: only losses of one tokenizer can be compared.",
+        ),
+        pictures("samples.txt", title="Samples", says="Beginnings and how the network went on, in three ways."),
     ),
     revisions=(
         "all claims have a margin of 0.025 bits per byte; withdrawn are that the two blocks differ by less than 0.1, "

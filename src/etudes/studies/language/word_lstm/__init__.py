@@ -223,6 +223,17 @@ STUDY = Study(
         ),
         "shakespeare": Scale({"dataset": "shakespeare", "steps": 2400, "eval_every": 600}, seeds=3, minutes=60),
     },
+    words={
+        BITS: "bits per byte of the test text",
+        "train/bits-per-byte": "bits per byte of the training text",
+        f"{BITS}-unigram": "bits per byte of a unigram",
+        f"{BITS}-spelling": "bits per byte for the spelling of unknown words",
+        "test/unknown": "share of unknown words",
+        "train/with-vectors": "share of words that have a borrowed vector",
+        "train/changed": "share of lines that the copy changes",
+        "train/passes": "passes over the text",
+    },
+    idea=with_synonyms,
     claims={
         "at equal arithmetic words need fewer bits per byte than characters, unknown words spelt out": lower(
             "words", "characters", "arXiv:1308.0850, sec. 3.1 (where unknown words are free)", of=BITS, matters=MARGIN
@@ -251,10 +262,21 @@ STUDY = Study(
         ),
     },
     charts=(
-        bars(BITS, "train/bits-per-byte", f"{BITS}-unigram"),
-        curves("validation/bits-per-byte"),
-        bars("test/unknown", f"{BITS}-spelling", by="share"),
-        pictures("samples.txt", says="Beginnings and how the network went on, in three ways."),
+        bars(
+            BITS,
+            "train/bits-per-byte",
+            f"{BITS}-unigram",
+            title="Bits per byte by words, vectors and augmentation",
+            sections={
+                "Words or characters": ("characters", "characters-longer", "words"),
+                "Vectors": ("words", "word2vec", "glove"),
+                "Augmented text": ("words", "synonyms", "back-translation"),
+                "A quarter of the text": ("words-quarter", "glove-quarter", "synonyms-quarter"),
+            },
+        ),
+        curves("validation/bits-per-byte", title="Validation bits per byte during training"),
+        bars("test/unknown", f"{BITS}-spelling", title="Unknown words, and the bits that spelling them takes"),
+        pictures("samples.txt", title="Samples", says="Beginnings and how the network went on, in three ways."),
     ),
     revisions=("all claims have a margin of 0.01 bits per byte, and up to twenty seeds in place of five.",),
     origin="C",

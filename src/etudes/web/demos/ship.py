@@ -1,0 +1,158 @@
+"""The small networks that come with the demos, so that each plays at once: which, how they are made, where they lie.
+
+    python -m etudes.web.demos.ship           train all of them and pack them: some four minutes on two cores
+    python -m etudes.web.demos.ship mixup     those of one study
+
+A packed network is the folder of its run without what only reports read, with its matrices in half precision. They are
+trained at a seed for tuning, which judges nothing. Of a set that is not part of an installed package its first test
+pictures come along, so that nothing need be fetched.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from etudes.core import catalogue
+from etudes.core.errors import Problem, unknown
+from etudes.core.files import appearing, write_json
+from etudes.core.record import Record, read
+from etudes.data.images import Images, images
+from etudes.data.sources import SOURCES
+
+TRAINED = Path(__file__).parent / "trained"
+LARGEST = 300_000  # bytes of one network
+KEPT = ("spec.json", "result.json", "tokenizer.json", "episode.gif")  # of a run, beside its weights and env.json
+EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
+
+# What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
+FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "public domain"}
+GAMES = {"basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause"}
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Variants of a study that are trained at laptop scale with these fields changed."""
+
+    study: str
+    variants: tuple[str, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+SHIPMENTS = (
+    Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),
+    Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
+    Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
+    Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
+    Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
+)
+
+
+def licence(record: Record) -> str:
+    """The licence of what a run was trained on. Raises Problem where it does not let the network be given away."""
+    name = record.env["data"]["dataset"]
+    if name in GAMES:
+        return GAMES[name]
+    found = SOURCES[name].licence if name in SOURCES else "none known"
+    if found not in FREE:
+        raise Problem(f"{record.spec.key} was trained on {name}, whose licence is: {found}; ship no network of it")
+    return found
+
+
+def pack(record: Record, root: Path = TRAINED) -> Path:
+    """Put what a demo reads of a run below `root`, in place of what was there of its variant; the new folder.
+
+    Raises Problem where its data are not free or a network is too large.
+    """
+    terms, folder = licence(record), root / record.spec.key
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in sorted(record.folder.glob("*.safetensors")):
+        _halve(path, folder / path.name)
+    for name in KEPT:
+        if (record.folder / name).exists():
+            shutil.copyfile(record.folder / name, folder / name)
+    write_json(folder / "env.json", {**record.env, "data": {**record.env["data"], "licence": terms}})
+    return folder
+
+
+def _halve(path: Path, copy: Path) -> None:
+    """Copy a network's weights, matrices and filters in half precision; vectors, such as variances, stay as they are.
+
+    Raises Problem where a value is too large for that, or the copy.
+    """
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
+    small = {name: t.half() if t.is_floating_point() and t.ndim > 1 else t for name, t in tensors.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in small.values()):
+        raise Problem(f"{path} holds values that are no numbers in half precision; train that network otherwise")
+    save_file(small, copy, metadata=about)
+    copy.chmod(0o644)
+    if (size := copy.stat().st_size) > LARGEST:
+        raise Problem(f"{path} takes {size:,} bytes in half precision, more than {LARGEST:,}; ship a smaller network")
+
+
+def write_excerpt(d: Images, root: Path = TRAINED) -> None:
+    """Write the first EXCERPT test pictures of a set below `root`, as a sheet, with what must be known of them."""
+    x, y = d.test_x[:EXCERPT], d.test_y[:EXCERPT]
+    c, h, w = d.shape
+    sheet = x.reshape(-1, COLUMNS, c, h, w).permute(0, 3, 1, 4, 2).reshape(-1, COLUMNS * w, c)
+    pixels = sheet.contiguous().numpy()
+    with appearing(root / f"{d.name}.png") as draft:
+        Image.fromarray(pixels[..., 0] if c == 1 else pixels).save(draft, "png", optimize=True)
+    about = {"source": d.source, "licence": SOURCES[d.name].licence, "labels": d.labels, "shape": (c, h, w)}
+    write_json(root / f"{d.name}.json", about | {"y": y.tolist()})
+
+
+def excerpt(name: str, root: Path = TRAINED) -> Images | None:
+    """The first test pictures of a set of which they come along, as both its parts; None of any other."""
+    if not (root / f"{name}.png").exists():
+        return None
+    about = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
+    c, h, w = about["shape"]
+    with Image.open(root / f"{name}.png") as file:
+        pixels = torch.frombuffer(bytearray(file.tobytes()), dtype=torch.uint8)
+    x = pixels.view(-1, h, COLUMNS, w, c).permute(0, 2, 4, 1, 3).reshape(-1, c, h, w)
+    y, labels = torch.tensor(about["y"]), tuple(about["labels"])
+    return Images(name, x, y, x, y, len(labels), labels, about["source"])
+
+
+def ship(shipments: Sequence[Shipment], runs: Path) -> None:
+    """Train the networks below `runs`, where they are not there yet, and pack them with their sets' test pictures."""
+    from etudes.sweep.local import perform
+    from etudes.train.precision import resolve
+
+    for shipment in shipments:
+        study = catalogue.find(shipment.study)
+        how = {"variants": shipment.variants, "tune": True, "precision": resolve(study, "auto")}
+        plan = study.plan("laptop", **how, **shipment.changes)
+        perform(study, plan, runs)
+        for spec in plan:
+            record = read(runs / spec.key)
+            print(pack(record))
+        name = record.env["data"]["dataset"]
+        if name in SOURCES and not SOURCES[name].embedded and SOURCES[name].task == "classification":
+            write_excerpt(images(name))
+
+
+def main() -> None:
+    names = [shipment.study for shipment in SHIPMENTS]
+    parser = argparse.ArgumentParser(description="Train and pack the networks that come with the demos.")
+    parser.add_argument("study", nargs="?", help=f"one of {', '.join(names)}; all by default")
+    parser.add_argument("--root", type=Path, default=Path("runs/shipped"), help="folder of the runs")
+    asked = parser.parse_args()
+    if asked.study and asked.study not in names:
+        raise SystemExit(str(unknown("study with shipped networks", asked.study, names)))
+    ship([s for s in SHIPMENTS if asked.study in (None, s.study)], asked.root)
+
+
+if __name__ == "__main__":
+    main()
