@@ -9,7 +9,8 @@ from etudes.exhibits.plane import COLOURS, SCALE, plane, save_plane
 def test_points_stand_where_they_are():
     picture = plane(torch.zeros(10, 20), [torch.tensor([[-0.99, 0.99]]), torch.tensor([[0.99, -0.99]])], 1.0)
     assert picture.shape == (10 * SCALE, 20 * SCALE, 3)
-    assert tuple(picture[0, 0]) == COLOURS[0] and tuple(picture[-1, -1]) == COLOURS[1]
+    assert tuple(picture[0, 0]) == COLOURS[0]
+    assert tuple(picture[-1, -1]) == COLOURS[1]
     assert (picture == 255).all(2).mean() > 0.9
 
 
@@ -28,7 +29,7 @@ def test_points_outside_are_left_out_and_bytes_repeat(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-@pytest.mark.parametrize("values, points", [(torch.zeros(3), []), (torch.zeros(3, 3), [torch.zeros(2, 3)]),
+@pytest.mark.parametrize(("values", "points"), [(torch.zeros(3), []), (torch.zeros(3, 3), [torch.zeros(2, 3)]),
                                             (torch.full((2, 2), numpy.nan), [])])  # fmt: skip
 def test_what_is_no_plane_is_refused(values, points):
     with pytest.raises(Problem, match="a plane needs"):

@@ -36,7 +36,9 @@ def points(name: str, n: int, rng: numpy.random.Generator) -> Tensor:
         drawn = chosen + DEVIATION / math.sqrt(2) * rng.normal(size=(n, 2))
     elif name == "swiss-roll":
         turn = 1.5 * math.pi * (1 + 2 * rng.random(n))
-        drawn = (turn[:, None] * numpy.stack([numpy.cos(turn), numpy.sin(turn)], 1) + 0.25 * rng.normal(size=(n, 2))) / 7.5
+        drawn = (
+            turn[:, None] * numpy.stack([numpy.cos(turn), numpy.sin(turn)], 1) + 0.25 * rng.normal(size=(n, 2))
+        ) / 7.5
     else:
         raise unknown("distribution", name, POINTS)
     return torch.from_numpy(drawn).float()

@@ -16,8 +16,8 @@ SCALE = 3  # pixels of a value
 
 
 def plane(values: Tensor, points: Sequence[Tensor], reach: float) -> np.ndarray:
-    """uint8 [height, width, 3]: values [h, w] from white to grey, from the top left corner (-reach, reach) to the bottom
-    right one, with level lines; over them sets of points [n, 2], each in a colour of its own.
+    """uint8 [height, width, 3]: values [h, w] from white to grey, from the top left corner (-reach, reach) down to the
+    right, with level lines; over them sets of points [n, 2], each in a colour of its own.
 
     Raises Problem on other shapes, on more sets than colours, and on values that are not finite.
     """

@@ -1,6 +1,7 @@
 """The generators and critics: of points, and of pictures."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ def perceptron(inputs: int, width: int, depth: int, outputs: int, activation: st
     """[n, inputs] to [n, outputs] over `depth` hidden layers."""
     sizes = [inputs, *[width] * depth]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
@@ -28,7 +29,9 @@ def picture_generator(
     hidden layer has `width` channels; or, of kind "mlp", three hidden layers of 8 * width units."""
     c, side, _ = shape
     if kind == "mlp":
-        return nn.Sequential(perceptron(noise, 8 * width, 3, c * side * side, activation), nn.Tanh(), nn.Unflatten(1, shape))
+        return nn.Sequential(
+            perceptron(noise, 8 * width, 3, c * side * side, activation), nn.Tanh(), nn.Unflatten(1, shape)
+        )
     channels = [width << i for i in reversed(range(_halvings(side)))]
     start = SMALLEST * SMALLEST * channels[0]
     layers: list[nn.Module] = [nn.Linear(noise, start), nn.Unflatten(1, (channels[0], SMALLEST, SMALLEST))]
@@ -44,7 +47,7 @@ def picture_critic(shape: tuple[int, int, int], width: int, norm: Norm, activati
     c, side, _ = shape
     channels = [c, *(width << i for i in range(_halvings(side)))]
     layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(channels)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1))
         layers += _norm(norm, after, side >> (i + 1)) if i else []
         layers.append(nn.LeakyReLU(0.2) if activation == "relu" else nn.Tanh())
@@ -79,5 +82,3 @@ def _norm(norm: Norm, channels: int, side: int) -> list[nn.Module]:
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.LayerNorm([channels, side, side])] if norm == "layer" else []
-
-
