@@ -53,6 +53,7 @@ SHIPMENTS = (
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
+    Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
 )
 
 

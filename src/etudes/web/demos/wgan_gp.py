@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -37,6 +38,7 @@ DATA = ("8-gaussians", "swiss-roll", "25-gaussians")
 STOPS = 9  # pictures of the way
 LARGEST = 10_000  # number of a picture
 FRAMES = 10  # looks at a training
+FEWEST, MOST = 100, 1600  # generator steps of one
 SIDE = 120  # of the landscape: values, each of three pixels
 SECONDS = 60.0  # after which a training is given up
 
@@ -45,17 +47,25 @@ SECONDS = 60.0  # after which a training is given up
 
 
 @functools.lru_cache(maxsize=4)
-def _generator(folder: Path, values: tuple[tuple[str, Any], ...], shape: tuple[int, int, int]) -> nn.Sequential:
-    cfg = Config(**dict(values))
+def _generator(folder: Path, values: tuple[tuple[str, Any], ...]) -> nn.Sequential:
+    cfg, file = Config(**dict(values)), folder / networks.WEIGHTS
+    numbers = _last_layer(file) // (cfg.side**2 if cfg.generator == "mlp" else 1)
+    shape = (numbers, cfg.side, cfg.side)
     made = picture_generator(cfg.noise, shape, cfg.channels, cfg.generator_norm, cfg.activation, cfg.generator)
-    return weights.load(folder / networks.WEIGHTS, made)
+    return weights.load(file, made)
+
+
+def _last_layer(file: Path) -> int:
+    """How many numbers, or channels of pictures, the last layer of a kept network gives: as its bias has."""
+    with safe_open(file, "pt") as kept:
+        biases = [name for name in kept.keys() if name.endswith("bias")]  # noqa: SIM118, no dict
+        last = max(biases, key=lambda name: [int(part) for part in name.split(".") if part.isdigit()])
+        return int(kept.get_slice(last).get_shape()[0])
 
 
 def generator(record: Record) -> nn.Sequential:
-    """The trained generator of a run, whose pictures have as many channels as its last layer."""
-    config = record.spec.config
-    channels = pictures.pictures(config["dataset"]).shape[0]
-    return _generator(record.folder, tuple(config.items()), (channels, config["side"], config["side"]))
+    """The trained generator of a run."""
+    return _generator(record.folder, tuple(record.spec.config.items()))
 
 
 def latent(record: Record, number: int) -> Tensor:
@@ -111,20 +121,24 @@ class Frame:
     picture: str
 
 
-def settings(method: str, data: str, penalty: float, clip: float) -> Config:
-    """The study's own at laptop scale, with these changed. Raises Problem on what is not offered."""
+def settings(method: str, data: str, penalty: float, clip: float, steps: int) -> Config:
+    """The study's own at laptop scale, with these changed, and so many generator steps. Raises Problem on what is not
+    offered."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     if data not in DATA:
         raise unknown("distribution", data, DATA)
     if not (0.01 <= penalty <= 100 and 0.001 <= clip <= 1):
         raise Problem("take a lambda of 0.01 to 100 and a clip of 0.001 to 1")
-    config = catalogue.find(STUDY).configs["laptop"][METHODS[method]]
-    return dataclasses.replace(Config(**config), data=data, penalty=penalty, clip=clip)
+    if not FEWEST <= steps <= MOST:
+        raise Problem(f"take {FEWEST} to {MOST} generator steps")
+    cfg = Config(**catalogue.find(STUDY).configs["laptop"][METHODS[method]])
+    total = steps * (cfg.critic_steps + 1)
+    return dataclasses.replace(cfg, data=data, penalty=penalty, clip=clip, point_steps=total)
 
 
-def train(cfg: Config, steps: int = 0) -> Iterator[Frame]:
-    """The looks at a training of points, FRAMES of them, of so many generator steps; 0: as many as the study makes."""
+def train(cfg: Config) -> Iterator[Frame]:
+    """The looks at a training of points: before it, and FRAMES more."""
     seed = time.time_ns()  # another training each time
 
     def rng(name: str, step: int = 0) -> numpy.random.Generator:
@@ -134,7 +148,7 @@ def train(cfg: Config, steps: int = 0) -> Iterator[Frame]:
     assert d.generator is not None
     opts = [optimiser(cfg, network) for network in (d.critic, d.generator)]
     constant = [LambdaLR(opt, lambda _: 1.0) for opt in opts]
-    steps = steps or cfg.point_steps // (cfg.critic_steps + 1)
+    steps = cfg.point_steps // (cfg.critic_steps + 1)
     begun = time.monotonic()
     yield _frame(cfg, d, 0)
     for i in range(steps):
@@ -144,9 +158,7 @@ def train(cfg: Config, steps: int = 0) -> Iterator[Frame]:
         if (i + 1) % max(1, steps // FRAMES) == 0:
             yield _frame(cfg, d, i + 1)
         if time.monotonic() - begun > SECONDS:
-            raise Problem(
-                f"the training took more than {SECONDS:.0f} seconds; try again when this machine is less busy"
-            )
+            raise Problem(f"the training took more than {SECONDS:.0f} seconds; take fewer steps")
 
 
 def _frame(cfg: Config, d: Any, step: int) -> Frame:
@@ -196,9 +208,9 @@ def build(root: Path) -> gr.Blocks:
         return walk(networks.choose(list_records(), name), int(first), int(second), float(share))
 
     @look.explain
-    def learn(method: str, data: str, penalty: float, clip: float) -> Iterator[tuple[Any, ...]]:
+    def learn(method: str, data: str, penalty: float, clip: float, steps: float) -> Iterator[tuple[Any, ...]]:
         frames: list[Frame] = []
-        for frame in train(settings(method, data, float(penalty), float(clip))):
+        for frame in train(settings(method, data, float(penalty), float(clip), int(steps))):
             frames.append(frame)
             yield (*show(frames, len(frames) - 1), gr.update(maximum=len(frames) - 1, value=len(frames) - 1), frames)
 
@@ -245,10 +257,11 @@ def _landscape() -> tuple[list[Any], list[gr.Button], gr.State, gr.Slider, list[
     with gr.Row():
         penalty = gr.Number(0.1, minimum=0.01, maximum=100, label="Weight of the penalty, lambda")
         clip = gr.Number(0.1, minimum=0.001, maximum=1, label="Largest weight, with clipped weights")
+    steps = gr.Slider(FEWEST, MOST, 800, step=100, label="Generator steps")
     with gr.Row():
         buttons = [gr.Button("Train on points", variant="primary"), gr.Button("Stop")]
     frames: gr.State = gr.State([])
     at = gr.Slider(0, FRAMES, 0, step=1, label="Look at the training")
     with gr.Row():
         film = [gr.HTML(min_height=300), gr.HTML(min_height=300)]
-    return [method, data, penalty, clip], buttons, frames, at, film
+    return [method, data, penalty, clip, steps], buttons, frames, at, film
