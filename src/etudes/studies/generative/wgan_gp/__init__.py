@@ -68,9 +68,9 @@ class Config(Steps):
     point_batch: Annotated[int, at_least(1)] = 256  # of points, in place of `batch`
     method: Method = "wgan-gp"  # the penalty; clipped weights; or a discriminator, the control
     data: Literal["8-gaussians", "25-gaussians", "swiss-roll", "pictures"] = "pictures"  # points in the plane, or a set
-    dataset: str = "celeba"  # of pictures, as listed by `etudes data`
+    dataset: str = "cifar10"  # of pictures, as listed by `etudes data`
     only: Annotated[int, at_least(-1)] = -1  # the class of pictures that is generated; -1: all
-    side: Annotated[int, at_least(8)] = 64  # pixels of a side: 8, 16, 32 or 64
+    side: Annotated[int, at_least(8)] = 32  # pixels of a side: 8, 16, 32 or 64
     generator: Literal["conv", "mlp", "fixed"] = (
         "conv"  # of pictures; "fixed", of points: data with unit Gaussian noise
     )
@@ -141,8 +141,8 @@ CIRCLE = {"data": "8-gaussians", "penalty": 0.1}  # lambda as in the authors' co
 ROLL = CIRCLE | {"data": "swiss-roll"}
 RATES = {"penalty_lr": 1e-3, "clip_lr": 1e-3, "clip": 0.1}
 SMALL = RATES | {"batch": 32, "point_batch": 64, "channels": 8, "width": 64, "noise": 32, "classifier_width": 6}
-DIGIT = SMALL | {"dataset": "mnist", "side": 16, "steps": 1800, "tested": 400, "classifier_steps": 300}
-POINTS = {"point_steps": 4800, "alone_steps": 700}
+DIGIT = SMALL | {"dataset": "mnist", "side": 16, "steps": 1620, "tested": 400, "classifier_steps": 300}
+POINTS = {"point_steps": 4200, "alone_steps": 700}
 FEW = {"steps": 24, "point_steps": 24, "alone_steps": 6, "tested": 16, "classifier_width": 1, "classifier_steps": 5}
 TINY = DIGIT | FEW | {"dataset": "digits", "side": 8, "batch": 8, "log_every": 2}
 GROWN = DIGIT | {"channels": 16, "tested": 1000}
@@ -188,6 +188,7 @@ STUDY = Study(
         "fashion": Scale(GROWN | {"dataset": "fashion-mnist", "steps": 12_000}, minutes=10, **ALONE),
         "faces": Scale(FACES, minutes=60, **ALONE),
         "faces-64": Scale(FACES | {"side": 64}, minutes=200, **ALONE),
+        "celeba": Scale({"steps": 1_200_000, "batch": 64, "dataset": "celeba", "side": 64}, minutes=4000, **ALONE),
         "paper": Scale({"steps": 1_200_000, "batch": 64}, seeds=3, minutes=4000),
     },
     claims={

@@ -16,7 +16,8 @@ def gradient_penalty(critic: nn.Module, real: Tensor, made: Tensor, mix: Tensor)
     real and made: [n, ...]; mix: e [n], one an example. The norm is over all numbers of an example. So a linear critic
     of slope 1 has the penalty 0, one of slope 2 the penalty 1.
     """
-    between = torch.lerp(made, real, mix.view(-1, *[1] * (real.ndim - 1))).requires_grad_()
+    made = made.detach().requires_grad_()  # so that what is between has a gradient too
+    between = torch.lerp(made, real, mix.view(-1, *[1] * (real.ndim - 1)))
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(2, dim=1) - 1).square().mean()
 
