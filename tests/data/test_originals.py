@@ -1,4 +1,4 @@
-"""CIFAR's own pickles: read in their true layout, and never more than read."""
+"""Sets in the layout of their authors: read as it is, and never more than read."""
 
 import io
 import os
@@ -7,6 +7,8 @@ import struct
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from etudes.core.errors import Problem
 from etudes.data.images import images
@@ -111,3 +113,55 @@ def test_what_is_amiss_is_told_by_file(ten, harm, says):
     harm(folder / "data_batch_2")
     with pytest.raises(Problem, match=says):
         images("cifar10")
+
+
+PEOPLE = {"000001.jpg": (7, 0), "000002.jpg": (2, 2), "000003.jpg": (7, 0), "000004.jpg": (3, 1), "000005.jpg": (9, 0)}
+
+
+@pytest.fixture(params=[("Img", "Eval", "Anno"), ("", "", "")], ids=["as published", "side by side"])
+def faces(request, tmp_path, monkeypatch):
+    """A mirror with CelebA's layout, five pictures of 178 x 218 pixels, each of one grey."""
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "celeba"
+    places = [folder / name for name in request.param]
+    for place in (*places, places[0] / "img_align_celeba"):
+        place.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(PEOPLE):
+        Image.new("RGB", (178, 218), (50 * i, 50 * i, 20)).save(places[0] / "img_align_celeba" / name, quality=95)
+    lists = (("list_eval_partition.txt", 1, places[1]), ("identity_CelebA.txt", 0, places[2]))
+    for file, entry, place in lists:
+        (place / file).write_text("".join(f"{name} {said[entry]}\n" for name, said in PEOPLE.items()))
+    return folder
+
+
+def test_celebas_files_are_read_by_their_own_lists(faces):
+    d = images("celeba")
+    assert d.source["says"].startswith("the files of celeba, 3 + 1 pictures, JPEG copies, resized")
+    assert (d.shape, d.y.tolist(), d.test_y.tolist(), d.labels[7]) == ((3, 64, 64), [7, 7, 9], [2], "person 7")
+    greys = d.x.float().mean((2, 3))
+    assert torch.allclose(greys, torch.tensor([[0.0, 0, 20], [100, 100, 20], [200, 200, 20]]), atol=4)
+    again = images("celeba")  # from the decoded copy
+    assert (again.source, again.y.tolist()) == (d.source, d.y.tolist())
+    assert torch.equal(again.x, d.x)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("list_eval_partition.txt", "000001.jpg\n", "no file and number"),
+        ("list_eval_partition.txt", "000001.jpg 0\n000009.jpg 0\n", "does not say who is on 000009.jpg"),
+        ("identity_CelebA.txt", None, "holds no identity_CelebA.txt"),
+    ],
+)
+def test_a_list_of_celeba_that_does_not_fit_is_told(faces, file, text, words):
+    path = next(faces.rglob(file))
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(Problem, match=words):
+        images("celeba")
+
+
+def test_an_absent_picture_of_celeba_is_told(faces):
+    next(faces.rglob("000003.jpg")).unlink()
+    with pytest.raises(Problem, match="lacks 000003"):
+        images("celeba")

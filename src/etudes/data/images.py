@@ -37,7 +37,7 @@ from etudes.data.sources import (
 )
 from etudes.data.sources.carriers import digest, fetch
 from etudes.data.sources.formats import Arrays, read_digits
-from etudes.data.sources.originals import read_cifar
+from etudes.data.sources.originals import read_celeba, read_cifar
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -155,8 +155,15 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
 def _originals(source: Source, report: Report) -> Images:
     folder = originals_folder(source)
     assert folder is not None
-    arrays, labels = read_cifar(folder)
-    return _assemble(source, "originals", f"the pickles of {folder.name}", arrays, labels)
+    if not source.identity:
+        arrays, labels = read_cifar(folder)
+        return _assemble(source, "originals", f"the pickles of {folder.name}", arrays, labels)
+    path = copy_path(source, "originals", digest(folder))
+    return _load(path, source, "originals") or _save(path, _faces(source, folder, report))
+
+
+def _faces(source: Source, folder: Path, report: Report) -> Images:
+    return _decoded(source, "originals", f"the files of {folder.name}", *read_celeba(folder), (), report)
 
 
 def _mirror(source: Source, report: Report) -> Images:
@@ -276,19 +283,34 @@ def _tables(source: Source, kind: str, tables: Mapping[str, "Dataset"], report: 
     if "train" not in splits:
         raise Problem(f"{source.folder} has no split 'train' but {', '.join(tables)}; images() needs one")
     picture, label, labels = _columns(source, tables["train"])
-    encoded = {split: _bytes(tables[split], picture) for split in splits}
-    flat = list(itertools.chain(*encoded.values()))
-    pictures, changed = _decode(flat, source, report)
-    counts = [len(encoded[split]) for split in splits]
-    parts = np.split(pictures, np.cumsum(counts)[:-1])
-    arrays = {s: (x, np.asarray(tables[s][label], dtype=np.int64)) for s, x in zip(splits, parts, strict=True)}
+    encoded = list(itertools.chain(*(_bytes(tables[split], picture) for split in splits)))
+    classes = {split: np.asarray(tables[split][label], dtype=np.int64) for split in splits}
+    origin = f"{source.hub or source.name} at {source.revision[:8]}" if kind == "hub" else source.folder
+    return _decoded(source, kind, origin, encoded, classes, labels, report)
+
+
+def _decoded(
+    source: Source,
+    kind: str,
+    origin: str,
+    encoded: Sequence[bytes],
+    classes: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    report: Report,
+) -> Images:
+    """The Images of the encoded pictures of all splits, one after another, and the classes [n] of each split; where
+    these have no `labels` they are people by number."""
+    pictures, changed = _decode(encoded, source, report)
+    parts = np.split(pictures, np.cumsum([len(y) for y in classes.values()])[:-1])
+    arrays = {split: (x, y) for (split, y), x in zip(classes.items(), parts, strict=True)}
+    if not labels:
+        labels = [f"person {k}" for k in range(1 + max(int(y.max(initial=0)) for y in classes.values()))]
     for split, (_, y) in arrays.items():
         if len(y) and not (y.min() >= 0 and y.max() < len(labels)):
             raise Problem(f"{source.folder} has rows without a class in split '{split}'; images() needs one a row")
-    formats = sorted({_format(data) for data in flat})
+    formats = sorted({_format(data) for data in encoded})
     size = f"resized to a shortest side of {pictures.shape[1]} px and cropped at the centre" if changed else ""
     more = ", ".join(filter(None, [" and ".join(formats) + " copies", size]))
-    origin = f"{source.hub or source.name} at {source.revision[:8]}" if kind == "hub" else source.folder
     return _assemble(source, kind, origin, arrays, labels, more)
 
 
@@ -297,6 +319,8 @@ def _columns(source: Source, table: "Dataset") -> tuple[str, str, list[str]]:
 
     picture = next((name for name, kind in table.features.items() if isinstance(kind, datasets.Image)), None)
     label = next((name for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)), None)
+    if picture and source.identity in table.features:
+        return picture, source.identity, []
     if picture is None or label is None:
         lacks = "picture" if picture is None else "class"
         raise Problem(
@@ -316,7 +340,7 @@ def _format(data: bytes) -> str:
     return "JPEG" if data[:2] == b"\xff\xd8" else "PNG" if data[:4] == b"\x89PNG" else "other"
 
 
-def _decode(encoded: list[bytes], source: Source, report: Report) -> tuple[np.ndarray, bool]:
+def _decode(encoded: Sequence[bytes], source: Source, report: Report) -> tuple[np.ndarray, bool]:
     """Pictures uint8 [n, h, w, c] and whether any was resized; grey (c = 1) only where all are."""
     from PIL import Image
 

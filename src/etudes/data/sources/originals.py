@@ -1,9 +1,12 @@
-"""CIFAR-10 and CIFAR-100 as their author publishes them: folders of pickles, of which nothing but numbers is read.
+"""Sets as their authors publish them.
 
-The hub's copies are PNG, a mirror's may be JPEG; these are the pictures themselves (Krizhevsky 2009,
-https://www.cs.toronto.edu/~kriz/cifar.html, the "python version" of each set).
+CIFAR-10 and CIFAR-100 are folders of pickles, of which nothing but numbers is read. The hub's copies are PNG, a
+mirror's may be JPEG; these are the pictures themselves (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html,
+the "python version" of each set). CelebA is a folder of JPEG files and lists of what is in them (Liu et al. 2015,
+https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +56,56 @@ def _entry(path: Path, key: str) -> Any:
         raise Problem(f"{path} has no entry '{key}'; unpack {path.parent.name} again") from None
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from None
+
+
+class Files(Sequence[bytes]):
+    """What is in files, each read when it is asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: Any) -> Any:
+        return Files(self.paths[i]) if isinstance(i, slice) else self.paths[i].read_bytes()
+
+
+_PICTURES, _PARTS, _PEOPLE = "img_align_celeba", "list_eval_partition.txt", "identity_CelebA.txt"
+
+
+def read_celeba(folder: Path) -> tuple[Files, dict[str, np.ndarray]]:
+    """The files of the aligned pictures, those of the training part first, and who is on those of "train" and of
+    "test": numbers [n], from 1.
+
+    The folder holds `img_align_celeba`, `list_eval_partition.txt` (lines "file part": 0 train, 1 valid, 2 test) and
+    `identity_CelebA.txt` ("file person"), side by side or in folders (Img, Eval and Anno) as they are published.
+    Problem where one of them or a picture is absent, or a line is no such line.
+    """
+    parts, people = (_lines(_within(folder, name)) for name in (_PARTS, _PEOPLE))
+    pictures = _within(folder, _PICTURES)
+    if absent := sorted(parts.keys() - people.keys()):
+        raise Problem(f"{_PEOPLE} of {folder} does not say who is on {absent[0]}; unpack the set again")
+    here = {file.name for file in pictures.iterdir()}
+    if absent := sorted(parts.keys() - here):
+        raise Problem(f"{pictures} lacks {absent[0]}, which {_PARTS} names; unpack the set again")
+    names = {split: sorted(n for n, p in parts.items() if p == part) for split, part in (("train", 0), ("test", 2))}
+    files = Files([pictures / name for split in names.values() for name in split])
+    return files, {split: np.array([people[n] for n in found], np.int64) for split, found in names.items()}
+
+
+def _within(folder: Path, name: str) -> Path:
+    """The file or folder of that name in the folder or in one of its folders."""
+    found = next(iter([folder / name] if (folder / name).exists() else sorted(folder.glob(f"*/{name}"))), None)
+    if found is None:
+        raise Problem(f"{folder} holds no {name}; unpack the set again, or take the folder away")
+    return found
+
+
+def _lines(path: Path) -> dict[str, int]:
+    """The lines "file number" of a list."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {name: int(number) for name, number in rows}
+    except ValueError:
+        raise Problem(f"{path} has lines that are no file and number; unpack the set again") from None

@@ -85,6 +85,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("ddpm_sdedit"),
     ),
     Demo(
+        "wgan-gp",
+        "A generator and its critic",
+        "Walk between two generated pictures, and watch a critic's landscape while it is trained.",
+        "wgan-gp",
+        _builder("wgan_gp"),
+    ),
+    Demo(
         "cifar",
         "What is in this picture?",
         "A small classifier of ten kinds of things looks at a picture of yours.",

@@ -74,6 +74,7 @@ SHIPMENTS = (
     Shipment("unet", ("classes",), DRAWN_CELLS),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
     Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
+    Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
 )
 
 
