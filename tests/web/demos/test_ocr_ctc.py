@@ -25,10 +25,10 @@ def test_a_page_of_ink_becomes_a_line_of_its_height():
     grey = np.full((60, 200), 240, np.uint8)
     grey[20:50, 30:40] = grey[20:50, 100:110] = 10
     line = demo.line_picture(grey, 16, 8)
-    assert line.shape == (16, round(80 * 8 / 30) + 2)
+    assert line.shape == (16, round(80 * 8 / 30) + 2 * demo.MARGIN)
     assert (line[:4] == 255).all()
     assert (line[12:] == 255).all()
-    assert line[4:12, 1:3].max() < 60
+    assert line[4:12, demo.MARGIN : demo.MARGIN + 2].max() < 60
     assert np.array_equal(line, demo.line_picture(255 - grey, 16, 8))  # white on black
     with pytest.raises(Problem, match="nothing is written"):
         demo.line_picture(np.full((60, 200), 240, np.uint8), 16, 8)

@@ -28,6 +28,7 @@ OFFERS = (Offer(STUDY, "laptop", ("strings",)), Offer(STUDY, "laptop", ("lstm",)
 WIDE, HIGH = 720, 200  # pixels of the pad
 COLUMN = 30  # pixels of a frame, as it is shown
 MOST = 16  # letters that are typed
+MARGIN = 3  # pixels of paper before and behind what is written
 FAINT = 0.35  # of the darkest ink; what is paler is paper
 PREFIXES = 16  # of the search
 
@@ -69,9 +70,9 @@ def line_picture(grey: np.ndarray, height: int, reach: int) -> np.ndarray:
     width = max(1, round(cut.shape[1] * reach / cut.shape[0]))
     small = Image.fromarray(cut.astype(np.float32)).resize((width, reach), Image.Resampling.BOX)
     pixels = np.asarray(small) / max(np.asarray(small).max(), 1e-6)
-    line = np.full((height, width + 2), PAPER, np.uint8)
+    line = np.full((height, width + 2 * MARGIN), PAPER, np.uint8)
     top = (height - reach) // 2
-    line[top : top + reach, 1:-1] = (PAPER * (1 - pixels)).round()
+    line[top : top + reach, MARGIN:-MARGIN] = (PAPER * (1 - pixels)).round()
     return line
 
 
