@@ -69,6 +69,7 @@ def test_a_line_is_typed_and_written_in_a_browser(browser, server):
     for watched in watch(browser, server, 1280):
         page = watched.open("ocr-ctc")
         page.get_by_text("It knows nothing but: 0123456789").wait_for()
+        page.get_by_text("Equal neighbours joined").wait_for()  # a text is read before anybody asks
         page.get_by_label("Network", exact=True).first.click()
         page.get_by_role("option", name=networks.ALONG).click()
         page.get_by_text("it comes with études").wait_for()

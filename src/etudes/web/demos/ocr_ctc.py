@@ -172,6 +172,9 @@ def build(root: Path) -> gr.Blocks:
         record = networks.choose(list_records(), name)
         return read(record, typed_line(record, text, int(seed)))
 
+    def begin(name: str | None, text: str, seed: float) -> tuple[str, str]:
+        return read_typed(name, text, seed) if name in list_records() else ("", "")
+
     with gr.Blocks(title="Read a line") as page:
         look.title(
             "Read a line",
@@ -186,6 +189,7 @@ def build(root: Path) -> gr.Blocks:
         page.load(
             lambda: Image.new("RGB", (WIDE, HIGH), "white"), None, pad, show_progress="hidden"
         )  # ready to write on
+        page.load(begin, [model, text, seed], [shown, way], show_progress="hidden")
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
 
