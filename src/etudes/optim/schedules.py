@@ -41,7 +41,7 @@ def linear(step: int, steps: int) -> float:
 
 def poly(step: int, steps: int) -> float:
     """(1 - step / steps)^0.9: nearly a straight line to 0 at `steps` (Chen et al. 2017, arXiv:1606.00915, sec. 4.1)."""
-    return (1 - step / steps) ** 0.9
+    return math.pow(1 - step / steps, 0.9)
 
 
 def decay(step: int, steps: int) -> float:
