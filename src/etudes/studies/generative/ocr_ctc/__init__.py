@@ -228,9 +228,6 @@ STUDY = Study(
         "lines in proportion are read with fewer errors than lines pressed to one width": lower(
             "lstm", "squeezed", PRACTICES, of=CER, matters=MATTERS
         ),
-        "before it reads, a network with self-attention calls more than 80 % of all frames blank": between(
-            "transformer", 0.8, math.inf, "no paper", of="train/blank-peak"
-        ),
         "strings of digits are read with a character error rate below 5 %": between(
             "strings", -math.inf, 0.05, "no paper", of=CER
         ),
