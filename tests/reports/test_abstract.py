@@ -87,9 +87,9 @@ def test_an_undecided_claim_leans_to_a_side(report: Report) -> None:
     assert "so near to the range's end that 100 seeds would hardly tell." in said(-0.01)
 
 
-def test_what_was_run_comes_before_what_came_out_in_the_committed_report_alone() -> None:
+def test_what_was_run_is_told_in_the_committed_report_alone() -> None:
     committed = build.read(catalogue.committed_folder("mixup"), catalogue.find("mixup"))
-    (_, (setting, answer, notation)), *_ = abstract.paragraphs(committed)
+    (_, (answer, setting, notation)), *_ = abstract.paragraphs(committed)
     assert setting == cards.setting(committed)
     assert setting.startswith("A small residual network learns ten classes from 500 pictures")
     assert answer.startswith("All seven claims hold")

@@ -1,4 +1,4 @@
-"""What was run, and what came out in sentences made from the verdicts: the first thing that a report says."""
+"""What came out, in sentences made from the verdicts, and what was run: the first thing that a report says."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ Paragraph = tuple[str, Sequence[str]]  # a label, such as "Supported" ("": the a
 
 
 def paragraphs(report: Report) -> list[Paragraph]:
-    """What was run and the answer, and then a sentence for each claim, with its number, below its verdict."""
+    """The answer and what was run, and then a sentence for each claim, with its number, below its verdict."""
     if report.definition.own:
         return [("", [_exploration(report)]), *_comparisons(report)]
     counts = [(word, [v for v in report.verdicts if v.verdict == word]) for word in (*DECIDED, "undecided")]
@@ -39,7 +39,7 @@ def paragraphs(report: Report) -> list[Paragraph]:
         told.append((_label("not judged"), [words.sentence(v.sentence) for v in absent]))
     seeds = _seeds(report)
     notation = NOTATION + UNEVEN * (len(seeds) > 1)
-    return [("", [*filter(None, [cards.setting(report)]), _answer(report, seeds), notation]), *told]
+    return [("", [_answer(report, seeds), *filter(None, [cards.setting(report)]), notation]), *told]
 
 
 def sentences(report: Report) -> str:
