@@ -179,9 +179,9 @@ def test_an_undecided_verdict_says_what_could_have_been_seen_and_the_command(tmp
     file.write_text("from test_until import make\n\nSTUDY = make()\n")
     assert main(["run", str(file), "--root", str(tmp_path / "runs")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "5 seeds see a difference of" in said
-    assert "; 20 would see a difference of" in said
-    assert re.search(r"1 claim is open; this goes on with them: etudes run \S+ --scale laptop --until decided", said)
+    assert "5 seeds can detect a difference of" in said
+    assert "; 20 could detect a difference of" in said
+    assert re.search(r"1 claim is not decided yet; this goes on: etudes run \S+ --scale laptop --until decided", said)
 
 
 def test_a_plan_tells_what_each_look_would_see_and_what_it_costs(tmp_path, capsys):

@@ -379,5 +379,6 @@ def bench(name: tyro.conf.Positional[str] = "") -> int:
         return 0
     if name not in known:
         raise unknown("benchmark", name, known)
+    sys.path.insert(0, str(folder))  # as Python does for a script: one may import another
     runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
     return 0

@@ -26,6 +26,11 @@ CARD = """# {name}
 
 **Run it.** `etudes run {name}`. The committed results: TODO.
 
+## What was run
+
+TODO: in some four sentences without markup: what learns what from which data, what is varied, what the main number is
+and which way is better, and the words that a student lacks.
+
 ## What is compared
 
 TODO: the variants, what they have in common (steps, data, tuning), and what was chosen on which split.
@@ -33,6 +38,10 @@ TODO: the variants, what they have in common (steps, data, tuning), and what was
 ## Pitfalls, and what is done about them
 
 TODO
+
+## How to read what came out
+
+TODO: once the laptop scale is judged.
 
 ## How it was settled
 

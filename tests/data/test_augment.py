@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from etudes.core.errors import Problem
-from etudes.data.augment import affine, cutout, flip, photometric, rotate, scale, shift
+from etudes.data.augment import affine, cutout, elastic, flip, photometric, rotate, scale, shift
 
 MOVES = {
     "flip": flip,
@@ -19,6 +19,7 @@ BLENDS = {
     "scale": lambda x, rng: scale(x, rng, 0.8, 1.2),
     "affine": lambda x, rng: affine(x, rng, 15, 2, (0.9, 1.1), 10),
     "photometric": lambda x, rng: photometric(x, rng, 0.4, 0.4, 0.4),
+    "elastic": lambda x, rng: elastic(x, rng, 2)[0],
 }
 
 
@@ -135,6 +136,64 @@ def test_scale_by_one_and_no_change_are_the_identity() -> None:
     assert torch.allclose(photometric(x, rng()), x, atol=1e-6)
 
 
+def test_elastic_against_scipy() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    h, w = 30, 40
+    picture = smooth(h, w)
+    found = elastic(torch.from_numpy(picture).expand(4, 1, h, w).clone(), rng(2), 2.5)[0]
+    coarse = rng(2).normal(0, 1, (4, 2, 3, 3)) * 2.5
+    rows, columns = np.mgrid[:h, :w].astype(float)
+    for i in range(4):
+        # The coarse grid's corners lie on those of the picture; PyTorch's cubic has a = -0.75.
+        moved = [cubic(coarse[i, axis], h, w) for axis in (0, 1)]
+        expected = ndimage.map_coordinates(picture, [rows + moved[0], columns + moved[1]], order=1, mode="reflect")
+        assert np.abs(found[i, 0].numpy() - expected).max() < 1e-3
+
+
+def cubic(coarse: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Bicubic interpolation by a loop over the sixteen neighbours (Keys 1981, a = -0.75), borders repeated."""
+
+    def weight(t: np.ndarray) -> np.ndarray:
+        t = np.abs(t)
+        near = 1.25 * t**3 - 2.25 * t**2 + 1
+        far = -0.75 * (t**3 - 5 * t**2 + 8 * t - 4)
+        return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+    places = [np.arange(n) * (len(coarse) - 1) / (n - 1) for n in (h, w)]
+    total = np.zeros((h, w))
+    for a in range(-2, 5):
+        for b in range(-2, 5):
+            value = coarse[np.clip(a, 0, 2), np.clip(b, 0, 2)]
+            total += value * weight(places[0] - a)[:, None] * weight(places[1] - b)[None, :]
+    return total
+
+
+def test_masks_are_deformed_by_the_same_field_and_no_value_comes_up() -> None:
+    x = torch.zeros(6, 1, 32, 32)
+    x[:, :, 8:20, 6:24] = 1
+    classes, numbers = x[:, 0].to(torch.uint8) * 7, x[:, 0].to(torch.int32) * 70_000
+    y, found, wide = elastic(x, rng(4), 3, (classes, numbers))
+    assert found.dtype == torch.uint8
+    assert wide.dtype == torch.int32
+    assert set(found.unique().tolist()) == {0, 7}
+    assert torch.equal(wide == 70_000, found == 7)
+    inside, outside = y[:, 0] > 0.999, y[:, 0] < 0.001
+    assert (found[inside] == 7).all()
+    assert (found[outside] == 0).all()
+    assert 0.01 < (found != classes).double().mean() < 0.3
+
+
+def test_elastic_by_nothing_is_the_identity_and_turns_with_its_masks() -> None:
+    x = pictures(h=16, w=16)
+    same, mask = elastic(x, rng(), 0, (x[:, 0],))
+    assert torch.allclose(same, x, atol=1e-5)
+    assert torch.equal(mask, x[:, 0])
+    turned = elastic(x, rng(), 0, degrees=90, scale=(1, 1))[0]
+    assert not torch.allclose(turned, x, atol=0.1)
+    large = elastic(x, rng(), 0, scale=(1.5, 2))[0]
+    assert (large - x)[:, :, 8, 8].abs().mean() < (large - x)[:, :, 0, 0].abs().mean()
+
+
 @pytest.mark.parametrize("which", ["brightness", "contrast", "saturation"])
 def test_photometric_against_pillow(which: str) -> None:
     peers = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
@@ -159,6 +218,8 @@ def test_bad_requests_are_named() -> None:
         (lambda: cutout(x, rng(), -1), "size of at least 0"),
         (lambda: scale(x, rng(), 0, 1), "0 < low <= high"),
         (lambda: photometric(x, rng(), brightness=2), "strengths from 0 to 1"),
+        (lambda: elastic(x, rng(), -1), "pixels of at least 0"),
+        (lambda: elastic(x, rng(), 1, grid=1), "a grid of 2 or more"),
     ):
         with pytest.raises(Problem, match=words):
             call()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from etudes.optim.schedules import SCHEDULES, cosine, decay, linear, restarts, warmup
+from etudes.optim.schedules import SCHEDULES, cosine, decay, linear, poly, restarts, warmup
 
 
 def test_cosine_is_torchs():
@@ -35,6 +35,15 @@ def test_warmup_rises_to_the_peak_and_falls_as_a_cosine():
 
 def test_linear_falls_by_the_same_each_step():
     assert [linear(i, 4) for i in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+
+
+def test_poly_is_torchs():
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.PolynomialLR(opt, 20, power=0.9)
+    for i in range(20):
+        assert poly(i, 20) == pytest.approx(opt.param_groups[0]["lr"])
+        opt.step()
+        theirs.step()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values())

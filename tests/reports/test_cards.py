@@ -23,11 +23,12 @@ def test_a_card_tells_how_to_read_the_committed_runs_and_no_others() -> None:
 @pytest.mark.parametrize("name", [*catalogue.names()])
 def test_each_card_has_one_section_of_reading(name: str) -> None:
     text = (cards.folder() / f"{name}.md").read_text()
-    assert text.count(f"## {cards.READING}\n") == 1
+    assert text.count(f"## {cards.READING}\n") == text.count(f"## {cards.SETTING}\n") == 1
     page = cards.method(name, lambda target: f"to{target}")
     assert cards.READING not in page
+    assert cards.SETTING not in page
     assert "<h1" not in page
-    assert page.count("<h3") == text.count("\n## ") - text.count(f"## {cards.READING}\n")
+    assert page.count("<h3") == text.count("\n## ") - 2
 
 
 def test_links_of_a_card_lead_to_pages_or_become_words() -> None:
@@ -41,6 +42,8 @@ def test_links_of_a_card_lead_to_pages_or_become_words() -> None:
     assert "src/x.py" not in page
     assert "&lt;i&gt;" in page
     assert cards.without_links(text).endswith("r c s [w](https://a.org) <i>")
+    pointed = "Five hold ([report](../../results/mixup/laptop/report.md)). See ([w](https://a.org))."
+    assert cards.without_links(pointed) == "Five hold. See ([w](https://a.org))."
 
 
 def test_the_idea_stands_beside_its_words_with_its_files() -> None:

@@ -21,7 +21,7 @@ def test_a_claims_number_is_said_in_words():
     alone = dataclasses.replace(claims[0], number="test/error of mixup")
     assert words.number(MIXUP, alone) == "mixup: error"
     ratio = dataclasses.replace(alone, number="test/error of mixup over test/error of erm")
-    assert words.number(MIXUP, ratio) == "error: mixup over erm"
+    assert words.number(MIXUP, ratio) == "error: mixup divided by erm"
     within = dataclasses.replace(alone, number="test/error of mixup minus train/misses of mixup")
     assert words.number(MIXUP, within) == "mixup: error minus third classes"
     assert words.number(MIXUP, claims[0]) == "error: mixup minus erm"

@@ -1,11 +1,13 @@
 """Random changes of whole batches of pictures [n, c, h, w], drawn for each picture apart.
 
 Every function takes the pictures, then a numpy Generator: the draws are made on the CPU, so that a GPU sees the same.
+`elastic` deforms masks along with them, and gives a list.
 Pictures are float in [0, 1]; flip, shift and cutout only move values and take uint8 too. Shape, type and memory format
 are kept. All are pure: the pictures given are left alone.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -119,6 +121,44 @@ def _resample(x: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
     with torch.autocast(x.device.type, enabled=False):  # bf16 would blur where a pixel comes from
         grid = F.affine_grid(_to(maps, x).to(x.dtype), list(x.shape), align_corners=False)
         return _like(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False), x)
+
+
+def elastic(
+    x: torch.Tensor,
+    rng: np.random.Generator,
+    pixels: float,
+    masks: Sequence[torch.Tensor] = (),
+    grid: int = 3,
+    degrees: float = 0,
+    scale: tuple[float, float] = (1, 1),
+) -> list[torch.Tensor]:
+    """The pictures, each deformed smoothly, and the masks [n, h, w] that belong to them, deformed by the same field.
+
+    Displacements are drawn from a Gaussian of standard deviation `pixels`, down and across, on a coarse `grid` x `grid`
+    over the whole picture, and interpolated bicubically (Ronneberger et al. 2015, arXiv:1505.04597, sec. 3.1: 10 pixels
+    on 3 x 3). In the same resampling each picture is turned by -degrees .. degrees and enlarged by low .. high.
+    Pictures are read bilinearly; masks, of any type, at the nearest pixel, so that no value comes up that was not
+    there. What lies outside is the mirror image.
+    """
+    if pixels < 0 or grid < 2 or not 0 < scale[0] <= scale[1]:
+        raise Problem(
+            f"elastic needs pixels of at least 0, a grid of 2 or more and 0 < low <= high, not {pixels}, {grid}"
+        )
+    n, _, h, w = x.shape
+    coarse = rng.normal(0, 1, (n, 2, grid, grid)) * pixels
+    turn, factor = np.radians(degrees) * (2 * rng.random(n) - 1), rng.uniform(*scale, n)
+    still = np.zeros(n)
+    with torch.autocast(x.device.type, enabled=False):  # bf16 would blur where a pixel comes from
+        moved = F.interpolate(_to(coarse, x).float(), (h, w), mode="bicubic", align_corners=True)
+        place = F.affine_grid(_to(_inverse(turn, still, factor, still, still, h, w), x).float(), [n, 1, h, w], False)
+        # Channel 0 is down, 1 across; grid_sample's x comes first, in units of half a picture.
+        place = place + torch.stack([moved[:, 1] * (2 / w), moved[:, 0] * (2 / h)], -1)
+        found = [_like(F.grid_sample(x, place.to(x.dtype), "bilinear", "reflection", align_corners=False), x)]
+        for mask in masks:
+            wide = mask[:, None].double() if mask.dtype not in (torch.uint8, torch.float32) else mask[:, None].float()
+            there = F.grid_sample(wide, place.to(wide.dtype), "nearest", "reflection", align_corners=False)
+            found.append(there[:, 0].to(mask.dtype))
+    return found
 
 
 def photometric(

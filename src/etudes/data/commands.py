@@ -49,10 +49,11 @@ def get(name: str) -> str:
 
         from etudes.data.extreme import documents
         from etudes.data.images import TASKS, images
+        from etudes.data.masks import masks
         from etudes.data.questions import questions
         from etudes.data.text import texts
 
-        readers = {"text": texts, "labels": documents, "questions": questions}
+        readers = {"text": texts, "labels": documents, "questions": questions, "segmentation": masks}
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"
         found = images(name, report) if source.task in TASKS else readers[source.task](name)

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-Schedule = Literal["constant", "cosine", "decay", "linear", "restarts", "warmup"]  # the names of SCHEDULES
+Schedule = Literal["constant", "cosine", "decay", "linear", "poly", "restarts", "warmup"]  # the names of SCHEDULES
 
 
 def constant(step: int, steps: int) -> float:
@@ -39,6 +39,11 @@ def linear(step: int, steps: int) -> float:
     return 1 - step / steps
 
 
+def poly(step: int, steps: int) -> float:
+    """(1 - step / steps)^0.9: nearly a straight line to 0 at `steps` (Chen et al. 2017, arXiv:1606.00915, sec. 4.1)."""
+    return math.pow(1 - step / steps, 0.9)
+
+
 def decay(step: int, steps: int) -> float:
     """1, then 0.1 from half of the steps on, 0.01 from three quarters (He et al. 2016, arXiv:1512.03385, sec. 4.2)."""
     return 1.0 if 2 * step < steps else 0.1 if 4 * step < 3 * steps else 0.01
@@ -49,6 +54,7 @@ SCHEDULES = {
     "cosine": cosine,
     "decay": decay,
     "linear": linear,
+    "poly": poly,
     "restarts": restarts,
     "warmup": warmup,
 }

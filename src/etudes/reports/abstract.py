@@ -1,42 +1,64 @@
-"""What came out, in sentences made from the verdicts: the first thing that a report says."""
+"""What was run, and what came out in sentences made from the verdicts: the first thing that a report says."""
 
 import math
 from collections.abc import Sequence
 
 from etudes.core.claims import Difference, Metric
 from etudes.core.verdicts import DECIDED, Verdict
-from etudes.reports import remarks, words
+from etudes.reports import cards, remarks, words
 from etudes.reports.numbers import NONE, estimate
 from etudes.reports.report import Report
 
 COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 FEW = 4  # numbers of a user's own variant that are told in sentences
+MEANINGS = {
+    "supported": "the seeds show it",
+    "refuted": "the seeds show that it is not so",
+    "negligible": "what difference there is would be too small to matter",
+    "undecided": "the seeds at hand cannot tell",
+    "not judged": "the numbers for it are missing, or were changed",
+}
+NOTATION = (
+    "Each run is repeated with other random draws, by its seed. In “0.03 [0.01, 0.05]” the first number is the mean "
+    "over seeds; the true mean lies between the other two, as far as the seeds tell."
+)
+UNEVEN = " Claims are settled at different numbers of seeds, so one variant's mean may differ a little between them."
 Paragraph = tuple[str, Sequence[str]]  # a label, such as "Supported" ("": the answer), and what is to be said there
 
 
 def paragraphs(report: Report) -> list[Paragraph]:
-    """The answer in a sentence or two, and then a sentence for each claim, with its number, below its verdict."""
+    """What was run and the answer, and then a sentence for each claim, with its number, below its verdict."""
     if report.definition.own:
         return [("", [_exploration(report)]), *_comparisons(report)]
     counts = [(word, [v for v in report.verdicts if v.verdict == word]) for word in (*DECIDED, "undecided")]
-    told = [(word.capitalize(), [_finding(report, v) for v in found]) for word, found in counts if found]
+    told = [(_label(word), [_finding(report, v) for v in found]) for word, found in counts if found]
     absent = [v for v in report.verdicts if v.verdict == "not judged"]
     if not told:
         return [("", [_unjudged(report, absent)])]
     if absent:
-        told.append(("Not judged", [words.sentence(v.sentence) for v in absent]))
-    return [("", [_answer(report)]), *told]
+        told.append((_label("not judged"), [words.sentence(v.sentence) for v in absent]))
+    seeds = _seeds(report)
+    notation = NOTATION + UNEVEN * (len(seeds) > 1)
+    return [("", [*filter(None, [cards.setting(report)]), _answer(report, seeds), notation]), *told]
 
 
 def sentences(report: Report) -> str:
     """The paragraphs as one text."""
-    return " ".join(" ".join([f"{label}:"] * bool(label) + list(said)) for label, said in paragraphs(report))
+    return " ".join(" ".join([f"{label}."] * bool(label) + list(said)) for label, said in paragraphs(report))
 
 
-def _answer(report: Report) -> str:
+def _label(verdict: str) -> str:
+    return f"{words.capital(verdict)}: {MEANINGS[verdict]}"
+
+
+def _seeds(report: Report) -> list[int]:
+    """The numbers of seeds at which claims were judged, the lowest first."""
+    return sorted({len(v.values) for v in report.verdicts if v.verdict != "not judged"})
+
+
+def _answer(report: Report, seeds: Sequence[int]) -> str:
     verdicts = [verdict.verdict for verdict in report.verdicts]
     held, total = verdicts.count("supported"), len(verdicts)
-    seeds = sorted({len(v.values) for v in report.verdicts if v.verdict != "not judged"})
     spanned = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     where = ", ".join([*_data(report), f"{spanned} seeds"])
     others = [
@@ -86,19 +108,24 @@ def _comparisons(report: Report) -> list[Paragraph]:
 
 def _finding(report: Report, verdict: Verdict) -> str:
     """The claim's sentence with what was found of it."""
-    claim = verdict.claim
-    is_even = claim.kind == "difference"
-    if verdict.verdict == "supported" and _is_plain(verdict):
+    claim, pair = verdict.claim, _pair(report, verdict)
+    if verdict.verdict == "supported" and pair and claim.expect.ends == [0]:
         sign = math.copysign(1.0, verdict.mean)
         low, high = sorted((sign * verdict.low, sign * verdict.high))
         mean, interval = estimate(sign * verdict.mean, low, high, (0.0,))
-        return words.sentence(f"{verdict.sentence}, by {mean} {interval}{_smallness(verdict)}")
+        size = f"{mean} {interval}{_smallness(verdict)}"
+        (_, metric), *_ = verdict.reads
+        values = f"{words.of(report.definition, metric)} {' and '.join(f'{its} for {of}' for of, its in pair)}"
+        return words.sentence(f"{verdict.sentence}, by {size}: {values}")
+    is_even = claim.kind == "difference"
     mean, interval = estimate(verdict.mean, verdict.low, verdict.high, claim.expect.ends, even=is_even)
     number = words.number(report.definition, claim)
-    found = f"{number}: {mean} {interval}" if ":" not in number else f"{number} is {mean} {interval}"
-    said = f"{verdict.sentence} ({found.removeprefix(': ')}{_smallness(verdict)}"
+    if pair:
+        number = f"{number.partition(':')[0]}: {' minus '.join(f'{of}, {its},' for of, its in pair)}"
+    found = f"{number} is {mean} {interval}" if pair or ":" not in number else f"{number}: {mean} {interval}"
+    said = f"{verdict.sentence} ({found}{_smallness(verdict)}"
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
-        said += f"; {len(verdict.values)} seeds would see {remarks.difference(claim, verdict.sees)}"
+        said += f"; {len(verdict.values)} seeds could detect {remarks.difference(claim, verdict.sees)}"
     if verdict.verdict == "negligible":
         said += f"; the margin is {remarks.size(claim, claim.matters)}"
     return words.sentence(f"{said})")
@@ -108,13 +135,28 @@ def _smallness(verdict: Verdict) -> str:
     return f", less than the margin of {remarks.size(verdict.claim, verdict.claim.matters)}" if verdict.is_small else ""
 
 
-def _is_plain(verdict: Verdict) -> bool:
-    """Whether the claim is that one metric is lower, or higher, under one variant than under another."""
-    measure, claim = verdict.claim.measure, verdict.claim
-    if not isinstance(measure, Difference) or claim.kind != "difference" or claim.expect.ends != [0]:
-        return False
-    ends = (measure.minuend, measure.subtrahend)
-    return all(isinstance(end, Metric) for end in ends) and len({getattr(end, "metric", "") for end in ends}) == 1
+def _pair(report: Report, verdict: Verdict) -> list[tuple[str, str]]:
+    """Of a claim that compares one metric of two variants, both with their means over the seeds that are judged."""
+    measure = verdict.claim.measure
+    if not isinstance(measure, Difference) or verdict.claim.kind != "difference":
+        return []
+    one, other = measure.minuend, measure.subtrahend
+    if not isinstance(one, Metric) or not isinstance(other, Metric) or one.metric != other.metric:
+        return []
+    half, told = (verdict.high - verdict.low) / 2, []
+    for end in (one, other):
+        values = _values(report, end, len(verdict.values))
+        if not values:
+            return []
+        mean = sum(values) / len(values)
+        told.append((end.variant, estimate(mean, mean - half, mean + half)[0]))  # with as many decimals as its interval
+    return told
+
+
+def _values(report: Report, metric: Metric, seeds: int) -> list[float]:
+    """The metric of its variant under the first so many seeds."""
+    own = sorted((t for t in report.trials if t["variant"] == metric.variant), key=lambda trial: trial["seed"])
+    return [t["metrics"][metric.metric] for t in own[:seeds] if metric.metric in t["metrics"]]
 
 
 def _data(report: Report) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-READING = "How to read what came out"  # the heading of that section
+SETTING, READING = "What was run", "How to read what came out"  # the headings of two sections
 ELSEWHERE = "How to read what came out of the committed laptop report is told in the study's method card; these are "
 Link = Callable[[str], str]  # from an address of the site, such as /study/mixup, to what leads there; "" for no link
 
@@ -42,6 +42,11 @@ def reading(report: Report) -> str:
     return f"{ELSEWHERE}{'others of your own' if report.scale == 'laptop' else 'at another scale'}."
 
 
+def setting(report: Report) -> str:
+    """What was run, in sentences without markup, as the study's card tells it of the committed runs; "" of others."""
+    return " ".join(_sections(report.definition.name).get(SETTING, "").split()) if _is_committed(report) else ""
+
+
 def _is_committed(report: Report) -> bool:
     """Whether these are the very runs of the committed laptop report, with the same numbers."""
     if report.committed == catalogue.committed_folder(report.definition.name):
@@ -63,16 +68,20 @@ def _sections(study: str) -> dict[str, str]:
 
 
 def without_links(markdown: str) -> str:
-    """The Markdown with the words of its links into the project, which lead nowhere from a file that is read alone."""
+    """The Markdown with the words of its links into the project, which lead nowhere from a file that is read alone, and
+    without those that only point, "([report](address))"."""
+    markdown = re.sub(r"\s\(\[[^\]]+\]\((?!https?:)[^)\s]*\)\)", "", markdown)
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)\s]*\)", r"\1", markdown)
 
 
 def method(study: str, link: Link) -> str:
-    """The study's method card as HTML, without the section that `reading` gives; "" where there is none."""
+    """The study's method card as HTML, without what `setting` and `reading` give; "" where there is none."""
     path = folder() / f"{study}.md"
     if not path.is_file():
         return ""
-    text = re.sub(rf"^## {READING}\n.*?(?=^## |\Z)", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    text = re.sub(
+        rf"^## (?:{SETTING}|{READING})\n.*?(?=^## |\Z)", "", path.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
     return page(text, link)
 
 

@@ -28,7 +28,9 @@ def remark(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
         seen = difference(claim, verdict.sees)
         said.append(_leaning(study, verdict))
-        said.append(f"{len(verdict.values)} seeds see {seen} with 80 % power{_further(study, scale, trials, verdict)}.")
+        said.append(
+            f"{len(verdict.values)} seeds can detect {seen} with 80 % power{_further(study, scale, trials, verdict)}."
+        )
     said += [sentence(warning) for warning in verdict.warnings]
     return " ".join(said)
 
@@ -45,7 +47,11 @@ def _leaning(study: Study, verdict: Verdict) -> str:
     enough = next((k for k in range(n, MOST) if verdict.deviation * inference.detectable(k, level) <= gap), 0)
     if not enough:
         return f"{said}, with a mean so near to the range's end that {MOST} seeds would hardly tell."
-    more = f"about {enough - n} more would tell" if enough > n else "as many fresh ones would mostly tell"
+    more = (
+        f"about {enough - n} more seed{'s' * (enough > n + 1)} would tell"
+        if enough > n
+        else "as many fresh ones would mostly tell"
+    )
     return f"{said}. Were the mean the true number, {more}."
 
 
@@ -53,7 +59,7 @@ def _further(study: Study, scale: str, trials: Trials, verdict: Verdict) -> str:
     last = study.scales[scale].looks[-1]
     if last <= len(verdict.values):
         return ""
-    seen = f"; {last} would see {difference(verdict.claim, verdict.last_sees)}"
+    seen = f"; {last} could detect {difference(verdict.claim, verdict.last_sees)}"
     if not verdict.is_open:
         return seen
     left = cost(study, scale, trials, {variant for variant, _ in verdict.reads}) * (last - len(verdict.values)) / 60
@@ -68,8 +74,12 @@ def size(claim: Claim, distance: float) -> str:
 
 
 def difference(claim: Claim, distance: float) -> str:
-    """A distance from an end of a claim's interval, as what can be seen."""
-    return "a difference of " * (claim.kind == "difference") + size(claim, distance)
+    """A distance from an end of the range where a claim expects its number, as what can be detected."""
+    if claim.kind == "correlation":
+        return f"one {size(claim, distance)} from {number(claim.expect.ends[0], 2)}"
+    if claim.expect.ends == [0 if claim.kind == "difference" else 1]:
+        return "a difference of " * (claim.kind == "difference") + size(claim, distance)
+    return f"a mean {size(claim, distance)} away from the end of the range"
 
 
 def cost(study: Study, scale: str, trials: Trials, variants: Iterable[str]) -> float:

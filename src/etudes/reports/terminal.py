@@ -64,7 +64,7 @@ def going_on(report: Report) -> tuple[str, str] | None:
         return None
     chosen = {name: value for name, value in report.choice.items() if name != "seeds"} | {"until": "decided"}
     command = facts.command(report.definition, report.scale, chosen, report.trials[0]["precision"])
-    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} open; this goes on with them:", command
+    return f"{len(still)} {'claim is' if len(still) == 1 else 'claims are'} not decided yet; this goes on:", command
 
 
 def _wrap(parts: Sequence[str], width: int, between: str = "") -> list[str]:

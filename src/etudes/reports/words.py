@@ -48,6 +48,7 @@ def number(study: Study, claim: Claim) -> str:
         return f"{alone[2]}: {of(study, alone[1])}"
     if pair := re.fullmatch(rf"{place} (minus|over) {place}", claim.number):
         metric, variant, sign, other_metric, other = pair.groups()
+        sign = sign.replace("over", "divided by")
         if metric == other_metric:
             return f"{of(study, metric)}: {variant} {sign} {other}"
         if variant == other:

@@ -21,6 +21,8 @@ SMALL = {
     "cifar-speed": ("full",),
     "mixup": ("erm", "mixup"),
     "doom-dqn": ("dqn",),
+    "unet": ("unet", "classes"),
+    "ocr-ctc": ("strings",),
 }
 
 

@@ -17,7 +17,7 @@ def test_importing_the_list_imports_neither_gradio_nor_torch():
 
 def test_every_demo_has_its_own_address():
     slugs = [demo.slug for demo in DEMOS]
-    assert len(set(slugs)) == len(slugs) == 8
+    assert len(set(slugs)) == len(slugs) == 9
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def test_every_demo_has_its_own_address():
         look.loading_note(SCRIPT),
         look.bars({SCRIPT: 0.5}, SCRIPT),
         look.strip([("data:,", SCRIPT)]),
+        look.strip([("data:,", SCRIPT)], large=True),
         look.lines([(SCRIPT, "red", [0, 1], [0, 1], False)], says=SCRIPT, x_axis=SCRIPT, y_axis=SCRIPT),
     ],
 )

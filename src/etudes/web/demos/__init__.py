@@ -106,6 +106,27 @@ DEMOS: tuple[Demo, ...] = (
         _builder("mixup"),
     ),
     Demo(
+        "colorization",
+        "Colours for grey pictures",
+        "Two networks colour a picture of yours: one weighs all colours, one shows their mean.",
+        "colorization",
+        _builder("colorization"),
+    ),
+    Demo(
+        "unet",
+        "Segment a picture",
+        "A network gives every pixel of a picture a class; lay its answer over it and compare it with the truth.",
+        "unet",
+        _builder("unet"),
+    ),
+    Demo(
+        "ocr-ctc",
+        "Read a line",
+        "Write digits on a pad or upload a line; see what a network reads in each column, and how that becomes a text.",
+        "ocr-ctc",
+        _builder("ocr_ctc"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

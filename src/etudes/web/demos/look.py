@@ -62,7 +62,8 @@ table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-sp
 .greys i { width: .8rem; height: .8rem; border: 1px solid #888; vertical-align: 0; }
 .strip { display: flex; flex-wrap: wrap; gap: .7rem; } .strip figure { margin: 0; font-size: .8rem; }
 .strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
-.film img { width: min(100%, 26rem); }
+.film img { width: min(100%, 26rem); } .strip.large figure { width: min(100%, 17rem); }
+.strip.large img { width: 100%; }
 .told.card { font-family: inherit; white-space: normal; } .told.card p { margin: .2rem 0 .6rem; }
 .told.card ul { margin: .2rem 0 .8rem 1.2rem; list-style: disc; font-size: 1.1rem; }
 .told.card li { margin: 0; line-height: 1.5; }
@@ -193,13 +194,13 @@ def bars(shares: Mapping[str, float], caption: str) -> str:
     return f'<p class="soft">{escape(caption)}</p><div class="bars">{rows}</div>'
 
 
-def strip(pictures: Sequence[tuple[str, str]]) -> str:
+def strip(pictures: Sequence[tuple[str, str]], large: bool = False) -> str:
     """(address of a picture, caption) in a row."""
     figures = (
         f'<figure><img src="{escape(url)}" alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>'
         for url, words in pictures
     )
-    return f'<div class="strip">{"".join(figures)}</div>'
+    return f'<div class="strip{" large" * large}">{"".join(figures)}</div>'
 
 
 Curve = tuple[str, str, Sequence[float], Sequence[float], bool]  # name, colour, x, y, whether broken

@@ -26,16 +26,29 @@ from etudes.core.errors import Problem, unknown
 from etudes.core.files import appearing, write_json
 from etudes.core.record import Record, read
 from etudes.data.images import Images, images
+from etudes.data.masks import Masks
 from etudes.data.sources import SOURCES
+from etudes.studies.generative.unet.examples import opened
 
 TRAINED = Path(__file__).parent / "trained"
 LARGEST = 300_000  # bytes of one network
-KEPT = ("spec.json", "result.json", "tokenizer.json", "episode.gif")  # of a run, beside its weights and env.json
+KEPT = (
+    "spec.json",
+    "result.json",
+    "tokenizer.json",
+    "letters.txt",
+    "episode.gif",
+)  # of a run, beside its weights and env.json
 EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
+SEGMENTED = 8  # the same of pictures to segment, each above its mask
 
 # What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
 FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "public domain"}
-GAMES = {"basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause"}
+# Pictures that are made, not fetched.
+MADE = {
+    "basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause",
+    "shapes": "drawn by études: MIT",
+}
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,20 @@ class Shipment:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+DRAWN_CELLS = {
+    "classed": "drawn-cells", "shifted": "", "classed_side": 64, "examples": 0, "width": 4, "steps": 1500, "lr": 8e-3
+}  # fmt: skip
+
 SHIPMENTS = (
     Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
     Shipment("mixup", ("erm", "mixup"), {"dataset": "fashion-mnist"}),
     Shipment("cifar-speed", ("full",), {"dataset": "fashion-mnist", "examples": 0, "steps": 600}),
+    Shipment("colorization", ("shapes", "shapes-squares"), {"width": 8}),
+    Shipment("unet", ("unet",), {"width": 4}),
+    Shipment("unet", ("classes",), DRAWN_CELLS),
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
+    Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
     Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
 )
 
@@ -60,8 +81,8 @@ SHIPMENTS = (
 def licence(record: Record) -> str:
     """The licence of what a run was trained on. Raises Problem where it does not let the network be given away."""
     name = record.env["data"]["dataset"]
-    if name in GAMES:
-        return GAMES[name]
+    if name in MADE:
+        return MADE[name]
     found = SOURCES[name].licence if name in SOURCES else "none known"
     if found not in FREE:
         raise Problem(f"{record.spec.key} was trained on {name}, whose licence is: {found}; ship no network of it")
@@ -126,6 +147,30 @@ def excerpt(name: str, root: Path = TRAINED) -> Images | None:
     return Images(name, x, y, x, y, len(labels), labels, about["source"])
 
 
+def write_masks_excerpt(d: Masks, root: Path = TRAINED) -> None:
+    """Write the first SEGMENTED test pictures of a set in grey with their masks below `root`, as a sheet, with what
+    must be known of them."""
+    x, y = d.test_x[:SEGMENTED, 0], d.test_y[:SEGMENTED]
+    sheet = torch.cat([x, y], 1).permute(1, 0, 2).flatten(1)
+    with appearing(root / f"{d.name}.png") as draft:
+        Image.fromarray(sheet.contiguous().numpy()).save(draft, "png", optimize=True)
+    about = {"source": d.source, "licence": SOURCES[d.name].licence, "classes": d.classes}
+    write_json(root / f"{d.name}.json", about)
+
+
+def masks_excerpt(name: str, root: Path = TRAINED) -> Masks | None:
+    """The first test pictures of a set of which they come along with their masks, as both its parts; None of any
+    other."""
+    if not (root / f"{name}.png").exists():
+        return None
+    about = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
+    with Image.open(root / f"{name}.png") as file:
+        sheet = torch.frombuffer(bytearray(file.tobytes()), dtype=torch.uint8).view(2, file.height // 2, SEGMENTED, -1)
+    x, y = sheet.permute(0, 2, 1, 3)
+    whole = (x[:, None].contiguous(), y.contiguous(), None, ("",) * SEGMENTED)
+    return Masks(name, *whole, *whole, tuple(about["classes"]), about["source"])
+
+
 def ship(shipments: Sequence[Shipment], runs: Path) -> None:
     """Train the networks below `runs`, where they are not there yet, and pack them with their sets' test pictures."""
     from etudes.sweep.local import perform
@@ -140,8 +185,12 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
             record = read(runs / spec.key)
             print(pack(record))
         name = record.env["data"]["dataset"]
-        if name in SOURCES and not SOURCES[name].embedded and SOURCES[name].task == "classification":
+        if name not in SOURCES or SOURCES[name].embedded:
+            continue
+        if SOURCES[name].task == "classification":
             write_excerpt(images(name))
+        if SOURCES[name].task == "segmentation":
+            write_masks_excerpt(opened(study.config(**record.spec.config)))
 
 
 def main() -> None:
