@@ -212,7 +212,7 @@ def build(root: Path) -> gr.Blocks:
         frames: list[Frame] = []
         for frame in train(settings(method, data, float(penalty), float(clip), int(steps))):
             frames.append(frame)
-            yield (*show(frames, len(frames) - 1), gr.update(maximum=len(frames) - 1, value=len(frames) - 1), frames)
+            yield (*show(frames, len(frames) - 1), len(frames) - 1, frames)
 
     with gr.Blocks(title="A generator and its critic") as page:
         look.title(

@@ -71,9 +71,7 @@ class Config(Steps):
     dataset: str = "cifar10"  # of pictures, as listed by `etudes data`
     only: Annotated[int, at_least(-1)] = -1  # the class of pictures that is generated; -1: all
     side: Annotated[int, at_least(8)] = 32  # pixels of a side: 8, 16, 32 or 64
-    generator: Literal["conv", "mlp", "fixed"] = (
-        "conv"  # of pictures; "fixed", of points: data with unit Gaussian noise
-    )
+    generator: Literal["conv", "mlp", "fixed"] = "conv"  # of pictures; "fixed", of points: data with Gaussian noise
     generator_norm: Literal["none", "batch"] = "batch"  # after its layers, of pictures
     critic_norm: Literal["none", "batch", "layer"] = "layer"  # after its layers, of pictures
     activation: Literal["relu", "tanh"] = "relu"  # of both networks; with relu the critic of pictures leaks 0.2
