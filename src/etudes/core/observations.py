@@ -115,13 +115,16 @@ def observe(study: Study, sentence: str, claim: Claim, records: Sequence[Record]
 def _missing(
     study: Study, sentence: str, error: KeyError, reads: Reads, runs: Mapping[str, Record], ran: set[str]
 ) -> str:
-    """Why a name is not there. Raises Problem where no variant and no run has it, as a typing error would."""
+    """Why a name is not there. Raises Problem where no variant and no run has it, as a typing error would; but of a
+    scale that judges nothing, whose data may not have what the claims are about, it is a reason like others."""
     name = error.args[0]
     for variant, run in runs.items():
         if (name in run.absent or run.diverged) and variant in reads.variants:
             return f"{name} of {variant} is not finite under seed {run.spec.seed}"
     if name in reads.missing and (name in ran or name in {variant.name for variant in study.variants}):
         return f"{name} was not run"
+    if not all(study.scales[run.spec.scale].judges for run in runs.values()):
+        return f"{name} is not measured at this scale"
     raise Problem(f"the claim '{sentence}' of {study.name} asks for {error}, which no run has") from None
 
 

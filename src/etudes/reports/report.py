@@ -196,9 +196,11 @@ class Report:
         }
 
     def curves_json(self) -> dict[str, Any]:
-        """The content of curves.json: as `curves`, but what most of them share, the steps, stands there once."""
+        """The content of curves.json: as `curves`, but what most of them share, the steps, stands there once, and what
+        was logged a single time, which `trials` have, stands there not at all."""
+        found = [series for series in self.curves if len(series["steps"]) > 1]
         steps: list[Sequence[float]] = []
-        for series in self.curves:
+        for series in found:
             if series["steps"] not in steps:
                 steps.append(series["steps"])
-        return {"steps": steps, "curves": [{**c, "steps": steps.index(c["steps"])} for c in self.curves]}
+        return {"steps": steps, "curves": [{**c, "steps": steps.index(c["steps"])} for c in found]}

@@ -267,9 +267,7 @@ STUDY = Study(
             title="Losses and nnU-Net's recipe on blood cells, and on a stain that none saw",
             sections={"blood cells": RECIPES},
         ),
-        pictures(
-            "overlay.png", title="Truth and prediction", says=ROWS, variants=("unet", "no-skips", "classes-nnunet")
-        ),
+        pictures("overlay.png", title="Truth and prediction", says=ROWS, variants=("unet", "classes-nnunet")),
         curves(
             "train/loss",
             title="Training loss",

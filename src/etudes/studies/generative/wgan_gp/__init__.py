@@ -240,7 +240,6 @@ STUDY = Study(
         "test/modes": "share of the eight Gaussians covered",
         "train/at-clip": "share of weights at their largest size",
         "train/gradient-decades": "decades between the gradients of first and last layer",
-        "test/estimate": "the critic's estimate",
     },
     idea=gradient_penalty,
     charts=(
@@ -252,7 +251,12 @@ STUDY = Study(
                 "a GAN": tuple(f"gan-{kind}" for kind in KINDS),
             },
         ),
-        pictures("samples.png", title="Digits that were made", says="The first 64 of a run, none chosen."),
+        pictures(
+            "samples.png",
+            title="Digits that were made",
+            says="The first 64 of a run, none chosen.",
+            variants=("gp-mlp", "gan-mlp"),
+        ),
         bars(
             "test/seen-share",
             "train/at-clip",
@@ -263,6 +267,7 @@ STUDY = Study(
             "critic.png",
             title="What the critic sees",
             says="Blue: data; orange: samples; the darker the higher the critic's value, with level lines.",
+            variants=("critic-gp", "critic-clip"),
         ),
         curves(
             "test/distance",
