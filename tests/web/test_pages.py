@@ -252,7 +252,7 @@ def test_datasets_lead_to_the_studies_that_read_them(client):
     assert set(rows) == set(SOURCES)
     assert 'href="/study/mixup"' in rows["cifar10"]
     assert 'href="/study/word-lstm"' in rows["tatoeba-eng-fra"], "what a tool learns from is read too"
-    for name in ("cifar100", "pets", "handwriting"):
+    for name in ("cifar100", "imgur5k"):
         assert f'id="{name}"' in free
     for name in STUDIES:
         folder = catalogue.committed_folder(name, _first(name))

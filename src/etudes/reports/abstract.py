@@ -82,8 +82,10 @@ def _unjudged(report: Report, verdicts: Sequence[Verdict]) -> str:
     inside = sum(verdict.mean in verdict.claim.expect for verdict in there)
     if not there:
         return why
-    of = f"the {_count(len(there))} claims that have numbers" if len(there) > 1 else "the one claim that has a number"
-    return f"{why} By the means alone {_count(inside)} of {of} would come out as the paper has it; that is no verdict."
+    some = f"{_count(inside)} of the {_count(len(there))} claims that have numbers would"
+    if len(there) == 1:
+        some = f"the one claim that has a number would{'' if inside else ' not'}"
+    return f"{why} By the means alone {some} come out as the paper has it; that is no verdict."
 
 
 def _exploration(report: Report) -> str:

@@ -141,7 +141,7 @@ def _unjudged(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> Itera
     for sentence, why in [*((v.sentence, v.reason) for v in verdicts if v.verdict == "not judged"), *left_out.items()]:
         reasons.setdefault(why, []).append(sentence)
     for why, sentences in reasons.items():
-        if why and "not run" not in why:
+        if why and "not run" not in why and "not measured" not in why:
             said = sentences[0] if len(sentences) == 1 else f"{len(sentences)} claims"
             yield f"Not judged: {said}; {why}."
 
