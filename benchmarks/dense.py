@@ -9,8 +9,8 @@ unet   training pictures a second of a U-Net of four levels, each from a picture
 gan    generator steps a second of WGAN-GP, each with five steps of the critic: our loop against one that works in the
        order of Zeleni9/pytorch-wgan (models/wgan_gradient_penalty.py): three backward passes a step of the critic, of
        which that of the samples goes on through the generator, and a DataLoader that makes its pictures one by one.
-       Both have the same networks, and 28,000 drawn pictures of 32 pixels. The study itself trains in
-       fp32 alone. Goal: at least 1.5 times.
+       Both have the same networks, and 28,000 drawn pictures of 32 pixels. The study itself trains in fp32 alone. Goal:
+       at least 1.5 times.
 ctc    lines a second of prefix beam search over frames of 80 classes, without a language model, against pyctcdecode
        with as many prefixes and the same threshold below which a class begins nothing; and the share of lines of which
        both say the same. Goal: at least 1.

@@ -44,7 +44,8 @@ def reading(report: Report) -> str:
 
 def setting(report: Report) -> str:
     """What was run, in sentences without markup, as the study's card tells it of the committed runs; "" of others."""
-    return " ".join(_sections(report.definition.name).get(SETTING, "").split()) if _is_committed(report) else ""
+    text = _sections(report.definition.name).get(SETTING, "")
+    return " ".join(text.split()) if text and _is_committed(report) else ""
 
 
 def _is_committed(report: Report) -> bool:

@@ -105,12 +105,7 @@ def _parts() -> tuple[Any, ...]:
     """The upload, the number of a test picture and its button, and what is shown: picture, bars, what it sees."""
     with gr.Row():
         with gr.Column(min_width=280):
-            file = gr.File(
-                label="A picture",
-                file_types=[".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"],
-                height=140,
-            )
-            gr.HTML('<p class="soft">PNG, JPEG, WebP, GIF or BMP, 10 MB at most.</p>')
+            file = pictures.upload_field("A picture", ".")
             index = gr.Slider(0, 500, 0, step=1, label="Or test picture number")
             show = gr.Button("Classify the test picture", variant="primary")
             picture = gr.Image(label="The picture", interactive=False, buttons=[], height=260, type="pil")

@@ -183,12 +183,7 @@ def _parts() -> tuple[Any, ...]:
     """The upload, the number of a test picture, the place, and what is shown: pictures, likeliest colours."""
     with gr.Row():
         with gr.Column(min_width=280):
-            file = gr.File(
-                label="A picture, whose colours are left out",
-                file_types=[".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"],
-                height=140,
-            )
-            gr.HTML('<p class="soft">PNG, JPEG, WebP, GIF or BMP, 10 MB at most. Without one, a test picture:</p>')
+            file = pictures.upload_field("A picture, whose colours are left out", ". Without one, a test picture:")
             index = gr.Slider(0, LAST, 0, step=1, label="Test picture")
         with gr.Column(min_width=280):
             across = gr.Slider(0, 1, 0.5, step=0.01, label="A place: share of the width from the left")

@@ -173,7 +173,7 @@ def build(root: Path) -> gr.Blocks:
         return read(record, typed_line(record, text, int(seed)))
 
     def begin(name: str | None, text: str, seed: float) -> tuple[str, str]:
-        return read_typed(name, text, seed) if name in list_records() else ("", "")
+        return read_typed(name, text, seed) if name else ("", "")  # nothing is trained yet, as the line above says
 
     with gr.Blocks(title="Read a line") as page:
         look.title(

@@ -5,6 +5,7 @@ import functools
 import io
 from pathlib import Path
 
+import gradio as gr
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -14,7 +15,15 @@ from etudes.data.images import Images, images, resize_picture
 from etudes.web.demos import UPLOAD, ship
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 PIXELS = 40_000_000  # most of an upload
+
+
+def upload_field(label: str, ending: str) -> gr.File:
+    """Where a picture is uploaded, above a line that says which are taken and ends so."""
+    file = gr.File(label=label, file_types=list(SUFFIXES), height=140)
+    gr.HTML(f'<p class="soft">PNG, JPEG, WebP, GIF or BMP, {UPLOAD // 2**20} MB at most{ending}</p>')
+    return file
 
 
 def open_picture(path: str | Path | None) -> Image.Image:

@@ -188,8 +188,7 @@ def _parts() -> tuple[Any, ...]:
     drawn from."""
     with gr.Row():
         with gr.Column(min_width=280):
-            file = gr.File(label="A picture", file_types=[".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"], height=140)
-            gr.HTML('<p class="soft">PNG, JPEG, WebP, GIF or BMP, 10 MB at most; best one under a microscope.</p>')
+            file = pictures.upload_field("A picture", "; best one under a microscope.")
         with gr.Column(min_width=280):
             index = gr.Slider(0, LAST, 0, step=1, label="Or test picture number")
             button = gr.Button("Segment the test picture", variant="primary")
