@@ -26,6 +26,6 @@ from etudes.train.recipe import Adam, Sgd, Steps, adam, descend, scheduled, seed
 from etudes.train.rows import Rows
 
 __all__ = [
-    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit", "fitted",
-    "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit",
+    "fitted", "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
 ]  # fmt: skip
