@@ -139,11 +139,13 @@ SCRUB = SLOW | {"forgetting": "divergence", "strength": 0.03}
 NEW = {"weights": "product", "share": 0.1, "draws": True, "teaching": 3.0}
 TINY = {"dataset": "digits", "examples": 20, "held_out": 20, "width": 2, "pretraining": 6, "steps": 3, "references": 1}
 QUICK = {"shots": 3, "probes": 2, "relearning_steps": 3}
+SPOKEN = {"dataset": "spoken-digits", "held_out": 70, "examples": 200, "rehearsed": 100, "steps": 300}
 PAPER = {"dataset": "cifar10", "network": "resnet18", "width": 64, "examples": 0, "held_out": 500, "rehearsed": 0}
 LONG = {"pretraining": 70_000, "steps": 3_500, "log_every": 100}
 RETAINED, ANSWERS = "test/error-retained", "test/divergence-forgotten"
 PROBE, AGAIN = "test/probe-excess", "test/relearning"
-MATTERS = 0.01
+MAP = """Orange: 6, green: 3, blue: retained digits. Across: how much a probe fitted to held-out pictures takes them for
+a 6, and in the shaded half it says so. Up: the direction in which the others vary most."""
 
 STUDY = Study(
     name="unlearning",
@@ -180,44 +182,42 @@ STUDY = Study(
     scales={
         "smoke": Scale(TINY | QUICK, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale({"log_every": 10}, seeds=(5, 8, 12, 20), minutes=2, offline={"dataset": "digits"}),
-        "spoken": Scale(
-            {"dataset": "spoken-digits", "held_out": 70, "examples": 200}, seeds=3, minutes=2, judges=False
-        ),
+        "spoken": Scale(SPOKEN, seeds=3, minutes=2, judges=False),
         "paper": Scale(PAPER | LONG, seeds=1, minutes=900, judges=False),
     },
     claims={
         "with the answer 6 left out a probe finds 6 better in the features than where it was never seen": between(
-            "dropped", 0, math.inf, "Golatkar et al. 2020 (arXiv:1911.04933), by a probe", of=PROBE, matters=MATTERS
+            "dropped", 0, math.inf, "Golatkar et al. 2020 (arXiv:1911.04933), by a probe", of=PROBE
         ),
         "with the answer 6 left out 6 is learnt again sooner than by a network that never saw it": higher(
-            "dropped", "retrained", "Golatkar et al. 2020 (arXiv:1911.04933)", of=AGAIN, matters=MATTERS
+            "dropped", "retrained", "Golatkar et al. 2020 (arXiv:1911.04933)", of=AGAIN, matters=0.1
         ),
         "climbing the loss of 6 with no retained digit shown errs more on these than retraining": higher(
-            "ascent", "retrained", "sec. 5, gradient ascent", of=RETAINED, matters=MATTERS
+            "ascent", "retrained", "sec. 5, gradient ascent", of=RETAINED, matters=0.02
         ),
         "trained against 6 with rehearsal, weights by |w grad| leave a probe less of 6 than as many by chance": lower(
-            "rehearsal", "rehearsal-random", "beyond the paper", of="test/probe", matters=MATTERS
+            "rehearsal", "rehearsal-random", "beyond the paper", of="test/probe"
         ),
         "before unlearning the loss tells training sixes from others better than where none was seen": between(
-            "original", 0, math.inf, "sec. 5, membership inference", of="test/membership-excess", matters=MATTERS
+            "original", 0, math.inf, "sec. 5, membership inference", of="test/membership-excess", matters=0.02
         ),
         "after training 6 on random labels a network is less sure about sixes than one that never saw any": lower(
-            "salun", "retrained", "beyond the paper", of="test/confidence-forgotten", matters=MATTERS
+            "salun", "retrained", "beyond the paper", of="test/confidence-forgotten", matters=0.1
         ),
         "drawn anew and taught, a network answers sixes more like retrained ones than after SalUn": lower(
-            "redraw", "salun", "new procedure", of=ANSWERS, matters=MATTERS
+            "redraw", "salun", "new procedure", of=ANSWERS, matters=0.1
         ),
         "drawn anew and taught, a network answers sixes more like retrained ones than after SCRUB": lower(
-            "redraw", "scrub", "new procedure", of=ANSWERS, matters=MATTERS
+            "redraw", "scrub", "new procedure", of=ANSWERS, matters=0.1
         ),
         "drawn anew and taught, a network learns 6 again later than one that is only taught": lower(
-            "redraw", "redraw-none", "new procedure", of=AGAIN, matters=MATTERS
+            "redraw", "redraw-none", "new procedure", of=AGAIN, matters=0.1
         ),
         "with the weights by |w grad| drawn anew 6 is learnt again later than with as many by chance": lower(
-            "redraw", "redraw-random", "new procedure", of=AGAIN, matters=MATTERS
+            "redraw", "redraw-random", "new procedure", of=AGAIN, matters=0.1
         ),
         "with a share of the weights drawn anew a network errs less on retained digits than with all of them": lower(
-            "redraw", "redraw-all", "new procedure", of=RETAINED, matters=MATTERS
+            "redraw", "redraw-all", "new procedure", of=RETAINED, matters=0.02
         ),
     },
     charts=(
@@ -226,6 +226,9 @@ STUDY = Study(
             x="how well a probe finds 6 in the features",
             y="how soon 6 is learnt again",
             title="What is left of 6: the goal is where the retrained network is",
+            says="Up and to the right more is left; below and left of the retrained network more is gone than it "
+            "ever lacked.",
+            variants=("original", "retrained", "dropped", "rehearsal", "salun", "scrub", "redraw"),
         ),
         bars(ANSWERS, RETAINED, "test/error-new", title="Answers to 6 beside retrained networks; errors on the others"),
         bars(
@@ -234,7 +237,7 @@ STUDY = Study(
             "test/membership-excess",
             title="What is left, less what networks that never saw a 6 have",
         ),
-        pictures("map.png", title="Maps of the features", says="..."),
+        pictures("map.png", title="Maps of the features of test pictures", says=MAP),
     ),
     words={
         RETAINED: "error on retained digits",

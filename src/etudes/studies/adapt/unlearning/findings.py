@@ -44,8 +44,8 @@ def divergence(p: Tensor, q: Tensor) -> float:
     """
     p, q = p.double(), q.double()
     middle = (p + q) / 2
-    both = [torch.special.entr(middle).sum(1) - torch.special.entr(side).sum(1) / 2 for side in (p,)]
-    return ((both[0] - torch.special.entr(q).sum(1) / 2).mean() / math.log(2)).item()
+    apart = torch.special.entr(middle) - (torch.special.entr(p) + torch.special.entr(q)) / 2
+    return apart.sum(1).mean().item() / math.log(2)
 
 
 def probe_accuracy(features: Tensor, is_kind: Tensor, test: Tensor, test_is_kind: Tensor, rows: list[Tensor]) -> float:
@@ -149,6 +149,5 @@ def draw_map(cfg: "Config", run: Run, model: nn.Sequential, d: Examples) -> None
     up = flat @ torch.linalg.svd(flat[d.test_y != cfg.forgets], full_matrices=False).Vh[0]
     places = torch.stack([probe.scores(test) / 2.5, up / up.abs().max().clamp_min(1e-12)], 1).clamp(-0.98, 0.98)
     old, new = d.test_y == cfg.forgets, d.test_y == cfg.learns
-    ground = torch.zeros(100, 100)
-    ground[:, 50:] = 0.25
+    ground = torch.linspace(-1, 1, 100).clamp_min(0).expand(100, 100)
     save_plane(run.path("map.png"), ground, [places[~(old | new)], places[old], places[new]], 1.0)
