@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from etudes.core import Run
 from etudes.data.batches import Batches
+from etudes.measure.size import count_parameters
 from etudes.nn.norm import Standardise
 from etudes.nn.resnet import preact_resnet
 from etudes.optim.schedules import cosine
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from etudes.studies.adapt.unlearning import Config
 
 Kind = Literal["small", "resnet18"]
-SHARED = ("dataset", "examples", "held_out", "forgets", "learns", "network", "width", "features", "pretraining",
+SHARED = ("dataset", "examples", "held_out", "forgets", "learns", "network", "width", "features", "pretraining_steps",
           "pretraining_lr", "batch", "shots", "probes", "relearning_steps", "relearning_lr")  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def learn(cfg: "Config", run: Run, d: Examples, name: str, absent: int) -> nn.Se
     """A network trained from scratch on all classes but one; `name` decides its first weights and its order."""
     model = seeded(run, f"init {name}", lambda: network(cfg, d))
     opt = torch.optim.Adam(model.parameters(), cfg.pretraining_lr)
-    schedule = LambdaLR(opt, lambda step: cosine(step, cfg.pretraining))
+    schedule = LambdaLR(opt, lambda step: cosine(step, cfg.pretraining_steps))
     kept = (d.y != absent).nonzero()[:, 0]
     batches = Batches(len(kept), cfg.batch, run.seed(f"order {name}"))
 
@@ -57,7 +58,7 @@ def learn(cfg: "Config", run: Run, d: Examples, name: str, absent: int) -> nn.Se
         return {"train/pretraining-loss": descend(functional.cross_entropy(model(x), y), opt, schedule)}
 
     parts = {"model": model, "opt": opt, "schedule": schedule}
-    fit(run, parts, step, cfg.pretraining, log_every=cfg.log_every)
+    fit(run, parts, step, cfg.pretraining_steps, log_every=cfg.log_every)
     return model
 
 
@@ -66,8 +67,7 @@ def original(cfg: "Config", run: Run, d: Examples) -> nn.Sequential:
 
     def make(own: Run) -> None:
         model = learn(cfg, own, d, "original", cfg.learns)
-        says = outputs(model, d.held_x).argmax(1)
-        own.result(**{"validation/error": (says != d.held_y)[d.held_y != cfg.learns].double().mean()})
+        own.result(parameters=count_parameters(model))
         weights.save(own.path("model.safetensors"), model)
 
     made = run.once("original", {name: getattr(cfg, name) for name in SHARED}, make)
