@@ -14,9 +14,10 @@
 | numbers that survive a kill | `Rows`, and `run.logged(name)` |
 | averaged weights | `EMA` |
 | weights kept with the run | `weights.save`, `weights.load` |
+| task vectors: weights subtracted, added, scaled | `arithmetic.minus`, `arithmetic.plus`, `arithmetic.scaled` |
 """
 
-from etudes.train import weights
+from etudes.train import arithmetic, weights
 from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit, fitted
@@ -25,6 +26,6 @@ from etudes.train.recipe import Adam, Sgd, Steps, adam, descend, scheduled, seed
 from etudes.train.rows import Rows
 
 __all__ = [
-    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "descend", "fit", "fitted", "opened",
-    "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit",
+    "fitted", "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
 ]  # fmt: skip

@@ -74,7 +74,8 @@ def originals_folder(source: Source) -> Path | None:
 
 def copy_path(source: Source, kind: str, key: str) -> Path:
     """Where the cache keeps what was decoded from the bytes that `key` (a sha256, a revision) stands for."""
-    folder, suffix = ("texts", "json") if source.task == "text" else ("images", "safetensors")
+    kinds = {"text": ("texts", "json"), "sound": ("sounds", "safetensors")}
+    folder, suffix = kinds.get(source.task, ("images", "safetensors"))
     return cache_folder() / folder / source.folder.replace("/", "--") / f"{kind}-{key}-{RULE}.{suffix}"
 
 
