@@ -9,9 +9,9 @@ from torch import nn
 
 from etudes.core.errors import Problem
 from etudes.core.run import Run
-from etudes.data.fonts import BUILT_IN, NAMES
+from etudes.data.fonts import NAMES
 from etudes.data.images import images
-from etudes.data.lines import digit_strings, font_lines
+from etudes.data.lines import digit_strings
 from etudes.generate.ctc import collapse
 from etudes.measure.edits import character_error_rate
 from etudes.measure.ngrams import ngrams
