@@ -46,19 +46,9 @@ IRREGULAR = {
     "brought", "bought", "laid", "grown", "blown",
 }  # fmt: skip
 FIXED = {
-    "opened",
-    "shown",
-    "fitted",
-    "seeded",
-    "scheduled",
-    "logged",
-    "pretrained",
-    "scaled",
-    "seed",
-    "embed",
-    "shard",
+    "opened", "shown", "fitted", "seeded", "scheduled", "logged", "pretrained", "scaled", "seed", "embed", "shard",
     "feed",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE / "src")))
