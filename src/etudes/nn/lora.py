@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from etudes.core.errors import Problem, unknown
 
@@ -103,41 +102,81 @@ class LowRankConv(nn.Module):
 class _Convolve(torch.autograd.Function):
     """A convolution with the filter W + scaling B A, whose gradients of A and B take the way through r channels.
 
-    Nothing is kept for the way back but the input and what is there anyway.
+    Where the filter has more numbers than the input, as on the small pictures of a network's end, the changed filter
+    would be the largest thing in memory: there both convolutions are made and added. Kept for the way back is the input;
+    and the filter where it is one of fewer bits, a copy in any case.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float, place: Place
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, a, b)
-        ctx.scaling, ctx.place = scaling, place
-        bias = None if bias is None else bias.to(x.dtype)
-        return functional.conv2d(x, _filter(x, weight, a, b, scaling, place), bias, *place)
+        apart = weight.numel() > x.numel()
+        own = _like(weight, x) if apart else _filter(x, weight, a, b, scaling, place)
+        again = weight.dtype == x.dtype
+        ctx.save_for_backward(x, weight if again else own, a, b)
+        ctx.scaling, ctx.place, ctx.apart, ctx.again = scaling, place, apart, again
+        out = functional.conv2d(x, own, None if bias is None else bias.to(x.dtype), *place)
+        if apart:
+            first, last = _places(a, place)
+            inner = functional.conv2d(x, a.to(x.dtype), None, *first)
+            out += functional.conv2d(inner, (scaling * b).to(x.dtype), None, *last)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
-        place, groups = ctx.place, ctx.place[3]
-        plain: Place = ((1, 1), (0, 0), (1, 1), groups)  # of the factor of 1 x 1
-        first, last = (plain, place) if a.shape[2:] == (1, 1) else (place, plain)
-        thin_a, thin_b = a.to(x.dtype), b.to(x.dtype)
+        place, wanted = ctx.place, ctx.needs_input_grad[0]
+        first, last = _places(a, place)
+        thin_a, thin_b = a.to(x.dtype), (ctx.scaling * b).to(x.dtype)
         inner = functional.conv2d(x, thin_a, None, *first)
-        grad_b = conv2d_weight(inner, b.shape, gradient, *last)
-        grad_inner = conv2d_input(inner.shape, thin_b, gradient, *last)
-        grad_a = conv2d_weight(x, a.shape, grad_inner, *first)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = conv2d_input(x.shape, _filter(x, weight, a, b, ctx.scaling, place), gradient, *place)
-        grads = (ctx.scaling * grad.to(a.dtype) for grad in (grad_a, grad_b))
-        return grad_x, None, None, *grads, None, None
+        grad_inner, grad_b = _backward(gradient, inner, thin_b, last, (True, True))
+        del inner
+        grad_x, grad_a = _backward(grad_inner, x, thin_a, first, (wanted and ctx.apart, True))
+        del grad_inner
+        if wanted:
+            again = ctx.again and not ctx.apart
+            own = _filter(x, weight, a, b, ctx.scaling, place) if again else _like(weight, x)
+            straight, _ = _backward(gradient, x, own, place, (True, False))
+            grad_x = straight.add_(grad_x) if ctx.apart else straight
+        return grad_x, None, None, grad_a.to(a.dtype), ctx.scaling * grad_b.to(b.dtype), None, None
+
+
+def _places(a: Tensor, place: Place) -> tuple[Place, Place]:
+    """Where A and B are moved over the picture: the one of 1 x 1 pixel by pixel."""
+    plain: Place = ((1, 1), (0, 0), (1, 1), place[3])
+    return (plain, place) if a.shape[2:] == (1, 1) else (place, plain)
+
+
+def _backward(gradient: Tensor, x: Tensor, weight: Tensor, place: Place, wanted: tuple[bool, bool]) -> tuple[Any, Any]:
+    """The gradients of a convolution's input and filter, of those the `wanted`. torch.nn.grad has the same, but makes
+    and fills an input or a filter of the full size that is only looked at for its shape."""
+    stride, padding, dilation, groups = place
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, stride, padding, dilation, False, (0, 0), groups, (*wanted, False)
+    )[:2]
 
 
 def _filter(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, place: Place) -> Tensor:
-    changed = weight + low_rank_filter(a, b, scaling, place[3])
+    """weight + low_rank_filter(a, b), of the type and in the memory format of x: one product of matrices and one copy.
+
+    With the channels last both orders are such a product: [out, r] [r, k k in], or [out k k, r] [r, in].
+    """
+    groups = place[3]
+    out, channels, *size = weight.shape
+    of_weight, of_a, of_b = (t.permute(0, 2, 3, 1) for t in (weight, a, b))
+    left = of_b.reshape(groups, -1, b.shape[1])
+    right = of_a.reshape(groups, b.shape[1], -1)
+    rows = of_weight.reshape(groups, left.shape[1], right.shape[2])
+    changed = torch.baddbmm(rows, left, right, alpha=scaling).view(out, *size, channels).permute(0, 3, 1, 2)
+    return _like(changed, x)
+
+
+def _like(weight: Tensor, x: Tensor) -> Tensor:
+    """The filter, of the type and in the memory format of x."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return changed.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
+    return weight.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _shapes(base: nn.Conv2d, order: Order, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,0 +1,59 @@
+"""What is trained of a pretrained network: all of it, its head, its norms, or low-rank changes of its convolutions."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.optim import Adam
+
+from etudes.nn.efficientnet import InvertedResidual
+from etudes.nn.lora import adapt
+from etudes.nn.norm import BatchNorm
+from etudes.nn.resnet import PreActBlock
+from etudes.studies.adapt.conv_lora.networks import Classifier
+
+if TYPE_CHECKING:
+    from etudes.studies.adapt.conv_lora import Config
+
+
+def last_block(body: nn.Module) -> str:
+    """The name of the body's last residual block."""
+    return [name for name, part in body.named_modules() if isinstance(part, PreActBlock | InvertedResidual)][-1]
+
+
+def choose_trained(cfg: "Config", model: Classifier) -> None:
+    """Freeze, in place, what the method does not train; low-rank changes are put into the convolutions.
+
+    The head is new and always trained. Norms whose weights are frozen keep their statistics too.
+    """
+    last = last_block(model.body)
+    chosen = {"all": lambda name: True, "late": lambda name: name.startswith(last + ".")}
+    chosen["early"] = lambda name: not chosen["late"](name)
+    if cfg.method == "lora":
+        adapt(model.body, cfg.order, cfg.rank, cfg.alpha * cfg.rank, chosen[cfg.layers])
+    else:
+        model.body.requires_grad_(cfg.method == "full")
+    if cfg.method == "norms" or cfg.norms:
+        for layer in model.modules():
+            if isinstance(layer, BatchNorm):
+                layer.requires_grad_(True)
+    model.head.requires_grad_(True)
+    # The whole network, since evaluation gives back the mode of the whole; there is nothing else that the mode changes.
+    model.train(trains_norms(cfg))
+
+
+def trains_norms(cfg: "Config") -> bool:
+    return cfg.method in ("full", "norms") or cfg.norms
+
+
+def optimiser(cfg: "Config", model: Classifier) -> Adam:
+    """Adam over what is trained: the new head at its own rate, the body at that of the method."""
+    rate = {"full": cfg.full_lr, "norms": cfg.norm_lr, "lora": cfg.lora_lr, "head": cfg.head_lr}[cfg.method]
+    norms = {p for layer in model.modules() if isinstance(layer, BatchNorm) for p in layer.parameters()}
+    body = [p for p in model.body.parameters() if p.requires_grad]
+    of_norms = [p for p in body if p in norms] if cfg.method == "lora" else []
+    groups = [
+        {"params": [*model.head.parameters()], "lr": cfg.head_lr},
+        {"params": [p for p in body if not any(p is q for q in of_norms)], "lr": rate},
+        {"params": of_norms, "lr": cfg.norm_lr},
+    ]
+    return Adam([group for group in groups if group["params"]])
