@@ -50,7 +50,7 @@ def read_weights(path: Path, model: EfficientNetLite) -> EfficientNetLite:
     found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     try:
         model.load_state_dict({_own_name(name): tensor for name, tensor in found.items()})
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         words = str(error).strip().splitlines()[0]
         raise Problem(f"{path} does not hold this network's weights ({words}); fetch it again") from None
     return model.eval()

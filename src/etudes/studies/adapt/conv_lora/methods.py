@@ -29,7 +29,7 @@ def choose_trained(cfg: "Config", model: Classifier) -> None:
     chosen = {"all": lambda name: True, "late": lambda name: name.startswith(last + ".")}
     chosen["early"] = lambda name: not chosen["late"](name)
     if cfg.method == "lora":
-        adapt(model.body, cfg.order, cfg.rank, cfg.alpha * cfg.rank, chosen[cfg.layers])
+        adapt(model.body, cfg.order, cfg.rank, cfg.scaling * cfg.rank, chosen[cfg.layers])
     else:
         model.body.requires_grad_(cfg.method == "full")
     if cfg.method == "norms" or cfg.norms:
@@ -46,14 +46,13 @@ def trains_norms(cfg: "Config") -> bool:
 
 
 def optimiser(cfg: "Config", model: Classifier) -> Adam:
-    """Adam over what is trained: the new head at its own rate, the body at that of the method."""
-    rate = {"full": cfg.full_lr, "norms": cfg.norm_lr, "lora": cfg.lora_lr, "head": cfg.head_lr}[cfg.method]
-    norms = {p for layer in model.modules() if isinstance(layer, BatchNorm) for p in layer.parameters()}
+    """Adam over what is trained: the new head and the norms at their own rates, the rest of the body at the method's."""
+    norms = {id(p) for layer in model.modules() if isinstance(layer, BatchNorm) for p in layer.parameters()}
     body = [p for p in model.body.parameters() if p.requires_grad]
-    of_norms = [p for p in body if p in norms] if cfg.method == "lora" else []
-    groups = [
-        {"params": [*model.head.parameters()], "lr": cfg.head_lr},
-        {"params": [p for p in body if not any(p is q for q in of_norms)], "lr": rate},
-        {"params": of_norms, "lr": cfg.norm_lr},
-    ]
-    return Adam([group for group in groups if group["params"]])
+    if cfg.method == "full":
+        groups = [(cfg.full_lr, body)]
+    else:
+        groups = [(cfg.norm_lr, [p for p in body if id(p) in norms])]
+        groups += [(cfg.lora_lr, [p for p in body if id(p) not in norms])]
+    groups += [(cfg.head_lr, [*model.head.parameters()])]
+    return Adam([{"params": group, "lr": rate} for rate, group in groups if group])

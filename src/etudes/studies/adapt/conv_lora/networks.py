@@ -57,14 +57,16 @@ def pretrained(cfg: "Config", run: Run, classes: int) -> Classifier:
     if cfg.network == "resnet":
         body, features = _residual_body(cfg, run), 8 * cfg.width
     else:
-        body = imagenet_network(cfg.network)
-        features, body.classify = body.classify.in_features, nn.Identity()
+        lite = imagenet_network(cfg.network)
+        features, lite.classify = lite.classify.in_features, nn.Identity()
+        enlarge = [nn.Upsample((cfg.enlarged, cfg.enlarged), mode="bilinear")] if cfg.enlarged else []
+        body = nn.Sequential(*enlarge, lite)
     head = seeded(run, "head", lambda: nn.Linear(features, classes))
     return place(run, Classifier(body, head))
 
 
 def _residual_body(cfg: "Config", run: Run) -> nn.Module:
-    recipe = Sgd(cfg.base_steps, cfg.base_batch, lr=cfg.base_lr, schedule="linear", weight_decay=5e-4)
+    recipe = Sgd(cfg.base_steps, cfg.base_batch, lr=cfg.base_lr, schedule="warmup", weight_decay=5e-4)
     decides = {"dataset": cfg.base_dataset, "side": cfg.side, "width": cfg.width, **vars(recipe)}
     made = run.once("base", decides, lambda own: _pretrain(cfg, recipe, own), seed=SHARED_SEED)
     run.result(**{"test/error-base": made.metrics["test/error"]})
