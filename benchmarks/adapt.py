@@ -16,6 +16,7 @@ neighbouring turns is told: machines drift.
 """
 
 import copy
+import functools
 import time
 from collections.abc import Callable
 
@@ -116,7 +117,7 @@ def _lines(
     goal = "; goal at most 1" if title.endswith("peft") else ""
     found = turns(length[1], timed(mine, length[0]), timed(theirs, length[0]))
     peaks = [peak_memory(step) / 1e6 for step in (mine, theirs)]
-    kept = [step_memory(model, lambda: loss(model, x, y, precision)) for model in models]
+    kept = [step_memory(model, functools.partial(loss, model, x, y, precision)) for model in models]
     parts = [f"{m.gradients / 1e6:.3g} + {m.optimiser / 1e6:.3g} + {m.activations / 1e6:.3g}" for m in kept]
     trained = [count_parameters(model) for model in models]
     return [

@@ -7,7 +7,9 @@ from etudes.measure.size import count_parameters
 from etudes.nn.efficientnet import EfficientNetLite, InvertedResidual, pad_same, scale_channels
 
 
-@pytest.mark.parametrize(("size", "blocks", "millions"), [("lite0", 16, 4.652), ("lite1", 21, 5.417), ("lite2", 21, 6.092)])
+@pytest.mark.parametrize(
+    ("size", "blocks", "millions"), [("lite0", 16, 4.652), ("lite1", 21, 5.417), ("lite2", 21, 6.092)]
+)
 def test_sizes_are_the_published_ones(size, blocks, millions):
     with torch.device("meta"):
         model = EfficientNetLite(size)
@@ -40,7 +42,9 @@ def test_a_block_by_its_formula():
     block = InvertedResidual(8, 8, 3, 1, 6).eval()
     x = torch.randn(2, 8, 7, 7)
     inside = functional.relu6(block.expand_norm(block.expand(x)))
-    inside = functional.relu6(block.depthwise_norm(functional.conv2d(inside, block.depthwise.weight, padding=1, groups=48)))
+    inside = functional.relu6(
+        block.depthwise_norm(functional.conv2d(inside, block.depthwise.weight, padding=1, groups=48))
+    )
     assert torch.allclose(block(x), x + block.project_norm(block.project(inside)), atol=1e-6)
     assert not InvertedResidual(8, 8, 3, 2, 6).adds
     assert InvertedResidual(8, 16, 5, 2, 1).expand is None

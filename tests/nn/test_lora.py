@@ -158,7 +158,9 @@ def test_layers_that_a_change_would_not_make_smaller_are_left():
         adapt(model, rank=11)
 
 
-@pytest.mark.parametrize(("order", "rank", "says"), [("1-1", 2, "no order"), ("k-1", 0, "1 to 4"), ("k-1", 5, "1 to 4")])
+@pytest.mark.parametrize(
+    ("order", "rank", "says"), [("1-1", 2, "no order"), ("k-1", 0, "1 to 4"), ("k-1", 5, "1 to 4")]
+)
 def test_bad_input_gives_one_sentence(order, rank, says):
     with pytest.raises(Problem, match=says):
         LowRankConv(nn.Conv2d(8, 4, 3), order, rank)

@@ -54,7 +54,7 @@ class Harm:
 
 def test_a_pickle_that_would_run_something_is_refused(tmp_path):
     torch.save({"weight": Harm()}, tmp_path / "weights.pth")
-    with pytest.raises(Exception, match="[Uu]nsupported|weights_only"):
+    with pytest.raises(Exception, match=r"[Uu]nsupported|weights_only"):
         efficientnet.read_weights(tmp_path / "weights.pth", EfficientNetLite("lite0"))
 
 

@@ -55,8 +55,8 @@ def step_memory(model: nn.Module, loss: Callable[[], Tensor], moments: int = 2) 
 def peak_memory(step: Callable[[], object], device: torch.device | str = "cpu") -> int:
     """The most bytes of tensors that live at once during `step()`, above those that lived before it, as measured.
 
-    On a GPU by its allocator's own count; on the CPU by PyTorch's profiler, which sees every tensor come and go, but not
-    what a library such as oneDNN takes for itself. Call the step once before, so that the optimiser's moments are there.
+    On a GPU by its allocator's own count; on the CPU by PyTorch's profiler, which sees every tensor come and go, but
+    not what a library such as oneDNN takes for itself. Call the step once before: then the optimiser has its moments.
     """
     device = torch.device(device)
     gc.collect()

@@ -64,7 +64,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pictures [n, 3, h, w] in [0, 1] to logits [n, classes]. Raises Problem on an unknown size: lite0, lite1, lite2."""
+    """Pictures [n, 3, h, w] in [0, 1] to logits [n, classes]. Raises Problem on a size that is not lite0, 1 or 2."""
 
     def __init__(self, size: str = "lite0", classes: int = 1000) -> None:
         super().__init__()

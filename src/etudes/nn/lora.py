@@ -8,9 +8,8 @@ Of a k x k filter there are three ways to do that, by where the k x k pixels are
     k-k   both are k x k: the change then sees 2 k - 1 pixels, and is no filter of k x k
 
 The first two are filters of k x k again, whatever the stride, dilation, padding and groups, since what lies between
-A and B is neither padded nor bent. So they are computed as one convolution with W + (alpha / r) B A, in training too:
-the convolution that is merged afterwards is the one that was trained. Only the gradients of A and B go through r
-channels.
+A and B is neither padded nor bent. So they are computed as one convolution with W + (alpha / r) B A, in training too,
+where that filter is smaller than the pictures. Only the gradients of A and B go through r channels.
 """
 
 import math
@@ -102,9 +101,9 @@ class LowRankConv(nn.Module):
 class _Convolve(torch.autograd.Function):
     """A convolution with the filter W + scaling B A, whose gradients of A and B take the way through r channels.
 
-    Where the filter has more numbers than the input, as on the small pictures of a network's end, the changed filter
-    would be the largest thing in memory: there both convolutions are made and added. Kept for the way back is the input;
-    and the filter where it is one of fewer bits, a copy in any case.
+    Where the filter has more numbers than the input, as on the small pictures at a network's end, the changed filter
+    would be the largest thing in memory: there both convolutions are made and added. Kept for the way back is the
+    input; and the filter where it is one of fewer bits, a copy in any case.
     """
 
     @staticmethod

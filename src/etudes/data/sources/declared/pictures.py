@@ -165,10 +165,10 @@ DECLARED = (
         columns=("id", "image", "mask", "cell_type"),
         side=64,
         config="jiangxi_tecom",
-        says="white blood cells of Jiangxi Tecom Science Corporation (Zheng et al. 2018); types partly unchecked, and 1 "
-        "picture of a basophil to learn from",
-        upstream="github.com/zxaoyou/segmentation_WBC at fa9c016, Dataset 1, chosen and split as the mirror's README.md "
-        "says",
+        says="white blood cells of Jiangxi Tecom Science Corporation (Zheng et al. 2018); types partly unchecked, and "
+        "one picture of a basophil to learn from",
+        upstream="github.com/zxaoyou/segmentation_WBC at fa9c016, Dataset 1, chosen and split as the mirror's "
+        "README.md says",
     ),
     Source(
         name="orl-faces",

@@ -140,7 +140,9 @@ STUDY = Study(
         Variant("full", FULL, "sketches: all weights are trained"),
         Variant("head", HEAD, "sketches: the new head alone"),
         Variant("norms", {"method": "norms"}, "sketches: the norms, and the head"),
-        Variant("lora", {"rank": 10}, "sketches: A of k x k and B of 1 x 1 in every convolution, rank 10, and the head"),
+        Variant(
+            "lora", {"rank": 10}, "sketches: A of k x k and B of 1 x 1 in every convolution, rank 10, and the head"
+        ),
         Variant("lora-norms", {"rank": 10, "norms": True}, "as lora, and the norms"),
         Variant("lora-1k", {"order": "1-k", "rank": 8}, "as lora with A of 1 x 1 and B of k x k, as many numbers"),
         Variant("lora-kk", {"order": "k-k", "rank": 5}, "as lora with A and B of k x k, as many numbers; never merged"),
@@ -191,9 +193,7 @@ STUDY = Study(
         "on sketches low-rank changes err less often than training the norms and the head": lower(
             "lora", "norms", "sec. 5 (of biases, in table 2)", matters=MATTERS / 2
         ),
-        "rank 1 errs as often as rank 10, within 2 points": alike(
-            "lora-rank-1", "lora", MATTERS, "sec. 7.2, table 6"
-        ),
+        "rank 1 errs as often as rank 10, within 2 points": alike("lora-rank-1", "lora", MATTERS, "sec. 7.2, table 6"),
         "at equal size, changes of all convolutions err less often than changes of the last block's": lower(
             "lora", "lora-late", "sec. 7.1, table 5", matters=MATTERS / 2
         ),

@@ -46,7 +46,7 @@ def trains_norms(cfg: "Config") -> bool:
 
 
 def optimiser(cfg: "Config", model: Classifier) -> Adam:
-    """Adam over what is trained: the new head and the norms at their own rates, the rest of the body at the method's."""
+    """Adam over what is trained: all of the body at one rate, or its norms and A, B at theirs; the new head at its own."""
     norms = {id(p) for layer in model.modules() if isinstance(layer, BatchNorm) for p in layer.parameters()}
     body = [p for p in model.body.parameters() if p.requires_grad]
     if cfg.method == "full":
