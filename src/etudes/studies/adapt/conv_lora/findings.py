@@ -1,8 +1,8 @@
 """What a run tells beside its errors, and the claims' own numbers."""
 
+import copy
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,9 +18,6 @@ from etudes.measure.size import count_parameters
 from etudes.nn.lora import LowRankConv, merge
 from etudes.nn.norm import BatchNorm
 
-if TYPE_CHECKING:
-    from etudes.studies.adapt.conv_lora import Config
-
 BUDGET = 1e9  # bytes for which the largest batch is told
 ERROR = "test/error"
 
@@ -35,21 +32,22 @@ def closed_share(variant: str) -> Measure:
     return share
 
 
-def farther_behind(variant: str) -> Measure:
-    """A measure: by how much a variant's test error lies above that of all weights, on the far set less on the near."""
+def dearer_far(variant: str, other: str) -> Measure:
+    """A measure: by how much a variant's test error lies above another's on the far set, less the same on the near."""
 
-    def behind(trial: Trial) -> float:
-        far, near = (trial[f"{variant}{end}"][ERROR] - trial[f"full{end}"][ERROR] for end in ("", "-near"))
+    def dearer(trial: Trial) -> float:
+        far, near = (trial[f"{variant}{end}"][ERROR] - trial[f"{other}{end}"][ERROR] for end in ("", "-near"))
         return far - near
 
-    return behind
+    return dearer
 
 
-def measure_memory(cfg: "Config", run: Run, model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Report what a step of Adam on pictures x [n, 3, h, w] in [0, 1] holds, in megabytes and by formula, and the
-    largest batch for which a gigabyte suffices."""
-    with run.autocast():
-        found = step_memory(model, lambda: cross_entropy(model(x).float(), y))
+def measure_memory(run: Run, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Report what a step of Adam on pictures x [n, 3, h, w] in [0, 1] holds in fp32, in megabytes and by formula, and
+    the largest batch for which a gigabyte suffices."""
+    model = copy.deepcopy(model)  # norms in training mode look at x, and that is no step
+    with torch.autocast(x.device.type, enabled=False):
+        found = step_memory(model, lambda: cross_entropy(model(x), y))
     fixed, each = found.total - found.activations, found.activations / len(x)
     parts = {"gradients": found.gradients, "optimiser": found.optimiser, "activations": found.activations}
     run.result(**{f"train/megabytes-{name}": size / 1e6 for name, size in (parts | {"step": found.total}).items()})

@@ -32,7 +32,7 @@ def choose_trained(cfg: "Config", model: Classifier) -> None:
         adapt(model.body, cfg.order, cfg.rank, cfg.scaling * cfg.rank, chosen[cfg.layers])
     else:
         model.body.requires_grad_(cfg.method == "full")
-    if cfg.method == "norms" or cfg.norms:
+    if trains_norms(cfg):
         for layer in model.modules():
             if isinstance(layer, BatchNorm):
                 layer.requires_grad_(True)
@@ -42,17 +42,18 @@ def choose_trained(cfg: "Config", model: Classifier) -> None:
 
 
 def trains_norms(cfg: "Config") -> bool:
-    return cfg.method in ("full", "norms") or cfg.norms
+    """Whether norms are trained, and their statistics follow the pictures."""
+    return cfg.method in ("full", "norms") or (cfg.method == "lora" and cfg.norms)
 
 
 def optimiser(cfg: "Config", model: Classifier) -> Adam:
-    """Adam over what is trained: all of the body at one rate, or its norms and A, B at theirs; the new head at its own."""
+    """Adam over what is trained: the whole body at one rate, or its norms and its A and B at theirs; the head too."""
     norms = {id(p) for layer in model.modules() if isinstance(layer, BatchNorm) for p in layer.parameters()}
     body = [p for p in model.body.parameters() if p.requires_grad]
     if cfg.method == "full":
         groups = [(cfg.full_lr, body)]
     else:
         groups = [(cfg.norm_lr, [p for p in body if id(p) in norms])]
-        groups += [(cfg.lora_lr, [p for p in body if id(p) not in norms])]
-    groups += [(cfg.head_lr, [*model.head.parameters()])]
+        groups += [(cfg.lora_lr if cfg.norms else cfg.frozen_lr, [p for p in body if id(p) not in norms])]
+    groups += [(cfg.alone_lr if cfg.method == "head" else cfg.head_lr, [*model.head.parameters()])]
     return Adam([{"params": group, "lr": rate} for rate, group in groups if group])
