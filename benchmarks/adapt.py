@@ -1,7 +1,7 @@
 """A step of low-rank adaptation against peft's, at equal ranks, in one run: etudes bench adapt
 
-resnet  PreAct ResNet-18 on pictures of 32 pixels, batch 32, a change of rank 8 in every convolution
-lite0   EfficientNet-Lite0 on pictures of 96 pixels, batch 32, a change of rank 8 in every convolution but the depthwise
+resnet  a PreAct ResNet-18 of half the width, pictures of 32 pixels, batch 32, a change of rank 8 in every convolution
+lite0   EfficientNet-Lite0, pictures of 64 pixels, batch 32, a change of rank 8 in every convolution but the depthwise
 
 Of each: seconds a step, forward, backward and Adam, in the project's default precision and in fp32; the most memory
 that tensors take at once during a step (PyTorch's profiler); and what is trained. Both sides have the same network, the
@@ -18,7 +18,7 @@ neighbouring turns is told: machines drift.
 import copy
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from engine import turns
@@ -36,8 +36,8 @@ from etudes.train.precision import has_bf16
 RANK, ALPHA, CLASSES, BATCH = 8, 16.0, 7, 32
 PRECISIONS = ("bf16", "fp32") if has_bf16() else ("fp32",)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {  # the network, its head, pixels of a side
-    "resnet": (lambda: preact_resnet(3, CLASSES, 64, (2, 2, 2, 2)), "13", 32),
-    "lite0": (lambda: EfficientNetLite("lite0", CLASSES), "classify", 96),
+    "resnet": (lambda: preact_resnet(3, CLASSES, 32, (2, 2, 2, 2)), "13", 32),
+    "lite0": (lambda: EfficientNetLite("lite0", CLASSES), "classify", 64),
 }
 
 
@@ -91,23 +91,21 @@ def timed(step: Callable[[], None], steps: int) -> Callable[[], float]:
     return turn
 
 
-def compare(name: str, steps: int = 3, count: int = 7) -> str:
+def compare(name: str, steps: int = 2, count: int = 5) -> Iterator[str]:
     """The lines of one network, against peft and against other ways to adapt it."""
     make, head, side = NETWORKS[name]
     base = make().to(memory_format=torch.channels_last)
     x = torch.rand(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last)
     y = torch.randint(CLASSES, (BATCH,))
-    lines = []
     for precision in PRECISIONS:
         for other in (peft, all_weights, head_alone):
             try:
                 models = [method(copy.deepcopy(base), head) for method in (ours, other)]
             except ModuleNotFoundError as missing:
-                lines.append(f"{name}  {missing.name} is not installed: pip install peft")
+                yield f"{name}  {missing.name} is not installed: pip install peft"
                 continue
-            lines += _lines(f"{name} {precision} against {other.__name__.replace('_', ' ')}", models, x, y, precision,
-                            (steps, count))  # fmt: skip
-    return "\n".join(lines)
+            title = f"{name} {precision} against {other.__name__.replace('_', ' ')}"
+            yield from _lines(title, models, x, y, precision, (steps, count))
 
 
 def _lines(
@@ -135,7 +133,8 @@ def main() -> None:
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     print(f"{facts['host']}; {torch.get_num_threads()} threads; {libraries}")
     for name in NETWORKS:
-        print(compare(name), flush=True)
+        for line in compare(name):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

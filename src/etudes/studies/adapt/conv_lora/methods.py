@@ -53,7 +53,8 @@ def optimiser(cfg: "Config", model: Classifier) -> Adam:
     if cfg.method == "full":
         groups = [(cfg.full_lr, body)]
     else:
-        groups = [(cfg.norm_lr, [p for p in body if id(p) in norms])]
-        groups += [(cfg.lora_lr if cfg.norms else cfg.frozen_lr, [p for p in body if id(p) not in norms])]
+        groups = [(cfg.alone_lr if cfg.method == "norms" else cfg.norm_lr, [p for p in body if id(p) in norms])]
+        rate = cfg.double_lr if cfg.order == "k-k" else cfg.lora_lr
+        groups += [(rate if cfg.norms else cfg.frozen_lr, [p for p in body if id(p) not in norms])]
     groups += [(cfg.alone_lr if cfg.method == "head" else cfg.head_lr, [*model.head.parameters()])]
     return Adam([{"params": group, "lr": rate} for rate, group in groups if group])
