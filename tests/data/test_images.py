@@ -292,7 +292,10 @@ def test_types_of_blood_cells_are_read_beside_their_masks_and_of_one_stain_alone
     folder, rng = tmp_path / "mirror" / "zxaoyou" / "segmentation_WBC", np.random.default_rng(0)
     names = ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"]
     features = datasets.Features(
-        id=datasets.Value("string"), image=datasets.Image(), mask=datasets.Image(), cell_type=datasets.ClassLabel(names=names)
+        id=datasets.Value("string"),
+        image=datasets.Image(),
+        mask=datasets.Image(),
+        cell_type=datasets.ClassLabel(names=names),
     )
     files = ""
     for config, shade in (("jiangxi_tecom", 40), ("cellavision", 200)):

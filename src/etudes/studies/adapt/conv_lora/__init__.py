@@ -112,8 +112,8 @@ def train(cfg: Config, run: Run) -> None:
 
 
 OURS = {"network": "resnet", "far": "pacs-sketches", "near": "pacs-photos", "side": 32}
-LAPTOP = OURS | {"width": 32, "base_steps": 1500, "examples": 40, "steps": 200, "batch": 32}
-LAPTOP |= {"lora_lr": 1e-2, "double_lr": 1e-2, "frozen_lr": 5e-3, "norm_lr": 1e-2, "head_lr": 1e-2, "alone_lr": 1e-1}
+CHOSEN = {"lora_lr": 1e-2, "double_lr": 5e-3, "frozen_lr": 5e-3, "norm_lr": 1e-2, "head_lr": 1e-2, "alone_lr": 1e-1}
+LAPTOP = OURS | CHOSEN | {"width": 32, "base_steps": 1500, "examples": 40, "steps": 200, "batch": 32}
 DIGITS = {"base_dataset": "digits", "far": "digits", "near": "digits"}
 TINY = {"side": 8, "width": 4, "base_steps": 3, "base_batch": 16, "examples": 2, "steps": 3, "batch": 8, "log_every": 2}
 FULL, FROZEN, NEAR = {"method": "full"}, {"norms": False, "rank": 10}, {"target": "near"}
