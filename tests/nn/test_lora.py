@@ -33,17 +33,19 @@ def two_paths(layer, order, **how):
 
 
 @pytest.mark.parametrize("order", ["k-1", "1-k"])
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("groups", "rank"), [(1, 2), (2, 1), (1, 7), (2, 3)])
 @pytest.mark.parametrize("mode", MODES)
-def test_it_is_the_sum_of_both_paths_with_their_gradients_and_merged_it_is_the_same(order, groups, mode):
+def test_it_is_the_sum_of_both_paths_with_their_gradients_and_merged_it_is_the_same(order, groups, rank, mode):
     for stride, dilation, padding, side in itertools.product((1, 2, 3), (1, 2), (2, 0, "same", "valid"), (5, 11)):
         if stride > 1 and isinstance(padding, str):
             continue  # PyTorch has no such thing
         how = {"stride": stride, "dilation": dilation, "padding": padding, "padding_mode": mode, "groups": groups}
-        layer = drawn(order, **how)
+        layer = drawn(order, rank, **how)
         first, last, reference = two_paths(layer, order, **how)
         x = torch.randn(3 if side == 11 else 1, 8, side, side, dtype=torch.double)
-        assert (layer.base.weight.numel() > x.numel()) == (side == 5)  # both ways to compute it
+        filter_size = layer.base.weight.numel()  # which decides on the way that it is computed
+        assert (filter_size > x.numel()) == (side == 5)
+        assert (filter_size < 2 * (layer.a.numel() + layer.b.numel())) == (rank > 2)
         ours, theirs = (x.clone().requires_grad_() for _ in range(2))
         out, expected = layer(ours), reference(theirs)
         weight = torch.randn_like(out)
