@@ -1,3 +1,4 @@
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -238,3 +239,82 @@ def test_the_real_mirror(
     assert found.classes == classes
     assert torch.bincount(found.y, minlength=classes).min() > 0
     assert found.source == images(name).source
+
+
+def _png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return file.getvalue()
+
+
+def pacs(folder: Path) -> None:
+    """Three pictures of each of two domains, in PACS' layout: photos in colour, sketches grey."""
+    import datasets
+
+    rng = np.random.default_rng(0)
+    sizes = {"photo": (8, 8, 3), "sketch": (8, 8)}
+    domains = ["photo", "sketch"] * 5
+    pictures = [rng.integers(0, 256, sizes[domain], dtype=np.uint8) for domain in domains]
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "domain": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["dog", "cat"]),
+        }
+    )
+    rows = {"image": [{"bytes": _png(p), "path": None} for p in pictures], "domain": domains, "label": [0] * 10}
+    (folder / "data").mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    np.savez(folder.parents[1] / "pacs.npz", **{f"{i}": p for i, p in enumerate(pictures)})
+
+
+def test_sets_that_share_a_table_have_their_own_rows_and_their_own_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs(tmp_path / "mirror" / "flwrlabs" / "pacs")
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "mirror"))
+    wanted = np.load(tmp_path / "mirror" / "pacs.npz")
+    for _ in range(2):  # decoded, then from its copy
+        photos, sketches = images("pacs-photos"), images("pacs-sketches")
+        assert (len(photos.x), len(photos.test_x), len(sketches.x), len(sketches.test_x)) == (4, 1, 4, 1)
+        sketch = np.asarray(Image.fromarray(wanted["1"]).resize((64, 64), Image.Resampling.BILINEAR))
+        assert np.array_equal(sketches.x[0, 0].numpy(), sketch)
+        assert (photos.shape[0], sketches.shape[0]) == (3, 1)
+    assert len({copy.parent for name in ("pacs-photos", "pacs-sketches") for copy in decoded_copies(find(name))}) == 2
+    assert "sketch" in sketches.source["says"]
+
+
+def test_types_of_blood_cells_are_read_beside_their_masks_and_of_one_stain_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    folder, rng = tmp_path / "mirror" / "zxaoyou" / "segmentation_WBC", np.random.default_rng(0)
+    names = ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"]
+    features = datasets.Features(
+        id=datasets.Value("string"),
+        image=datasets.Image(),
+        mask=datasets.Image(),
+        cell_type=datasets.ClassLabel(names=names),
+    )
+    files = ""
+    for config, shade in (("jiangxi_tecom", 40), ("cellavision", 200)):
+        files += f"- config_name: {config}\n  data_files:\n"
+        for split, types in (("train", [0, 1, 4]), ("test", [2, 0])):
+            pictures = [np.full((70, 80, 3), shade + k, np.uint8) for k in types]
+            masks = [rng.integers(0, 3, (70, 80), dtype=np.uint8) for _ in types]
+            rows = {"id": list("abc")[: len(types)], "cell_type": types}
+            rows |= {
+                name: [{"bytes": _png(p), "path": None} for p in found]
+                for name, found in (("image", pictures), ("mask", masks))
+            }
+            path = folder / config / f"{split}-00000-of-00001.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+            files += f"  - split: {split}\n    path: {config}/{split}-*.parquet\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n{files}---\n")
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "mirror"))
+    found = images("blood-cell-types")
+    assert (found.shape, found.labels) == ((3, 64, 64), tuple(names))
+    assert (found.y.tolist(), found.test_y.tolist()) == ([0, 1, 4], [2, 0])
+    assert found.x[:, 0, 0, 0].tolist() == [40, 41, 44]

@@ -282,6 +282,7 @@ def _tables(source: Source, kind: str, tables: Mapping[str, "Dataset"], report: 
         splits = [split for split in splits if split != "validation"]
     if "train" not in splits:
         raise Problem(f"{source.folder} has no split 'train' but {', '.join(tables)}; images() needs one")
+    tables = {split: _own_rows(source, tables[split]) for split in splits}
     picture, label, labels = _columns(source, tables["train"])
     encoded = list(itertools.chain(*(_bytes(tables[split], picture) for split in splits)))
     classes = {split: np.asarray(tables[split][label], dtype=np.int64) for split in splits}
@@ -312,6 +313,16 @@ def _decoded(
     size = f"resized to a shortest side of {pictures.shape[1]} px and cropped at the centre" if changed else ""
     more = ", ".join(filter(None, [" and ".join(formats) + " copies", size]))
     return _assemble(source, kind, origin, arrays, labels, more)
+
+
+def _own_rows(source: Source, table: "Dataset") -> "Dataset":
+    """The rows that belong to the set, where a table holds several."""
+    column, value = source.rows
+    if not column:
+        return table
+    if column not in table.features:
+        raise Problem(f"{source.folder} has no column '{column}' among {', '.join(table.features)}; fetch it again")
+    return table.select(np.flatnonzero(np.asarray(table[column]) == value))
 
 
 def _columns(source: Source, table: "Dataset") -> tuple[str, str, list[str]]:

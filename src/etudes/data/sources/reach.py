@@ -76,7 +76,8 @@ def copy_path(source: Source, kind: str, key: str) -> Path:
     """Where the cache keeps what was decoded from the bytes that `key` (a sha256, a revision) stands for."""
     kinds = {"text": ("texts", "json"), "sound": ("sounds", "safetensors")}
     folder, suffix = kinds.get(source.task, ("images", "safetensors"))
-    return cache_folder() / folder / source.folder.replace("/", "--") / f"{kind}-{key}-{RULE}.{suffix}"
+    name = "--".join(filter(None, (*source.folder.split("/"), source.rows[1])))  # several sets may share a table
+    return cache_folder() / folder / name / f"{kind}-{key}-{RULE}.{suffix}"
 
 
 def decoded_copies(source: Source) -> list[Path]:

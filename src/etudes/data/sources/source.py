@@ -24,6 +24,7 @@ class Source:
     reader: Callable[[Path], Any] | None = None  # of the carrier's file: one of `formats`
     classes: tuple[str, ...] = ()  # their names, where the carrier's file has none
     identity: str = ""  # of faces: the column of whole numbers that tells people apart, in place of classes
+    rows: tuple[str, str] = ("", "")  # of a table that holds several sets: the column that tells, and its value here
     side: int = 0  # of pictures of many sizes: their height and width here; 0: the shortest side in the set
     work: str = ""  # of a text: the column that tells its works apart; "": a row is a work
     verses: bool = False  # of a text: a row is a line of one work, which is cut in three

@@ -137,6 +137,39 @@ DECLARED = (
         columns=("image", "label"),
         side=64,
     ),
+    *(
+        Source(
+            name=f"pacs-{domain}{'es' if domain == 'sketch' else 's'}",
+            task="classification",
+            hub="flwrlabs/pacs",
+            revision="",
+            licence="none declared (known as research, non-commercial)",
+            megabytes=14,
+            splits={"train": rows},
+            columns=("image", "domain", "label"),
+            rows=("domain", domain),
+            side=64,
+            says=f"the domain {domain} of PACS (Li et al. 2017, arXiv:1710.03077) alone, of 64 pixels",
+            upstream="github.com/MachineLearning2020/Homework3-PACS at d586a6c, all 9,991 pictures, of 64 pixels",
+        )
+        for domain, rows in (("photo", 1670), ("sketch", 3929))
+    ),
+    Source(
+        name="blood-cell-types",
+        task="classification",
+        hub="zxaoyou/segmentation_WBC",
+        revision="",
+        licence="GPL-3.0",
+        megabytes=3,
+        splits={"train": 240, "test": 59},
+        columns=("id", "image", "mask", "cell_type"),
+        side=64,
+        config="jiangxi_tecom",
+        says="white blood cells of Jiangxi Tecom Science Corporation (Zheng et al. 2018); types partly unchecked, and "
+        "one picture of a basophil to learn from",
+        upstream="github.com/zxaoyou/segmentation_WBC at fa9c016, Dataset 1, chosen and split as the mirror's "
+        "README.md says",
+    ),
     Source(
         name="orl-faces",
         task="generation",
