@@ -12,7 +12,7 @@ from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
 from etudes.measure.error import error_rate
-from etudes.nn.norm import Standardise
+from etudes.nn.norm import BatchNorm, Standardise
 from etudes.nn.resnet import preact_resnet
 from etudes.tools.efficientnet import imagenet_network
 from etudes.train import Sgd, descend, fit, seeded, sgd, weights
@@ -59,6 +59,9 @@ def pretrained(cfg: "Config", run: Run, classes: int) -> Classifier:
     else:
         lite = imagenet_network(cfg.network)
         features, lite.classify = lite.classify.in_features, nn.Identity()
+        for layer in lite.modules():
+            if isinstance(layer, BatchNorm):  # its own 0.01 is for long trainings: after a hundred steps the statistics
+                layer.momentum = 0.1  # would still be ImageNet's to a third
         enlarge = [nn.Upsample((cfg.enlarged, cfg.enlarged), mode="bilinear")] if cfg.enlarged else []
         body = nn.Sequential(*enlarge, lite)
     head = seeded(run, "head", lambda: nn.Linear(features, classes))
