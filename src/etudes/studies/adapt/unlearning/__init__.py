@@ -261,5 +261,6 @@ STUDY = Study(
         "test/membership": "chance that a training 6 has less loss than another",
     },
     idea=redraw,
+    origin="B1",
     precision="fp32",
 )
