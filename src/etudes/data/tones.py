@@ -18,7 +18,7 @@ PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 RISE = ((0.003, 0.01), (0.06, 0.12), (0.3, 0.5))  # seconds of each onset, from and to
 LOWEST, OCTAVES = 48, 3  # the C below middle C, as MIDI counts, and how many octaves from there
 PARTIALS = 14  # sines of a note at most, none above half the rate
-WORDS, VOICES, TAKES = 10, 6, 15  # of the drawn words, as many digits and speakers as in the spoken ones
+WORDS, VOICES, TAKES = 10, 6, 12  # of the drawn words, as many digits and speakers as in the spoken ones
 NOISES, FOLDS, PER_FOLD = 10, 5, 4  # of the drawn noises
 
 
@@ -84,13 +84,13 @@ def _sung(first: Tensor, family: Tensor, rise: Tensor, bright: Tensor, samples: 
 
 
 def words(rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Samples int16 [n, 4800], lengths, words, voices and takes int64 [n] of ten made-up words of two vowels each.
+    """Samples int16 [n, 3200], lengths, words, voices and takes int64 [n] of ten made-up words of two vowels each.
 
     A voice has a pitch and a size of its throat, by which all resonances are moved; takes differ in pitch, pace and
     loudness. A vowel is two resonances, between which a word glides.
     """
     word, voice, take = (torch.from_numpy(a.ravel()) for a in np.indices((WORDS, VOICES, TAKES)))
-    n, samples = len(word), round(0.6 * RATE)
+    n, samples = len(word), round(0.4 * RATE)
     low, high = rng.uniform(280, 850, (2, WORDS)), rng.uniform(950, 2700, (2, WORDS))
     pitch = np.linspace(100, 240, VOICES)[voice] * rng.uniform(0.94, 1.06, n)
     throat = np.linspace(1.12, 0.9, VOICES)[rng.permutation(VOICES)][voice] * rng.uniform(0.98, 1.02, n)
@@ -104,7 +104,7 @@ def words(rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Ten
     for ends in (low, high):
         begin, end = (torch.from_numpy(ends[i][word.numpy()] * throat).float()[:, None] for i in (0, 1))
         resonances.append(begin + (end - begin) * place)
-    for k in range(1, 16):
+    for k in range(1, 13):
         wave = wave * turn
         hertz = k * pitches
         size = sum(1 / (1 + ((hertz - centre) / 90) ** 2) for centre in resonances) + 0.02

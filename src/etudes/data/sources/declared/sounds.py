@@ -63,7 +63,7 @@ DECLARED = (
             (
                 "drawn-words",
                 "word",
-                "ten made-up words of two vowels, 6 made-up voices, 15 takes, by additive synthesis",
+                "ten made-up words of two vowels, 6 made-up voices, 12 takes, by additive synthesis",
             ),
             ("drawn-noises", "noise", "ten kinds of noise that differ in band and beat, 20 of each, in 5 folds"),
         )

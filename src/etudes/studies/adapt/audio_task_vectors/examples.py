@@ -19,6 +19,7 @@ FRAMES = SECOND // HOP + 1
 HELD_TAKES = 10  # takes of a digit below this are not learnt from: 0 to 4 are tested on, 5 to 9 choose
 CLASSES = {"digits": 10, "speakers": 5, "sounds": 10, "pitch": len(PITCHES), "family": len(FAMILIES),
            "onset": len(ONSETS)}  # fmt: skip
+FIRST = 2  # speakers of the first group, whom the base hears; the second group has the rest of those learnt from
 KINDS = {"digits": "digits", "speakers": "digits", "sounds": "sounds", "pitch": "notes", "family": "notes",
          "onset": "notes"}  # task: which recordings it is about  # fmt: skip
 TASKS = tuple(CLASSES)
@@ -47,9 +48,10 @@ class Examples:
         return self.x[kind][rows].float(), self.y[task][rows]
 
     def subset(self, kind: str, share: float, rng: np.random.Generator) -> Tensor:
-        """Rows, drawn, of a share of the training part."""
-        rows = self.rows[kind]["train"]
-        return rows[torch.from_numpy(rng.permutation(len(rows))[: max(1, round(share * len(rows)))])]
+        """Rows, drawn, as many as a share of the training part; of spoken digits by the first speakers alone."""
+        rows = self.rows[kind].get("train-first", self.rows[kind]["train"])
+        count = max(1, round(share * len(self.rows[kind]["train"])))
+        return rows[torch.from_numpy(rng.permutation(len(rows))[:count])]
 
 
 def make_features(digits: str, noises: str, made: int, snr: float, body: str) -> tuple[dict[str, Tensor], list[dict]]:
@@ -62,9 +64,7 @@ def make_features(digits: str, noises: str, made: int, snr: float, body: str) ->
     voices = _all(spoken.train, spoken.test)
     rng = np.random.default_rng(0)
     clean = wave(voices.x)
-    power = clean.square().sum(1) / voices.lengths
-    hiss = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
-    noisy = clean + hiss * (power / 10 ** (snr / 10)).sqrt()[:, None]
+    noisy = in_noise(clean, voices.lengths, snr, rng)
     environment = _all(around.train, around.test)
     windows, clips = _windows(environment, around.rate)
     drawn = notes(made, rng)
@@ -77,6 +77,13 @@ def make_features(digits: str, noises: str, made: int, snr: float, body: str) ->
         "y/pitch": drawn.pitch, "y/family": drawn.family, "y/onset": drawn.onset,
     }  # fmt: skip
     return found, [spoken.source, around.source]
+
+
+def in_noise(x: Tensor, lengths: Tensor, decibels: float, rng: np.random.Generator) -> Tensor:
+    """Waves [n, samples] in white noise, which each is so many decibels louder than over its own length [n]."""
+    power = x.square().sum(1) / lengths
+    hiss = torch.from_numpy(rng.standard_normal(x.shape, np.float32))
+    return x + hiss * (power / 10 ** (decibels / 10)).sqrt()[:, None]
 
 
 def _all(*parts: Clips) -> Clips:
@@ -126,7 +133,7 @@ def read_examples(folder: Path, run: Run) -> Examples:
     known = speaker < new
     held = {"test": takes < HELD_TAKES // 2, "validation": (takes >= HELD_TAKES // 2) & (takes < HELD_TAKES)}
     held["train"] = takes >= HELD_TAKES
-    first, second = speaker < 3, known & (speaker >= 3)
+    first, second = speaker < FIRST, known & (speaker >= FIRST)
     voices = {part: _true(known & mask) for part, mask in held.items()}
     voices |= {f"{part}-first": _true(first & mask) for part, mask in held.items()}
     voices |= {f"{part}-second": _true(second & mask) for part, mask in held.items()}

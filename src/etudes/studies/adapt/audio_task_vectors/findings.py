@@ -1,5 +1,7 @@
 """What a network with some weights gets right: each task, digits in noise, of a new speaker, and forgotten ones."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,14 +25,14 @@ def right(scores: Tensor, y: Tensor) -> float:
     return (scores.argmax(1) == y).double().mean().item()
 
 
-def accuracies(net: Listener, examples: Examples, part: str) -> dict[str, float]:
-    """Of each task the share of a part's recordings whose class is found; a sound's windows are heard together. Beside
+def accuracies(net: Listener, examples: Examples, part: str, tasks: Sequence[str] = TASKS) -> dict[str, float]:
+    """Of the tasks the share of a part's recordings whose class is found; a sound's windows are heard together. Beside
     them `low`, `high` (the digits below 5 and from 5 on) and `among`: the high digits if no others are allowed."""
     found = {}
-    for kind in dict.fromkeys(KINDS.values()):
+    for kind in dict.fromkeys(KINDS[task] for task in tasks):
         rows = examples.rows[kind][part]
         of_all = logits(net, examples.x[kind][rows])
-        for task in (task for task in TASKS if KINDS[task] == kind):
+        for task in (task for task in tasks if KINDS[task] == kind):
             scores, y = of_task(of_all, task), examples.y[task][rows]
             if kind == "sounds":
                 scores, y = by_recording(scores, y, examples.clips[rows])
