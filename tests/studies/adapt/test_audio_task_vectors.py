@@ -182,8 +182,12 @@ def test_no_take_speaker_or_fold_is_in_two_parts(folder: Path, seed: int) -> Non
     assert {*speakers[voices["new"]].tolist()} == {5}
     for part in parts:
         assert {*speakers[voices[part]].tolist()} == {0, 1, 2, 3, 4}
-        assert {*speakers[voices[f"{part}-first"]].tolist()} == {0, 1, 2}
-        assert {*speakers[voices[f"{part}-second"]].tolist()} == {3, 4}
+        assert {*speakers[voices[f"{part}-first"]].tolist()} == {0, 1}
+        assert {*speakers[voices[f"{part}-second"]].tolist()} == {2, 3, 4}
+    heard = d.subset("digits", 0.1, np.random.default_rng(0))
+    assert {*speakers[heard].tolist()} == {0, 1}
+    assert len(heard) == round(0.1 * len(voices["train"]))
+    assert {*heard.tolist()} <= {*voices["train"].tolist()}
     clips = d.clips
     train, test = ({*clips[d.rows["sounds"][part]].tolist()} for part in ("train", "test"))
     assert not train & test

@@ -9,9 +9,9 @@ from arithmetic on such vectors (fig. 1):
 
 Here they are tried on sound: spoken digits, environmental sounds and notes, seen as pictures of mel bands.
 
-    etudes run audio-task-vectors                       5 minutes on two cores, 13 variants, 5 seeds
-    etudes run audio-task-vectors --scale pretrained    60 minutes, 13 variants and 1 seed: Resemblyzer's encoder
-    etudes run audio-task-vectors --scale paper         120 minutes on a GPU, 13 variants and 3 seeds: a wide network
+    etudes run audio-task-vectors                       3 minutes on two cores, 14 variants, 5 seeds
+    etudes run audio-task-vectors --scale pretrained    60 minutes, 14 variants and 1 seed: Resemblyzer's encoder
+    etudes run audio-task-vectors --scale paper         120 minutes on a GPU, 14 variants and 3 seeds: a wide network
 
 `--until decided` goes on to 20 seeds. To expect: negating the digits five to nine makes the network never say them,
 though it still tells them apart; sums keep most of what each network knows; noise learnt from some speakers helps
@@ -197,7 +197,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(DRAWN | TINY, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=DRAWN),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=3, offline=DRAWN),
         "pretrained": Scale(PRETRAINED, seeds=1, minutes=60, judges=False),
         "paper": Scale({}, seeds=3, minutes=120),
     },
@@ -214,11 +214,11 @@ STUDY = Study(
         "gradient ascent on the digits five to nine costs more of everything else than negation": lower(
             "ascent", "negated", "sec. 3, table 1", of=CONTROL, matters=MATTERS
         ),
-        "negation hides more than it forgets: if only the five are allowed it finds 30 % of them, not a fifth": between(
-            "negated", 0.3, math.inf, BEYOND, of="test/among"
+        "negation hides: if only the five may be answered the network finds more of them than the fifth of guessing": (
+            between("negated", 0.2, math.inf, BEYOND, of="test/among", matters=0.05)
         ),
-        "the sum of four vectors keeps 80 % of what a network tuned on each task alone has": between(
-            "sum", 0.8, math.inf, "sec. 4, fig. 2", of=KEPT
+        "the sum of four vectors keeps 85 % of what a network tuned on each task alone has": between(
+            "sum", 0.85, math.inf, "sec. 4, fig. 2", of=KEPT
         ),
         "the sum of four vectors is better than the base on digits, on sounds and on notes": Claim(
             least_gain, above(0), "sec. 4", number="the least gain of the three", matters=MATTERS
