@@ -9,6 +9,7 @@ from torch import nn
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.studies.adapt.audio_task_vectors import STUDY, Config, summary
+from etudes.studies.adapt.audio_task_vectors.aims import change
 from etudes.studies.adapt.audio_task_vectors.examples import (
     CLASSES,
     KINDS,
@@ -287,3 +288,28 @@ def test_coefficients_are_the_same_for_all_and_the_test_is_read_last() -> None:
     source = Path(sys.modules["etudes.studies.adapt.audio_task_vectors.operations"].__file__).read_text()
     assert '"test"' not in source  # what chooses coefficients knows no test part
     assert catalogue.find("audio-task-vectors") is STUDY
+
+
+def test_a_change_is_from_where_the_arithmetic_starts() -> None:
+    class Pretending:
+        """A bench whose weights are their own accuracies."""
+
+        def base(self) -> float:
+            return 0.5
+
+        def tuned_weights(self, name: str) -> float:
+            return {"clean-second": 0.25}[name]
+
+        def scores(self, weights_: float, part: str, tasks: list[str]) -> dict[str, float]:
+            return {task: weights_ for task in [*tasks, "high"]}
+
+        def digits(self, weights_: float, kind: str, part: str) -> float:
+            assert (kind, part) == ("noisy", "test-second")
+            return weights_ / 2
+
+    bench = Pretending()
+    assert change(bench, "sum", 0.75) == pytest.approx(0.25)
+    assert change(bench, "negated", 0.1) == pytest.approx(-0.4)
+    assert change(bench, "analogy", 0.75) == pytest.approx((0.75 - 0.25) / 2)
+    assert change(bench, "analogy-base", 0.75) == pytest.approx((0.75 - 0.5) / 2)
+    assert change(bench, "base", 0.5) == 0
