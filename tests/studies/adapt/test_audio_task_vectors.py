@@ -301,7 +301,7 @@ def test_a_change_is_from_where_the_arithmetic_starts() -> None:
             return {"clean-second": 0.25}[name]
 
         def scores(self, weights_: float, part: str, tasks: list[str]) -> dict[str, float]:
-            return {task: weights_ for task in [*tasks, "high"]}
+            return dict.fromkeys([*tasks, "high"], weights_)
 
         def digits(self, weights_: float, kind: str, part: str) -> float:
             assert (kind, part) == ("noisy", "test-second")
