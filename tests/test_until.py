@@ -248,6 +248,9 @@ def test_a_stranger_gets_the_verdicts_that_the_power_lets_one_expect(tmp_path, c
     assert 'id="replicated"' in render.render(page, "html")
     assert replication.read(file, dataclasses.replace(study, revisions=("new",))) is None
     assert replication.read(tmp_path / "nothing.json", study) is None
+    assert main(["replicate", "rolls", "--root", "elsewhere"]) == 0  # no first runs there: those in runs, or committed
+    again = replication.read(tmp_path / "elsewhere" / "rolls" / "laptop" / "report" / replication.FILE, study)
+    assert again == found
 
 
 def test_a_replication_has_seeds_that_nobody_has_judged(tmp_path):

@@ -279,7 +279,8 @@ def replicate(
     from etudes.sweep.store import Store
 
     chosen = _found(study)
-    first = report(chosen, scale, root="" if str(root) == str(ROOT) else root)
+    own = load(chosen.plan(scale), Path(root))
+    first = report(chosen, scale, root=root if own else "")
     second = run(chosen, scale, replicate=True, until="decided", budget=budget, root=root)
     if first.code != second.code:
         raise Problem(f"the first judgement of {chosen.name} was of other code than the present; run it again first")

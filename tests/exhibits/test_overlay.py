@@ -59,6 +59,18 @@ def test_the_sheet_has_six_panels_a_picture_and_the_same_bytes(tmp_path):
     assert (sheet[-10:, -10:] == 255).all()  # the fourth place is empty
 
 
+def test_a_sheet_too_large_for_a_report_is_halved(tmp_path):
+    from PIL import Image
+
+    picture, none = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), np.zeros((64, 64), int)
+    for most in (100_000, 10_000):
+        save_comparisons(tmp_path / f"{most}.png", [picture], [none], [none], columns=1, most=most)
+    whole, half = (Image.open(tmp_path / f"{most}.png") for most in (100_000, 10_000))
+    assert half.size == tuple(-(-side // 2) for side in whole.size)
+    assert (tmp_path / "10000.png").stat().st_size <= 10_000 < (tmp_path / "100000.png").stat().st_size
+    assert np.abs(np.asarray(half)[0, 0] - np.asarray(whole)[:2, :2].mean((0, 1))).max() <= 0.5
+
+
 def test_what_is_no_picture_is_told(tmp_path):
     for picture, words in ((np.zeros((8, 9)), "uint8"), (np.zeros((8, 9, 2), np.uint8), "1 or 3"),
                            (np.zeros((3, 3), np.uint8), "does not lie over")):  # fmt: skip

@@ -1,16 +1,22 @@
 """Masks laid over their pictures: outlines and tints, and the comparison of a prediction with the truth."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etudes.core.errors import Problem
 from etudes.core.files import appearing
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 PALETTE = ((0, 0, 0), (213, 94, 0), (0, 158, 115), (0, 114, 178), (204, 121, 167), (240, 228, 66))  # Okabe and Ito's
 RIGHT, EXTRA, MISSED = (0, 0, 0), (230, 159, 0), (86, 180, 233)  # of pixels in a comparison
 GAP = 4  # white pixels between two pictures
+LARGEST = 300_000  # bytes: a report shows no larger picture
 
 
 def outlines(mask: np.ndarray) -> np.ndarray:
@@ -75,10 +81,11 @@ def comparison(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
 
 def save_comparisons(
     path: Path, pictures: Sequence[np.ndarray], truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray],
-    columns: int = 2, scale: int = 1,
+    columns: int = 2, scale: int = 1, most: int = LARGEST,
 ) -> None:  # fmt: skip
     """Write the comparisons as a PNG, `columns` a row, each pixel `scale` wide and high; the same bytes for the same
-    arrays. All pictures have one size. Raises Problem where there is none."""
+    arrays. A sheet of more than `most` bytes is halved until it has fewer. All pictures have one size. Raises Problem
+    where there is none."""
     from PIL import Image
 
     if not len(pictures):
@@ -86,9 +93,17 @@ def save_comparisons(
     cells = [comparison(*each) for each in zip(pictures, truths, predictions, strict=True)]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     rows = [_joined(cells[i : i + columns], 1, 3 * GAP) for i in range(0, len(cells), columns)]
-    pixels = _joined(rows, 0, 3 * GAP).repeat(scale, 0).repeat(scale, 1)
+    sheet = Image.fromarray(_joined(rows, 0, 3 * GAP).repeat(scale, 0).repeat(scale, 1))
+    while len(content := _png(sheet)) > most:
+        sheet = sheet.reduce(2)
     with appearing(path) as draft:
-        Image.fromarray(pixels).save(draft, "png", optimize=True)
+        draft.write_bytes(content)
+
+
+def _png(sheet: "Image") -> bytes:
+    content = io.BytesIO()
+    sheet.save(content, "png", optimize=True)
+    return content.getvalue()
 
 
 def _joined(parts: Sequence[np.ndarray], axis: int, gap: int = GAP) -> np.ndarray:
