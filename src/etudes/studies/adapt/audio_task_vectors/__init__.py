@@ -241,7 +241,7 @@ STUDY = Study(
     charts=(
         bars(
             "test/change",
-            title="What adding, taking away and carrying over change, and what random vectors do",
+            title="What arithmetic on weights changes, and what random vectors do",
             sections={
                 "arithmetic": ("sum", "sum-random", "negated", "negated-random", "analogy", "analogy-random"),
             },
