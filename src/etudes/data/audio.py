@@ -34,11 +34,12 @@ from etudes.data.sources import (
     read_mirror,
 )
 from etudes.data.sources.carriers import digest
+from etudes.data.tones import RATE, noises, words
 
 TASK = "sound"
 TAKES = 5  # of each speaker and digit, numbers 0 to 4: the test part, as the set's authors have it
 FOLDS = 5  # of ESC-10 and ESC-50; the last is the test part
-RATES = {"spoken-digits": 8000, "esc10": 16000}  # samples a second
+RATES = {"spoken-digits": 8000, "esc10": 16000, "drawn-words": RATE, "drawn-noises": RATE}  # samples a second
 GROUPS = {"spoken-digits": ("speaker", "take"), "esc10": ("fold", "freesound_id")}  # the columns of group and take
 Row = tuple[np.ndarray, int, str, int]  # samples int16 [n], class, group, take
 _ESC50 = {"dog": "dog_bark", "crying_baby": "baby_cry", "sneezing": "person_sneeze", "crackling_fire": "fire_crackling"}
@@ -135,12 +136,16 @@ def fingerprint(*parts: Clips) -> str:
 
 
 def _official(name: str, clips: Clips) -> Tensor:
-    return clips.of(str(FOLDS)) if name == "esc10" else clips.takes < TAKES
+    return clips.of(str(FOLDS)) if name in ("esc10", "drawn-noises") else clips.takes < TAKES
 
 
 @lru_cache(maxsize=4)
 def _read(name: str, kind: str, key: str) -> Clips:
     source = find(name)
+    if kind == "embedded":
+        draw = words if name == "drawn-words" else noises
+        x, lengths, y, groups, takes = draw(np.random.default_rng(0))
+        return Clips(x, lengths, y, tuple(str(group) for group in groups.tolist()), takes)
     path = copy_path(source, kind, key)
     if found := _load(path):
         return found
@@ -164,6 +169,8 @@ def _whole(name: str) -> tuple[Clips, str]:
                 if found := _load(path):
                     return found, kind
             raise Problem("the decoded copies there are damaged")
+        if kind == "embedded":
+            return _read(source.name, kind, ""), kind
         folder = {"originals": originals_folder, "mirror": mirror_folder}.get(kind, lambda source: None)(source)
         if folder is None:
             raise Problem(f"recordings are not read from the {kind}")

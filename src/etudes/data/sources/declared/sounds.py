@@ -45,4 +45,27 @@ DECLARED = (
         says="40 clips of 5 seconds a class; no recording is in two folds",
         upstream="github.com/karoldvl/ESC-10 at 553c8f1, resampled to 16 kHz mono",
     ),
+    *(
+        Source(
+            name=name,
+            task="sound",
+            hub="",
+            revision="",
+            licence="MIT",
+            megabytes=0,
+            splits={},
+            columns=("audio", "label"),
+            classes=tuple(f"{kind} {k}" for k in range(10)),
+            embedded=True,
+            says=says,
+        )
+        for name, kind, says in (
+            (
+                "drawn-words",
+                "word",
+                "ten made-up words of two vowels, 6 made-up voices, 12 takes, by additive synthesis",
+            ),
+            ("drawn-noises", "noise", "ten kinds of noise that differ in band and beat, 20 of each, in 5 folds"),
+        )
+    ),
 )
