@@ -277,7 +277,7 @@ STUDY = Study(
         bars("test/new-speaker", title="Digits of a speaker whom no network has heard"),
     ),
     words={
-        "test/change": "change of the accuracy that is aimed at",
+        "test/change": "change of the accuracy aimed at",
         KEPT: "share kept of each task's own accuracy",
         MOVED_TASKS: "accuracy on digits, sounds and pitch",
         HIGH: "accuracy on digits five to nine",
