@@ -18,9 +18,10 @@ Vectors = Mapping[str, Mapping[str, Tensor]]  # a vector a task
 ADDITION = ("other", "fresh")
 ANALOGY = ("fresh first", "known first", "known second")  # b, a and c; d is "fresh second"
 SIGNS = (1, -1, 1)
-FORGETTING = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)  # coefficients that are tried
-LEARNING = (0.25, 0.5, 0.75, 1.0, 1.25)
-SMALL = (0.2, 0.4, 0.6, 0.8, 1.0)
+FORGETTING = (0.5, 1.0, 1.5, 2.0, 3.0)  # coefficients that are tried
+CLIMBING = (0.05, 0.1, 0.2, 0.4, 0.7)  # of the vector of climbing
+LEARNING = (0.5, 0.75, 1.0, 1.25)
+SMALL = (0.2, 0.4, 0.6, 0.8)
 FLOOR = 0.95  # of the control accuracy that forgetting has to keep
 ROUTED = 256  # training pictures of a task whose mean is its centre
 
@@ -72,7 +73,7 @@ def before(b: Bench) -> dict[str, float]:
     }
 
 
-def negation(b: Bench, v: Mapping[str, Tensor]) -> dict[str, float]:
+def negation(b: Bench, v: Mapping[str, Tensor], coefficients: Sequence[float] = FORGETTING) -> dict[str, float]:
     """Accuracy on the target (the second set) and on the control (the known domains) with the vector negated."""
 
     def at(c: float) -> dict[str, Tensor]:
@@ -80,7 +81,7 @@ def negation(b: Bench, v: Mapping[str, Tensor]) -> dict[str, float]:
 
     floor = FLOOR * b.accuracy(b.base, "known", "validation")
     c = largest_forgetting(
-        FORGETTING,
+        coefficients,
         lambda c: b.accuracy(at(c), "other", "validation"),
         lambda c: b.accuracy(at(c), "known", "validation"),
         floor,
