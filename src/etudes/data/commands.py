@@ -48,13 +48,17 @@ def get(name: str) -> str:
             progress.update(task, description=f"decoding {source.name}", completed=done, total=total)
 
         from etudes.data.audio import sounds
+        from etudes.data.domains import domains
         from etudes.data.extreme import documents
         from etudes.data.images import TASKS, images
         from etudes.data.masks import masks
         from etudes.data.questions import questions
         from etudes.data.text import texts
 
-        readers = {"text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds}
+        readers = {
+            "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
+            "domains": domains,
+        }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"
         found = images(name, report) if source.task in TASKS else readers[source.task](name)
