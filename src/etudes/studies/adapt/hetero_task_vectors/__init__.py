@@ -236,5 +236,6 @@ STUDY = Study(
         ),
         bars("train/cosine-tasks", "train/cosine"),
     ),
+    origin="B5",
     precision="fp32",
 )
