@@ -31,18 +31,8 @@ if TYPE_CHECKING:
 TASK = "domains"
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-OF_TEN = (
-    0,
-    2,
-    0,
-    2,
-    0,
-    1,
-    2,
-    0,
-    2,
-    0,
-)  # the parts of ten pictures of a class and domain: half to learn from, 4 to test
+# The parts of ten pictures of a class and domain: five to learn from, one for validation and four to test on.
+OF_TEN = (0, 2, 0, 2, 0, 1, 2, 0, 2, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def _sung(first: Tensor, family: Tensor, rise: Tensor, bright: Tensor, samples: 
     for k in range(1, PARTIALS + 1):
         wave = wave * turn
         sine = wave.imag
-        stretched = k * (1 + 0.012 * k * k) ** 0.5 * 1.0
+        stretched = k * (1 + 0.012 * k * k) ** 0.5
         if bell.any():
             sine = torch.where(bell[:, None], torch.sin(2 * torch.pi * (first * stretched)[:, None] * time), sine)
         heard = torch.where(bell, first * stretched, first * k) < RATE / 2
