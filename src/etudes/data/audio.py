@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem
-from etudes.core.files import appearing
+from etudes.data import copies
 from etudes.data.sources import (
     SOURCES,
     Source,
@@ -156,7 +155,7 @@ def _read(name: str, kind: str, key: str) -> Clips:
     else:
         tables = read_mirror(source)
         rows = [row for split in tables for row in _rows(source, tables[split])]
-    return _save(path, clips_of(rows))
+    return _save(path, name, clips_of(rows))
 
 
 def _whole(name: str) -> tuple[Clips, str]:
@@ -271,30 +270,18 @@ def read_esc10(folder: Path) -> list[Row]:
 
 # Decoded copies
 
+_TENSORS = ("x", "lengths", "y", "takes")
 
-def _save(path: Path, clips: Clips) -> Clips:
-    from safetensors.torch import save_file
 
-    tensors = {name: getattr(clips, name) for name in ("x", "lengths", "y", "takes")}
+def _save(path: Path, name: str, clips: Clips) -> Clips:
     about = {"groups": json.dumps(clips.groups), "fingerprint": fingerprint(clips)}
-    try:
-        with appearing(path) as draft:
-            save_file(tensors, draft, metadata=about)
-            draft.chmod(0o644)  # the cache may be shared
-    except OSError as error:
-        warnings.warn(f"decoded recordings could not be kept in {path.parent} ({error})", stacklevel=2)
+    copies.save(path, name, {name: getattr(clips, name) for name in _TENSORS}, about)
     return clips
 
 
 def _load(path: Path) -> Clips | None:
-    """The Clips of a decoded copy; None where it is absent or damaged, so that it is decoded again."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in ("x", "lengths", "y", "takes")}
-        clips = Clips(groups=tuple(json.loads(about["groups"])), **tensors)
+    def make(tensors: list[Tensor], about: copies.About) -> Clips | None:
+        clips = Clips(groups=tuple(json.loads(about["groups"])), **dict(zip(_TENSORS, tensors, strict=True)))
         return clips if fingerprint(clips) == about["fingerprint"] else None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
-        return None
+
+    return copies.load(path, _TENSORS, make)

@@ -6,7 +6,6 @@ A decoded copy is kept in the cache under the hash of the bytes it was decoded f
 import hashlib
 import io
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem, unknown
-from etudes.core.files import appearing
+from etudes.data import copies
 from etudes.data.images import fingerprint, resize_picture
 from etudes.data.resize import resize
 from etudes.data.sources import SOURCES, Source, copy_path, decoded_copies, find, mirror_folder, read_first, read_mirror
@@ -177,34 +176,23 @@ def _digits(source: Source) -> Domains:
     return _assemble(source, "embedded", origin, arrays, [str(digit) for digit in range(10)], source.classes)
 
 
-def _save(path: Path, found: Domains) -> Domains:
-    from safetensors.torch import save_file
+_TENSORS = ("x", "y", "domain", "part")
 
+
+def _save(path: Path, found: Domains) -> Domains:
     tensors = {"x": found.x.permute(0, 2, 3, 1), "y": found.y, "domain": found.domain, "part": found.part}
     about = {"classes": json.dumps(found.classes), "domains": json.dumps(found.domains)}
-    about |= {key: found.source[key] for key in ("says", "fingerprint")}
-    try:
-        with appearing(path) as draft:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata=about)
-            draft.chmod(0o644)  # the cache may be shared
-    except OSError as error:
-        warnings.warn(f"the decoded {found.name} could not be kept in {path.parent} ({error})", stacklevel=2)
+    copies.save(path, found.name, tensors, about | {key: found.source[key] for key in ("says", "fingerprint")})
     return found
 
 
 def _load(path: Path, source: Source, kind: str) -> Domains | None:
-    """The Domains of a decoded copy; None where it is absent or damaged, so that it is decoded again."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata()
-            x, *others = (file.get_tensor(name) for name in ("x", "y", "domain", "part"))
-        x = x.permute(0, 3, 1, 2)
+    def make(tensors: list[Tensor], about: copies.About) -> Domains | None:
+        x, *others = tensors[0].permute(0, 3, 1, 2), *tensors[1:]
         if fingerprint(x, *others) != about["fingerprint"]:
             return None
-        names = [tuple(json.loads(about[key])) for key in ("classes", "domains")]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
-        return None
-    says = {"dataset": source.name, "kind": kind, "says": about["says"], "fingerprint": about["fingerprint"]}
-    return Domains(source.name, x, *others, classes=names[0], domains=names[1], source=says)
+        names = {key: tuple(json.loads(about[key])) for key in ("classes", "domains")}
+        says = {"dataset": source.name, "kind": kind, "says": about["says"], "fingerprint": about["fingerprint"]}
+        return Domains(source.name, x, *others, **names, source=says)
+
+    return copies.load(path, _TENSORS, make)

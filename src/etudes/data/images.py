@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from etudes.core.errors import Problem
-from etudes.core.files import appearing
+from etudes.data import copies
 from etudes.data.resize import resize
 from etudes.data.sources import (
     SOURCES,
@@ -236,39 +235,23 @@ def fingerprint(*tensors: torch.Tensor) -> str:
 
 
 def _save(path: Path, found: Images) -> Images:
-    from safetensors.torch import save_file
-
     tensors = {name: getattr(found, name) for name in _TENSORS}
-    stored = {k: (t.permute(0, 2, 3, 1) if t.ndim == 4 else t).contiguous() for k, t in tensors.items()}
-    about = {
-        "labels": json.dumps(found.labels),
-        "says": found.source["says"],
-        "fingerprint": found.source["fingerprint"],
-    }
-    try:
-        with appearing(path) as draft:
-            save_file(stored, draft, metadata=about)
-            draft.chmod(0o644)  # the cache may be shared
-    except OSError as error:
-        warnings.warn(f"the decoded {found.name} could not be kept in {path.parent} ({error})", stacklevel=2)
+    stored = {k: t.permute(0, 2, 3, 1) if t.ndim == 4 else t for k, t in tensors.items()}
+    about = {"labels": json.dumps(found.labels)} | {key: found.source[key] for key in ("says", "fingerprint")}
+    copies.save(path, found.name, stored, about)
     return found
 
 
 def _load(path: Path, source: Source, kind: str) -> Images | None:
-    """The Images of a decoded copy; None where it is absent or damaged, so that it is decoded again."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            about, tensors = file.metadata(), [file.get_tensor(name) for name in _TENSORS]
+    def make(tensors: list[torch.Tensor], about: copies.About) -> Images | None:
         tensors[0], tensors[2] = (tensors[i].permute(0, 3, 1, 2) for i in (0, 2))
         if fingerprint(*tensors) != about["fingerprint"]:
             return None
         labels = tuple(json.loads(about["labels"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
-        return None
-    told = {"dataset": source.name, "kind": kind, "says": about["says"], "fingerprint": about["fingerprint"]}
-    return Images(source.name, *tensors, classes=len(labels), labels=labels, source=told)
+        told = {"dataset": source.name, "kind": kind, "says": about["says"], "fingerprint": about["fingerprint"]}
+        return Images(source.name, *tensors, classes=len(labels), labels=labels, source=told)
+
+    return copies.load(path, _TENSORS, make)
 
 
 # Decoding
