@@ -179,7 +179,7 @@ STUDY = Study(
         "test/added": "mean accuracy on two tasks, both vectors added",
         "test/kept": "accuracy on what was known, both vectors added",
         "test/analogy": "accuracy on what only an analogy taught",
-        "test/specialists": "mean accuracy of two specialists, each on its task",
+        "test/target-scaled": "accuracy on the task to forget, by the rule",
         "train/cosine-tasks": "cosine between the vectors of two tasks",
         "train/cosine": "cosine with the network's own vector of the task",
     },
