@@ -23,6 +23,7 @@ SMALL = {
     "doom-dqn": ("dqn",),
     "unet": ("unet", "classes"),
     "ocr-ctc": ("strings",),
+    "unlearning": ("dropped", "retrained"),
 }
 
 

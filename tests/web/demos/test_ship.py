@@ -37,7 +37,7 @@ def test_a_network_comes_with_its_demo(study, variant):
 
 def test_what_comes_along_is_small():
     files = [path for path in ship.TRAINED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 2_000_000
+    assert sum(path.stat().st_size for path in files) < 3_000_000
     weights = [path for path in files if path.suffix == ".safetensors"]
     assert len(weights) == len(SHIPPED)
     assert max(path.stat().st_size for path in weights) <= ship.LARGEST

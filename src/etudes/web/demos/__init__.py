@@ -120,6 +120,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("unet"),
     ),
     Demo(
+        "unlearning",
+        "What unlearning leaves",
+        "A map of what networks that were made to forget 6 still hold of it; touch a digit for their answers.",
+        "unlearning",
+        _builder("unlearning"),
+    ),
+    Demo(
         "ocr-ctc",
         "Read a line",
         "Write digits on a pad or upload a line; see what a network reads in each column, and how that becomes a text.",

@@ -64,6 +64,9 @@ DRAWN_CELLS = {
     "classed": "drawn-cells", "shifted": "", "classed_side": 64, "examples": 0, "width": 4, "steps": 1500, "lr": 8e-3
 }  # fmt: skip
 
+# Digits of 8 by 8 pixels, which are part of an installed package.
+SMALL_DIGITS = {"dataset": "digits", "examples": 100, "held_out": 40}
+
 SHIPMENTS = (
     Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
@@ -75,6 +78,7 @@ SHIPMENTS = (
     Shipment("doom-dqn", ("dqn",), {"steps": 1200}),
     Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
     Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
+    Shipment("unlearning", ("original", "dropped", "salun", "scrub", "redraw", "retrained"), SMALL_DIGITS),
 )
 
 

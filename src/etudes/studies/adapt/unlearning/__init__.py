@@ -148,6 +148,7 @@ TINY = {
     "steps": 3,
     "references": 1,
 }
+OFFLINE = {"dataset": "digits", "examples": 100, "held_out": 40}
 QUICK = {"shots": 3, "probes": 2, "relearning_steps": 3}
 SPOKEN = {"dataset": "spoken-digits", "held_out": 70, "examples": 200, "rehearsed": 100, "steps": 300}
 PAPER = {"dataset": "cifar10", "network": "resnet18", "width": 64, "examples": 0, "held_out": 500, "rehearsed": 0}
@@ -192,7 +193,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY | QUICK, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale({"log_every": 10}, seeds=(5, 8, 12, 20), minutes=2, offline={"dataset": "digits"}),
+        "laptop": Scale({"log_every": 10}, seeds=(5, 8, 12, 20), minutes=2, offline=OFFLINE),
         "spoken": Scale(SPOKEN, seeds=3, minutes=2, judges=False),
         "paper": Scale(PAPER | LONG, seeds=1, minutes=900, judges=False, variants=MAIN),
     },
