@@ -175,13 +175,13 @@ STUDY = Study(
     },
     words={
         "test/target": "accuracy on the task to forget",
-        "test/control": "accuracy on the control task beside it",
-        "test/added": "mean accuracy on two tasks, both vectors added",
-        "test/kept": "accuracy on what was known, both vectors added",
-        "test/analogy": "accuracy on what only an analogy taught",
+        "test/control": "accuracy on the control task",
+        "test/added": "mean accuracy on two tasks, vectors added",
+        "test/kept": "accuracy on what was known, vectors added",
+        "test/analogy": "accuracy on what an analogy taught",
+        "test/added-transformer": "the transformer's on two tasks, vectors added",
         "test/target-scaled": "accuracy on the task to forget, by the rule",
         "train/cosine-tasks": "cosine between the vectors of two tasks",
-        "train/cosine": "cosine with the network's own vector of the task",
     },
     idea=combine,
     claims={
@@ -226,15 +226,15 @@ STUDY = Study(
     },
     charts=(
         bars(
-            "test/target", "test/added", "test/analogy", title="Forgetting, learning and analogy by whose vectors act"
+            "test/target",
+            "test/added",
+            "test/analogy",
+            title="Forgetting, adding and analogy, by whose vectors act",
+            sections={"A network is given": ("own", "other", "random")},
         ),
-        bars("test/control", "test/kept", title="What the known domains keep"),
-        bars(
-            "test/added-transformer",
-            "test/kept-transformer",
-            title="The transformer with vectors from one base and two",
-        ),
-        bars("train/cosine-tasks", "train/cosine"),
+        bars("test/target", "test/control", title="Forgetting: the task, and the control beside it"),
+        bars("test/added", "test/kept", title="Adding two vectors: what is learnt, and what is kept"),
+        bars("test/added-transformer", title="The transformer: vectors from one base and from two"),
     ),
     origin="B5",
     precision="fp32",
