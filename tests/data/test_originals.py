@@ -165,3 +165,75 @@ def test_an_absent_picture_of_celeba_is_told(faces):
     next(faces.rglob("000003.jpg")).unlink()
     with pytest.raises(Problem, match="lacks 000003"):
         images("celeba")
+
+
+CLASSES = {  # set -> its folder, pictures in the authors' layout with a grey each, and what is no picture of it
+    "birds": ("CUB_200_2011", {"images/001.Black_footed_Albatross/B_0046_18.jpg": 10,
+                               "images/001.Black_footed_Albatross/B_0009_34.jpg": 60,
+                               "images/002.Laysan_Albatross/L_0002.jpg": 110}, "parts/parts.txt"),
+    "asl-alphabet": ("asl-alphabet", {f"asl_alphabet_train/asl_alphabet_train/{sign}/{sign}{i}.jpg": 20 * i
+                                      for sign in ("A", "B", "space") for i in range(1, 6)},
+                     "asl_alphabet_test/asl_alphabet_test/A_test.jpg"),
+    "fish": ("Fish_Dataset", {f"Fish_Dataset/{kind}/{kind}/0000{i}.png": 20 * i
+                              for kind in ("Shrimp", "Red Mullet") for i in range(1, 6)},
+             "Fish_Dataset/Shrimp/Shrimp GT/00001.png"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def class_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
+
+    def write(name):
+        top, pictures, other = CLASSES[name]
+        for path, grey in pictures.items():
+            (tmp_path / top / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (80, 70), (grey, grey, 20)).save(tmp_path / top / path)
+        (tmp_path / top / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / top / other).write_bytes(b"no picture of the set")
+        if name == "birds":
+            lists = {"images.txt": (path.removeprefix("images/") for path in pictures),
+                     "train_test_split.txt": "101"}  # fmt: skip
+            for file, entries in lists.items():
+                (tmp_path / top / file).write_text("".join(f"{i} {e}\n" for i, e in enumerate(entries, 1)))
+        return tmp_path / top
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "y", "test_y"),
+    [
+        ("birds", ("Black footed Albatross", "Laysan Albatross"), [0, 1], [0]),
+        ("asl-alphabet", ("A", "B", "space"), [0] * 4 + [1] * 4 + [2] * 4, [0, 1, 2]),
+        ("fish", ("Red Mullet", "Shrimp"), [0] * 4 + [1] * 4, [0, 1]),
+    ],
+)
+def test_a_class_is_a_folder(class_folders, name, labels, y, test_y):
+    class_folders(name)
+    d = images(name)
+    assert (d.shape, d.labels, d.y.tolist(), d.test_y.tolist()) == ((3, 64, 64), labels, y, test_y)
+    assert ("held out" in d.source["says"]) == (name != "birds")
+    greys = [60, 10, 110] if name == "birds" else None  # sorted by name: 0009 comes before 0046
+    if greys:
+        found = torch.cat([d.test_x, d.x]).float().mean((2, 3))[:, 0]
+        assert torch.allclose(found, torch.tensor(greys).float(), atol=4)
+    assert torch.equal(images(name).x, d.x)  # from the decoded copy
+
+
+def test_class_folders_that_do_not_fit_are_told(class_folders):
+    folder = class_folders("birds")
+    (folder / "train_test_split.txt").write_text("1 1\n2 0\n")
+    with pytest.raises(Problem, match="does not say where picture 3 belongs"):
+        images("birds")
+    (folder / "images.txt").write_text("1 001.Black_footed_Albatross/B_0046_18.jpg\n")
+    with pytest.raises(Problem, match=r"does not name 001\.Black_footed_Albatross/B_0009_34\.jpg"):
+        images("birds")
+    (folder / "images.txt").write_text("one two three\n")
+    with pytest.raises(Problem, match="no number and file"):
+        images("birds")
+    for path in folder.rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(Problem, match="holds no images"):
+        images("birds")

@@ -36,7 +36,7 @@ from etudes.data.sources import (
 )
 from etudes.data.sources.carriers import digest, fetch
 from etudes.data.sources.formats import Arrays, read_digits
-from etudes.data.sources.originals import read_celeba, read_cifar
+from etudes.data.sources.originals import LAYOUTS, read_celeba, read_cifar, read_class_folders
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -154,15 +154,16 @@ def images(name: str, report: Report = lambda done, total: None) -> Images:
 def _originals(source: Source, report: Report) -> Images:
     folder = originals_folder(source)
     assert folder is not None
-    if not source.identity:
+    if folder.name in LAYOUTS:
         arrays, labels = read_cifar(folder)
         return _assemble(source, "originals", f"the pickles of {folder.name}", arrays, labels)
     path = copy_path(source, "originals", digest(folder))
-    return _load(path, source, "originals") or _save(path, _faces(source, folder, report))
+    return _load(path, source, "originals") or _save(path, _files(source, folder, report))
 
 
-def _faces(source: Source, folder: Path, report: Report) -> Images:
-    return _decoded(source, "originals", f"the files of {folder.name}", *read_celeba(folder), (), report)
+def _files(source: Source, folder: Path, report: Report) -> Images:
+    files, classes, labels = (*read_celeba(folder), ()) if source.identity else read_class_folders(folder)
+    return _decoded(source, "originals", f"the files of {folder.name}", files, classes, labels, report)
 
 
 def _mirror(source: Source, report: Report) -> Images:

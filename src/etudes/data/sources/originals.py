@@ -3,7 +3,8 @@
 CIFAR-10 and CIFAR-100 are folders of pickles, of which nothing but numbers is read. The hub's copies are PNG, a
 mirror's may be JPEG; these are the pictures themselves (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html,
 the "python version" of each set). CelebA is a folder of JPEG files and lists of what is in them (Liu et al. 2015,
-https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html).
+https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html). CUB-200-2011, the ASL Alphabet and the Large-Scale Fish Dataset are
+folders of pictures, one a class.
 """
 
 from collections.abc import Sequence
@@ -69,6 +70,58 @@ class Files(Sequence[bytes]):
 
     def __getitem__(self, i: Any) -> Any:
         return Files(self.paths[i]) if isinstance(i, slice) else self.paths[i].read_bytes()
+
+
+CLASS_FOLDERS = {  # folder -> a pattern of its class folders
+    "CUB_200_2011": "images/*",
+    "asl-alphabet": "asl_alphabet_train/asl_alphabet_train/*",
+    "Fish_Dataset": "Fish_Dataset/*/*",
+}
+_MASKS = " GT"  # ends the names of the fish's folders with outlines in place of photos
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NAMES, _SPLIT = "images.txt", "train_test_split.txt"
+
+
+def read_class_folders(folder: Path) -> tuple[Files, dict[str, np.ndarray], list[str]]:
+    """The files of a set of class folders, those of the training part first, the class of each file of "train" and,
+    where the authors name a part to test on, of "test", and the names of the classes in order.
+
+    CUB-200-2011 says in `train_test_split.txt` what is to learn from; its folders bear numbers, which are no part of
+    the names. Problem where there is no class folder, or a list does not fit the files.
+    """
+    places = sorted(place for place in folder.glob(CLASS_FOLDERS[folder.name]) if place.is_dir())
+    places = [place for place in places if not place.name.endswith(_MASKS)]
+    files = [(file, k) for k, place in enumerate(places) for file in sorted(place.iterdir()) if _is_picture(file)]
+    if not files:
+        raise Problem(f"{folder} holds no {CLASS_FOLDERS[folder.name]}/*.jpg or .png; unpack the set again")
+    parts = _cub_parts(folder) if (folder / _SPLIT).exists() else {}
+    split: dict[str, list[tuple[Path, int]]] = {"train": [], "test": []}
+    for file, k in files:
+        name = file.relative_to(folder / "images").as_posix() if parts else ""
+        if parts and name not in parts:
+            raise Problem(f"{_NAMES} of {folder} does not name {name}; unpack the set again")
+        split["train" if parts.get(name, 1) else "test"].append((file, k))
+    kept = {part: rows for part, rows in split.items() if rows}
+    classes = {part: np.array([k for _, k in rows], np.int64) for part, rows in kept.items()}
+    labels = [place.name.split(".", 1)[-1].replace("_", " ") for place in places]
+    return Files([file for rows in kept.values() for file, _ in rows]), classes, labels
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES
+
+
+def _cub_parts(folder: Path) -> dict[str, int]:
+    """File -> 1, to learn from, or 0, to test on: `images.txt` has lines "number file", the other "number part"."""
+    try:
+        lines = [line.split() for line in _within(folder, _NAMES).read_text(encoding="utf-8").splitlines() if line]
+        names = dict(lines)
+    except ValueError:
+        raise Problem(f"{folder / _NAMES} has lines that are no number and file; unpack the set again") from None
+    parts = _lines(folder / _SPLIT)
+    if absent := sorted(names.keys() - parts.keys()):
+        raise Problem(f"{_SPLIT} of {folder} does not say where picture {absent[0]} belongs; unpack the set again")
+    return {name: parts[number] for number, name in names.items()}
 
 
 _PICTURES, _PARTS, _PEOPLE = "img_align_celeba", "list_eval_partition.txt", "identity_CelebA.txt"
