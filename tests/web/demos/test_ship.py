@@ -32,14 +32,17 @@ def test_a_network_comes_with_its_demo(study, variant):
     assert record.spec.seed >= TUNING, "a seed that never judges"
     assert record.spec.code
     assert record.metrics
-    assert record.env["data"]["licence"] == ship.licence(record)
+    for source in ship.sources(record):
+        assert source["licence"] == ship.licence(source["dataset"], record.spec.key)
 
 
 def test_what_comes_along_is_small():
     files = [path for path in ship.TRAINED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 3_000_000
+    assert sum(path.stat().st_size for path in files) < 3_500_000
     weights = [path for path in files if path.suffix == ".safetensors"]
-    assert len(weights) == len(SHIPPED)
+    beside = {path.name for path in weights} - {networks.WEIGHTS, doom_dqn.WEIGHTS}
+    assert beside == {f"tuned-{name}.safetensors" for name in ship.TUNED} | {"fixed.safetensors"}
+    assert len(weights) == len(SHIPPED) + len(beside)
     assert max(path.stat().st_size for path in weights) <= ship.LARGEST
 
 

@@ -127,6 +127,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("unlearning"),
     ),
     Demo(
+        "audio-task-vectors",
+        "Sliders for task vectors",
+        "Add what a network learnt of digits, sounds and notes to its weights or take it away; see what it knows.",
+        "audio-task-vectors",
+        _builder("audio_task_vectors"),
+    ),
+    Demo(
         "ocr-ctc",
         "Read a line",
         "Write digits on a pad or upload a line; see what a network reads in each column, and how that becomes a text.",

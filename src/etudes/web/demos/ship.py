@@ -1,11 +1,12 @@
 """The small networks that come with the demos, so that each plays at once: which, how they are made, where they lie.
 
-    python -m etudes.web.demos.ship           train all of them and pack them: some four minutes on two cores
+    python -m etudes.web.demos.ship           train all of them and pack them: some five minutes on two cores
     python -m etudes.web.demos.ship mixup     those of one study
 
 A packed network is the folder of its run without what only reports read, with its matrices in half precision. They are
 trained at a seed for tuning, which judges nothing. Of a set that is not part of an installed package its first test
-pictures come along, so that nothing need be fetched.
+pictures come along, so that nothing need be fetched. Beside the base of audio-task-vectors lie the networks tuned from
+it, of which its demo makes task vectors, and an excerpt of what they are tested on.
 """
 
 import argparse
@@ -20,14 +21,18 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from etudes.core import catalogue
+from etudes.core import Run, catalogue
 from etudes.core.errors import Problem, unknown
 from etudes.core.files import appearing, write_json
 from etudes.core.record import Record, read
 from etudes.data.images import Images, images
 from etudes.data.masks import Masks
 from etudes.data.sources import SOURCES
+from etudes.studies.adapt.audio_task_vectors.examples import KINDS, Examples, read_examples
+from etudes.studies.adapt.audio_task_vectors.networks import network
+from etudes.studies.adapt.audio_task_vectors.operations import Bench
 from etudes.studies.generative.unet.examples import opened
 
 TRAINED = Path(__file__).parent / "trained"
@@ -58,11 +63,20 @@ class Shipment:
     study: str
     variants: tuple[str, ...]
     changes: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()  # variants trained besides, for what they tune from the first
 
 
 DRAWN_CELLS = {
     "classed": "drawn-cells", "shifted": "", "classed_side": 64, "examples": 0, "width": 4, "steps": 1500, "lr": 8e-3
 }  # fmt: skip
+
+# Sounds that are drawn; from two fifths of them the base learns all tasks a little.
+DRAWN_SOUNDS = {
+    "digits": "drawn-words", "noises": "drawn-noises", "notes": 500, "width": 8, "share": 0.4, "base_steps": 300
+}  # fmt: skip
+TUNED = ("high", "sounds", "pitch")  # lessons of audio-task-vectors whose networks come along
+HEARD = {"digits": 100, "sounds": 40, "notes": 100}  # test pictures of each kind that come along with them
+LEVELS = 63  # the most of a pixel of these
 
 # Digits of 8 by 8 pixels, which are part of an installed package.
 SMALL_DIGITS = {"dataset": "digits", "examples": 100, "held_out": 40}
@@ -79,17 +93,24 @@ SHIPMENTS = (
     Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
     Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
     Shipment("unlearning", ("original", "dropped", "salun", "scrub", "redraw", "retrained"), SMALL_DIGITS),
+    Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 
 
-def licence(record: Record) -> str:
-    """The licence of what a run was trained on. Raises Problem where it does not let the network be given away."""
-    name = record.env["data"]["dataset"]
+def sources(record: Record) -> list[dict[str, Any]]:
+    """What the sets say of themselves that a run was trained on."""
+    data = record.env["data"]
+    return data if isinstance(data, list) else [data]
+
+
+def licence(name: str, key: str) -> str:
+    """The licence of a set that the run `key` was trained on. Raises Problem where it does not let the network be given
+    away."""
     if name in MADE:
         return MADE[name]
     found = SOURCES[name].licence if name in SOURCES else "none known"
     if found not in FREE:
-        raise Problem(f"{record.spec.key} was trained on {name}, whose licence is: {found}; ship no network of it")
+        raise Problem(f"{key} was trained on {name}, whose licence is: {found}; ship no network of it")
     return found
 
 
@@ -98,7 +119,8 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
 
     Raises Problem where its data are not free or a network is too large.
     """
-    terms, folder = licence(record), root / record.spec.key
+    data = [{**source, "licence": licence(source["dataset"], record.spec.key)} for source in sources(record)]
+    folder = root / record.spec.key
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in sorted(record.folder.glob("*.safetensors")):
@@ -106,7 +128,7 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
     for name in KEPT:
         if (record.folder / name).exists():
             shutil.copyfile(record.folder / name, folder / name)
-    write_json(folder / "env.json", {**record.env, "data": {**record.env["data"], "licence": terms}})
+    write_json(folder / "env.json", {**record.env, "data": data if len(data) > 1 else data[0]})
     return folder
 
 
@@ -117,13 +139,20 @@ def _halve(path: Path, copy: Path) -> None:
     """
     with safe_open(path, "pt") as file:
         about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
+    _write_halved(tensors, about, copy)
+
+
+def _write_halved(tensors: Mapping[str, Tensor], about: dict[str, str] | None, copy: Path) -> None:
     small = {name: t.half() if t.is_floating_point() and t.ndim > 1 else t for name, t in tensors.items()}
+    small = {name: tensor.contiguous() for name, tensor in small.items()}
     if not all(torch.isfinite(tensor).all() for tensor in small.values()):
-        raise Problem(f"{path} holds values that are no numbers in half precision; train that network otherwise")
+        raise Problem(f"{copy.name} holds values that are no numbers in half precision; train that network otherwise")
     save_file(small, copy, metadata=about)
     copy.chmod(0o644)
     if (size := copy.stat().st_size) > LARGEST:
-        raise Problem(f"{path} takes {size:,} bytes in half precision, more than {LARGEST:,}; ship a smaller network")
+        raise Problem(
+            f"{copy.name} takes {size:,} bytes in half precision, more than {LARGEST:,}; ship a smaller network"
+        )
 
 
 def write_excerpt(d: Images, root: Path = TRAINED) -> None:
@@ -175,6 +204,50 @@ def masks_excerpt(name: str, root: Path = TRAINED) -> Masks | None:
     return Masks(name, *whole, *whole, tuple(about["classes"]), about["source"])
 
 
+def write_vectors(record: Record, folder: Path) -> None:
+    """Write beside a packed base of audio-task-vectors the networks tuned from it, what is fixed of all of them, and
+    an excerpt of their test pictures."""
+    run = Run(record.spec, record.folder, library=record.env["library"], leader=False)
+    cfg = catalogue.find(record.spec.study).config(**record.spec.config)
+    heard = run.once("features", cfg.hearing(), lambda own: None, seed=0)  # these are there, as are the networks
+    d = read_examples(heard.folder, run)
+    bench = Bench(run, cfg, d, network(run, cfg.body, cfg.width, d.part("digits", "train")[0], "init"))
+    settings = json.dumps({"seed": record.spec.seed, **cfg.base_settings(), **cfg.tuning(), "lr": cfg.lr})
+    for name in TUNED:
+        about = {"format": "pt", "lesson": name, "settings": settings}
+        _write_halved(bench.tuned_weights(name), about, folder / f"tuned-{name}.safetensors")
+    fixed = {name: tensor.contiguous() for name, tensor in bench.net.named_buffers(recurse=False)}
+    save_file(fixed, folder / "fixed.safetensors", metadata={"format": "pt", "settings": settings})
+    (folder / "fixed.safetensors").chmod(0o644)
+    rows = {kind: _spread(d.rows[kind]["test"], count) for kind, count in HEARD.items()}
+    x = torch.cat([d.x[kind][rows[kind]].float() for kind in HEARD])[:, 0]
+    low, high = x.min().item(), x.max().item()
+    pixels = ((x - low) / (high - low) * LEVELS).round().byte()
+    sheet = pixels.view(-1, COLUMNS, *x.shape[1:]).permute(0, 2, 1, 3).flatten(0, 1).flatten(1)
+    with appearing(folder / "heard.png") as draft:
+        Image.fromarray(sheet.contiguous().numpy()).save(draft, "png", optimize=True)
+    y = {task: d.y[task][rows[kind]].tolist() for task, kind in KINDS.items()}
+    write_json(folder / "heard.json", {"low": low, "high": high, "shape": list(x.shape), "y": y})
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """As many of the rows, evenly spread over them."""
+    return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
+
+
+def read_heard(folder: Path) -> Examples:
+    """The test pictures that `write_vectors` wrote; of sounds each is a recording of its own."""
+    about = json.loads((folder / "heard.json").read_text(encoding="utf-8"))
+    n, bands, frames = about["shape"]
+    with Image.open(folder / "heard.png") as file:
+        sheet = torch.frombuffer(bytearray(file.tobytes()), dtype=torch.uint8).view(-1, bands, COLUMNS, frames)
+    x = sheet.permute(0, 2, 1, 3).reshape(n, 1, bands, frames) / LEVELS * (about["high"] - about["low"]) + about["low"]
+    parts = dict(zip(HEARD, x.split(list(HEARD.values())), strict=True))
+    rows = {kind: {"test": torch.arange(count)} for kind, count in HEARD.items()}
+    y = {task: torch.tensor(classes) for task, classes in about["y"].items()}
+    return Examples(parts, y, rows, rows["sounds"]["test"])
+
+
 def ship(shipments: Sequence[Shipment], runs: Path) -> None:
     """Train the networks below `runs`, where they are not there yet, and pack them with their sets' test pictures."""
     from etudes.sweep.local import perform
@@ -182,13 +255,17 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
 
     for shipment in shipments:
         study = catalogue.find(shipment.study)
-        how = {"variants": shipment.variants, "tune": True, "precision": resolve(study, "auto")}
+        how = {"variants": shipment.variants + shipment.needs, "tune": True, "precision": resolve(study, "auto")}
         plan = study.plan("laptop", **how, **shipment.changes)
         perform(study, plan, runs)
         for spec in plan:
+            if spec.variant not in shipment.variants:
+                continue
             record = read(runs / spec.key)
-            print(pack(record))
-        name = record.env["data"]["dataset"]
+            print(folder := pack(record))
+            if spec.study == "audio-task-vectors":
+                write_vectors(record, folder)
+        name = sources(record)[0]["dataset"]
         if name not in SOURCES or SOURCES[name].embedded:
             continue
         if SOURCES[name].task == "classification":
