@@ -114,8 +114,8 @@ def _is_picture(file: Path) -> bool:
 def _cub_parts(folder: Path) -> dict[str, int]:
     """File -> 1, to learn from, or 0, to test on: `images.txt` has lines "number file", the other "number part"."""
     try:
-        lines = [line.split() for line in _within(folder, _NAMES).read_text(encoding="utf-8").splitlines() if line]
-        names = dict(lines)
+        text = _within(folder, _NAMES).read_text(encoding="utf-8")
+        names = dict(line.split() for line in text.splitlines() if line)
     except ValueError:
         raise Problem(f"{folder / _NAMES} has lines that are no number and file; unpack the set again") from None
     parts = _lines(folder / _SPLIT)
