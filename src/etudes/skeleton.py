@@ -26,6 +26,10 @@ CARD = """# {name}
 
 **Run it.** `etudes run {name}`. The committed results: TODO.
 
+## In short
+
+TODO: once the laptop scale is judged: the answer to the question, in one sentence or two without markup.
+
 ## What was run
 
 TODO: in some four sentences without markup: what learns what from which data, what is varied, what the main number is

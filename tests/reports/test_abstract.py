@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from etudes.core import catalogue
 from etudes.core.claims import Claim, Interval, above, below, lower, within
 from etudes.core.record import load
@@ -89,14 +91,23 @@ def test_an_undecided_claim_leans_to_a_side(report: Report) -> None:
 
 def test_what_was_run_is_told_in_the_committed_report_alone() -> None:
     committed = build.read(catalogue.committed_folder("mixup"), catalogue.find("mixup"))
-    (_, (answer, setting, notation)), *_ = abstract.paragraphs(committed)
-    assert setting == cards.setting(committed)
+    (_, (answer, short, setting, *terms, notation)), *_ = abstract.paragraphs(committed)
+    assert [short, setting, *terms] == cards.opening(committed)
+    assert short.startswith("Yes to both: ")
     assert setting.startswith("A small residual network learns ten classes from 500 pictures")
     assert answer.startswith("All seven claims hold")
     assert notation == abstract.NOTATION + abstract.UNEVEN  # at 5 or 12 seeds
     other = dataclasses.replace(committed, committed=None, trials=committed.trials[1:])
     (_, sentences), *_ = abstract.paragraphs(other)
-    assert setting not in sentences
+    assert not {short, setting} & set(sentences)
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.names() if catalogue.committed_folder(name).is_dir()])
+def test_each_committed_report_answers_its_question_in_short(name: str) -> None:
+    short, *_ = cards.opening(build.read(catalogue.committed_folder(name), catalogue.find(name)))
+    assert len(short.split()) <= 45
+    assert short.endswith(".")
+    assert not set("*`[|<") & set(short)
 
 
 def test_what_can_be_detected_is_told_from_the_end_of_the_range() -> None:

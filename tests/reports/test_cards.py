@@ -21,14 +21,14 @@ def test_a_card_tells_how_to_read_the_committed_runs_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("name", [*catalogue.names()])
-def test_each_card_has_one_section_of_reading(name: str) -> None:
+def test_each_card_has_each_section_of_reports_once(name: str) -> None:
     text = (cards.folder() / f"{name}.md").read_text()
-    assert text.count(f"## {cards.READING}\n") == text.count(f"## {cards.SETTING}\n") == 1
     page = cards.method(name, lambda target: f"to{target}")
-    assert cards.READING not in page
-    assert cards.SETTING not in page
+    for heading in (cards.ANSWER, cards.SETTING, cards.READING):
+        assert text.count(f"\n## {heading}\n") == 1
+        assert heading not in page
     assert "<h1" not in page
-    assert page.count("<h3") == text.count("\n## ") - 2
+    assert page.count("<h3") == text.count("\n## ") - 3
 
 
 def test_links_of_a_card_lead_to_pages_or_become_words() -> None:

@@ -39,7 +39,7 @@ def paragraphs(report: Report) -> list[Paragraph]:
         told.append((_label("not judged"), [words.sentence(v.sentence) for v in absent]))
     seeds = _seeds(report)
     notation = NOTATION + UNEVEN * (len(seeds) > 1)
-    return [("", [_answer(report, seeds), *filter(None, [cards.setting(report)]), notation]), *told]
+    return [("", [_answer(report, seeds), *cards.opening(report), notation]), *told]
 
 
 def sentences(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""What the method cards, docs/studies/NAME.md, say: all of it as HTML, and how to read what came out."""
+"""What the method cards, docs/studies/NAME.md, say: all of it as HTML, and what reports take from them."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-SETTING, READING = "What was run", "How to read what came out"  # the headings of two sections
+ANSWER, SETTING, READING = "In short", "What was run", "How to read what came out"  # the headings of three sections
 ELSEWHERE = "How to read what came out of the committed laptop report is told in the study's method card; these are "
 Link = Callable[[str], str]  # from an address of the site, such as /study/mixup, to what leads there; "" for no link
 
@@ -42,10 +42,14 @@ def reading(report: Report) -> str:
     return f"{ELSEWHERE}{'others of your own' if report.scale == 'laptop' else 'at another scale'}."
 
 
-def setting(report: Report) -> str:
-    """What was run, in sentences without markup, as the study's card tells it of the committed runs; "" of others."""
-    text = _sections(report.definition.name).get(SETTING, "")
-    return " ".join(text.split()) if text and _is_committed(report) else ""
+def opening(report: Report) -> list[str]:
+    """Paragraphs without markup: the answer to the study's question and what was run, as its card tells them of the
+    committed runs. None of other runs."""
+    if not _is_committed(report):
+        return []
+    sections = _sections(report.definition.name)
+    texts = [sections.get(heading, "") for heading in (ANSWER, SETTING)]
+    return [" ".join(part.split()) for text in texts for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def _is_committed(report: Report) -> bool:
@@ -76,14 +80,12 @@ def without_links(markdown: str) -> str:
 
 
 def method(study: str, link: Link) -> str:
-    """The study's method card as HTML, without what `setting` and `reading` give; "" where there is none."""
+    """The study's method card as HTML, without what `opening` and `reading` give; "" where there is none."""
     path = folder() / f"{study}.md"
     if not path.is_file():
         return ""
-    text = re.sub(
-        rf"^## (?:{SETTING}|{READING})\n.*?(?=^## |\Z)", "", path.read_text(encoding="utf-8"), flags=re.M | re.S
-    )
-    return page(text, link)
+    taken = rf"^## (?:{ANSWER}|{SETTING}|{READING})\n.*?(?=^## |\Z)"
+    return page(re.sub(taken, "", path.read_text(encoding="utf-8"), flags=re.M | re.S), link)
 
 
 def page(markdown: str, link: Link, *, lower: int = 1) -> str:
