@@ -107,7 +107,7 @@ def test_a_covariance_that_is_no_function_of_the_laplacian_has_other_eigenvector
 
 def test_a_function_that_is_not_monotone_permutes_the_map():
     laplacian = spread(5)
-    (values, u), (_, v) = eigenvectors(laplacian), eigenvectors((laplacian - 3 * identity(5)).matrix_power(2))
+    (_, u), (_, v) = eigenvectors(laplacian), eigenvectors((laplacian - 3 * identity(5)).matrix_power(2))
     c = spectral_map(u, v, identity(5)).abs().square()
     assert c[:, 2].argmax() == 4  # the middle eigenvalue has become the least
     assert overlap(c.sqrt(), 2) == pytest.approx(0.5, abs=0.01)  # of 5, 4 the space of 5, 1 holds a half

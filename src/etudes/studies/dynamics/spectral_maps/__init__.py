@@ -16,11 +16,27 @@ TO EXPECT
 Departures from the paper: ...
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from etudes.core import Paper, Run, Scale, Study, Variant, at_least, between, higher, lower, positive
-from etudes.reports.charts import bars, pictures
+from etudes.core import (
+    Claim,
+    Paper,
+    Run,
+    Scale,
+    Study,
+    Trial,
+    Variant,
+    above,
+    at_least,
+    between,
+    higher,
+    lower,
+    positive,
+)
+from etudes.reports.charts import bars, pictures, plane
+from etudes.studies.dynamics.spectral_maps.findings import foresight
 from etudes.studies.dynamics.spectral_maps.idea import spectral_map
 from etudes.studies.dynamics.spectral_maps.networks import Kind
 from etudes.studies.dynamics.spectral_maps.pairs import compare_networks
@@ -38,17 +54,18 @@ class Config(Sgd):
     stretch: Annotated[float, positive] = 1.0  # factor by which the second surface is wider
     gain: Annotated[float, at_least(0)] = 0.0  # how far the second surface's covariance is from one of the Laplacian
     samples: Annotated[int, at_least(1)] = 2000  # activations on surfaces, to which the rotation is aligned
-    dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
-    other: str = "cifar10"  # another one, brought to the size and channels of the first
+    dataset: str = "cifar10"  # a picture set, as listed by `etudes data`
+    other: str = "imagenette"  # another one, brought to the size and channels of the first
     examples: Annotated[int, at_least(0)] = 1000  # pictures that a network learns from; 0: half of the set
-    side: Annotated[int, at_least(0)] = 14  # height and width to which pictures are brought; 0: as they are
+    side: Annotated[int, at_least(0)] = 16  # height and width to which pictures are brought; 0: as they are
     widths: tuple[int, ...] = (16, 32, 32, 32)  # channels of each stage
     pools: tuple[int, ...] = (1, 2)  # stages that end in a 2x2 max-pool
     first: Kind = "other-half"  # what the first network has learnt, whose stages are read
     second: Kind = "half"  # what the second has learnt, which reads them
     probes: Annotated[int, at_least(1)] = 1000  # pictures of the second's half, on which networks are aligned
     tested: Annotated[int, at_least(0)] = 2000  # test pictures; 0: all
-    leading: Annotated[int, at_least(1)] = 4  # leading eigenvectors that are compared, and that a short stitch keeps
+    leading: Annotated[int, at_least(1)] = 4  # eigenvectors whose spaces are compared
+    stitched: Annotated[int, at_least(1)] = 8  # functions that a short stitch keeps
 
 
 def compare(cfg: Config, run: Run) -> None:
@@ -58,7 +75,23 @@ def compare(cfg: Config, run: Run) -> None:
         compare_networks(cfg, run)
 
 
+def foresight_gain(trial: Trial) -> float:
+    """How much better the overlap ranks pairs of networks than CKA does."""
+    return foresight(trial, "overlap") - foresight(trial, "cka")
+
+
+MAPS = """Columns are functions of the first, rows of the second. Surfaces: the functional map, and beside it the
+networks' map of the same surfaces. Networks: aligned, and beside it with the channels as they are numbered."""
+GAIN = "rank correlation with the stitched network's accuracy, of the overlap minus that of CKA"
 SURFACES = {"compares": "surfaces"}
+NETWORKS = ("halves", "other-set", "random-labels", "both-random", "untrained")
+TINY = {"dataset": "digits", "other": "digits", "side": 8, "examples": 60, "widths": (8, 8, 8), "pools": (1,),
+        "probes": 30, "tested": 50, "subdivisions": 2, "functions": 30, "kept": 12, "samples": 200}  # fmt: skip
+LAPTOP = {"steps": 700, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
+OFFLINE = {"dataset": "digits", "other": "digits", "side": 8, "examples": 600}
+VGG11 = {"widths": (64, 128, 256, 256, 512, 512, 512, 512), "pools": (1, 2, 4, 6, 8)}
+PAPER = VGG11 | {"other": "tiny-imagenet", "side": 32, "examples": 0, "tested": 0, "probes": 5000, "leading": 16,
+                 "stitched": 64, "steps": 39_000, "weight_decay": 5e-4, "log_every": 100}  # fmt: skip
 
 STUDY = Study(
     name="spectral-maps",
@@ -85,36 +118,103 @@ STUDY = Study(
         Variant("untrained", {"first": "untrained"}, "the first untrained"),
     ),
     scales={
-        "smoke": Scale(
-            {
-                "dataset": "digits",
-                "other": "digits",
-                "side": 8,
-                "examples": 60,
-                "widths": (8, 8, 8),
-                "pools": (1,),
-                "batch": 10,
-                "probes": 30,
-                "tested": 50,
-                "subdivisions": 2,
-                "functions": 30,
-                "kept": 12,
-                "samples": 200,
-                "steps": 4,
-            },
-            seeds=2,
-            minutes=0.1,
-            judges=False,
-        ),
-        "laptop": Scale({"probes": 1000}, seeds=(5, 8, 12, 20), minutes=3),
+        "smoke": Scale(TINY | {"steps": 4, "batch": 10}, seeds=2, minutes=0.1, judges=False),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=3, offline=OFFLINE),
+        "paper": Scale(PAPER, seeds=1, minutes=60, judges=False, variants=NETWORKS),
     },
     claims={
-        "on a bent body": lower("bent", "stretched", "sec. 5", of="test/commutation-error"),
+        "the map to a body bent a little commutes with the eigenvalues better than that to a stretched one": lower(
+            "bent", "stretched", "Ovsjanikov et al. 2012, sec. 5", of="test/commutation-error", matters=0.01
+        ),
+        "two functional maps to a bent body, one after the other, are the direct one up to 5 %": between(
+            "bent", -math.inf, 0.05, "Ovsjanikov et al. 2012, sec. 4", of="test/composition-error"
+        ),
+        "ten of 642 functions tell where the points of a bent body are, up to 2 % of its size": between(
+            "bent", -math.inf, 0.02, "Ovsjanikov et al. 2012, sec. 6", of="test/match-error-few"
+        ),
+        "with covariances of one function of the Laplacian both maps agree by 0.95, even on a body bent far": between(
+            "bent-far", 0.95, math.inf, "beyond the papers", of="test/likeness"
+        ),
+        "with a covariance that is no function of the Laplacian both maps agree less than on a body bent far": lower(
+            "gain", "bent-far", "beyond the papers", of="test/likeness", matters=0.05
+        ),
+        "networks of two halves of a set overlap more, aligned, than with channels in random order": higher(
+            ("halves", "test/overlap"), ("halves", "test/overlap-permuted"), "abstract", matters=0.02
+        ),
+        "networks of two sets of photographs overlap more, aligned, than with channels in random order": higher(
+            ("other-set", "test/overlap"), ("other-set", "test/overlap-permuted"), "abstract", matters=0.02
+        ),
+        "a network of random labels overlaps less with one of true labels than a network of another set does": lower(
+            "random-labels", "other-set", "sec. 4", of="test/overlap", matters=0.02
+        ),
+        "leading spatial eigenvectors of random and of true labels overlap more than by chance": higher(
+            ("random-labels", "test/spatial-overlap"),
+            ("random-labels", "test/spatial-overlap-rotated"),
+            "sec. 4",
+            matters=0.05,
+        ),
+        "a stitch of eight directions that the reader reads most errs less than of eight that vary most": lower(
+            ("halves", "test/stitched-error-few"),
+            ("halves", "test/stitched-error-few-varying"),
+            "beyond the papers",
+            matters=0.01,
+        ),
+        "the overlap ranks pairs of networks by how well they can be stitched better than CKA does": Claim(
+            foresight_gain, above(0), "beyond the papers", matters=0.1, number=GAIN
+        ),
     },
     charts=(
-        bars("test/overlap", "test/overlap-permuted"),
-        pictures("map.png"),
+        bars(
+            "test/overlap",
+            "test/overlap-permuted",
+            title="How much two networks read alike: aligned, and by chance",
+            says="The share of four leading directions that lie in the other network's four. By chance: with channels "
+            "in random order.",
+        ),
+        pictures("map.png", title="The maps, signs left out: dark is 1", says=MAPS),
+        bars(
+            "test/commutation-error",
+            "test/orthogonality-error",
+            "test/likeness",
+            title="Functional maps of surfaces, and how like the networks' map is to them",
+        ),
+        bars(
+            "test/stitched-error-few",
+            "test/stitched-error-few-varying",
+            "test/stitched-error-few-random",
+            title="Error of a stitch of eight directions: read most, varying most, at random",
+        ),
+        plane(
+            ("test/overlap", "test/stitched-error"),
+            x="overlap, aligned",
+            y="error of the stitched network",
+            title="Do pairs that overlap more stitch better?",
+            variants=("halves", "other-set", "random-labels", "untrained"),
+        ),
+        plane(
+            ("test/cka", "test/stitched-error"),
+            x="CKA",
+            y="error of the stitched network",
+            title="Do pairs with a larger CKA stitch better?",
+            variants=("halves", "other-set", "random-labels", "untrained"),
+        ),
+        bars(
+            "test/spatial-overlap",
+            "test/bures",
+            "test/cka",
+            title="Three other similarities: of spatial patterns, of covariances, and CKA",
+        ),
     ),
+    words={
+        "test/overlap": "overlap, aligned",
+        "test/overlap-permuted": "overlap, channels in random order",
+        "test/stitched-error": "error of the stitched network",
+        "test/stitched-error-few": "error stitched by eight directions that are read most",
+        "test/stitched-error-few-varying": "error stitched by eight directions that vary most",
+        "test/cka": "CKA",
+        "test/commutation-error": "how far the map is from commuting",
+        "test/likeness": "likeness of both maps",
+    },
     idea=spectral_map,
     origin="B2",
 )

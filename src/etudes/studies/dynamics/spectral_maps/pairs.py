@@ -46,7 +46,7 @@ def compare_networks(cfg: "Config", run: Run) -> None:
         rows = [channel_rows(activations(m, seen, [str(depth)])[str(depth)]).double().cpu() for m in (first, second)]
         rotation = procrustes(*rows)
         found = similarities(rows, filters, rotation, cfg.leading, run.rng("chance", depth))
-        for name, matrix in carriers(rotation, rows, filters[1], cfg.leading, run.rng("bases", depth)).items():
+        for name, matrix in carriers(rotation, rows, filters[1], cfg.stitched, run.rng("bases", depth)).items():
             stitched = nn.Sequential(*first[: depth + 1], Stitch(matrix, rows).to(run.device), *second[depth + 1 :])
             found[f"stitched-error{name}"] = error_rate(stitched, x, y)
         for name, number in found.items():
