@@ -109,12 +109,14 @@ def test_similarities_of_a_network_with_itself_are_1_and_by_chance_less():
         assert found[name] == pytest.approx(1, abs=1e-6), name
     assert found["overlap-rotated"] == pytest.approx(2 / 6, abs=0.15)
     assert found["overlap-permuted"] < 0.8
+    assert found["overlap-excess"] == pytest.approx(1 - found["overlap-permuted"])
     assert found["spatial-overlap-rotated"] == pytest.approx(3 / 9)
 
 
 def test_rank_correlation_is_scipys_with_ties():
     x, y = [3.0, 1.0, 2.0, 2.0, 5.0, 0.0], [1.0, 1.0, 4.0, 0.0, 6.0, 2.0]
     assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert rank_correlation(x, [2.0] * 6) == 0
 
 
 def test_foresight_is_1_where_the_similarity_ranks_as_the_stitched_networks_do():

@@ -8,9 +8,10 @@ PAIRS = ("halves", "other-set", "random-labels", "untrained")  # stages that are
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's, from -1 to 1: of the ranks of both; equal numbers share the mean of their ranks."""
+    """Spearman's, from -1 to 1: of the ranks of both; equal numbers share the mean of their ranks. 0 where either never
+    changes, as it then ranks nothing."""
     a, b = (_ranks(np.asarray(numbers, float)) for numbers in (x, y))
-    return float(np.corrcoef(a, b)[0, 1])
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
 def foresight(trial: Mapping[str, Mapping[str, float]], name: str) -> float:

@@ -16,8 +16,8 @@ def spectral_map(source: Tensor, target: Tensor, carry: Tensor, mass: Tensor | N
 
     source: [n1, k1] and target: [n2, k2], an orthonormal function a column, the target's in the inner product of `mass`
     [n2] (None: 1 everywhere); carry: [n2, n1], what brings functions over. FM: eigenfunctions of Laplacians, `carry`
-    the correspondence of points, `mass` the areas, so that target^T diag(mass) is the pseudo-inverse of target (FM,
-    sec. 4). GM: eigenvectors of weight covariances, and for `carry` the rotation that best aligns the activations.
+    the correspondence of points, `mass` the areas, so that target^T diag(mass) is the pseudo-inverse of target. GM:
+    eigenvectors of weight covariances, and for `carry` the rotation that best aligns the activations.
 
     >>> spectral_map(torch.eye(2), torch.eye(2), torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
@@ -88,12 +88,13 @@ def overlap(c: Tensor, k: int) -> float:
 
 
 def orthogonality_error(c: Tensor) -> float:
-    """|C^T C - I| / sqrt(k), by Frobenius, of C [k, k]: 0 where areas are kept (FM, theorem 5.1)."""
+    """|C^T C - I| / sqrt(k), by Frobenius, of C [k, k]: 0 where areas are kept (FM)."""
     return ((c.T @ c - torch.eye(c.shape[1], dtype=c.dtype)).norm() / c.shape[1] ** 0.5).item()
 
 
 def commutation_error(c: Tensor, values: Tensor, other: Tensor) -> float:
-    """|C L1 - L2 C| / (|C L1| + |L2 C|), from 0 to 1, with the eigenvalues of source and target: 0 for isometries."""
+    """|C L1 - L2 C| / (|C L1| + |L2 C|), from 0 to 1, with the eigenvalues of source and target: 0 for isometries
+    (FM)."""
     before, after = c * values, other[:, None] * c
     return ((before - after).norm() / (before.norm() + after.norm())).item()
 

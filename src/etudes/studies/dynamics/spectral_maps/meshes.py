@@ -79,7 +79,7 @@ def laplacian(x: np.ndarray, triangles: np.ndarray) -> tuple[csr_matrix, np.ndar
 
     An edge between i and j has the weight -(cot a + cot b) / 2, with a and b the angles opposite to it; rows sum to 0.
     The mass is a third of the area of the triangles at a vertex. (Pinkall and Polthier 1993, Computing discrete minimal
-    surfaces and their conjugates; Ovsjanikov et al. 2012 use it in sec. 5.) Raises Problem on a triangle without area.
+    surfaces and their conjugates.) Raises Problem on a triangle without area.
     """
     n, rows, columns, values = len(x), [], [], []
     areas = np.linalg.norm(np.cross(*(x[triangles[:, i]] - x[triangles[:, 0]] for i in (1, 2))), axis=1) / 2

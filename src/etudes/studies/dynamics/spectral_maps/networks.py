@@ -11,8 +11,9 @@ from etudes.core import Run
 from etudes.data.batches import Batches
 from etudes.data.images import Images, images, unit
 from etudes.measure.error import error_rate
+from etudes.measure.size import count_parameters
 from etudes.nn.norm import Standardise
-from etudes.train import descend, fitted, part, seeded, sgd, weights
+from etudes.train import descend, fit, part, seeded, sgd, weights
 
 if TYPE_CHECKING:
     from etudes.studies.dynamics.spectral_maps import Config
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["half", "other-half", "other-set", "random-labels", "other-random-labels", "untrained"]
 SHARED = ("dataset", "other", "examples", "side", "widths", "pools", "steps", "batch", "lr", "schedule", "momentum",
           "weight_decay")  # fmt: skip
+SETTLING = 50  # batches from which an untrained network takes the statistics of its normalisations
 
 
 def network(cfg: "Config", d: Images) -> nn.Sequential:
@@ -39,14 +41,17 @@ def network(cfg: "Config", d: Images) -> nn.Sequential:
 
 def pictures(cfg: "Config", run: Run, kind: Kind) -> Images:
     """What a network of the kind learns from: `examples` pictures of the first or the other half of the reference set,
-    with their labels or random ones, or of the other set, brought to the reference set's size and channels."""
+    with their labels or random ones, or of the other set, brought to the reference set's size and channels; and the
+    first `tested` test pictures of that set."""
     d = images(cfg.dataset)
     side, channels = cfg.side or d.shape[1], d.shape[0]
     if kind == "other-set":
         d = images(cfg.other)
     rows = torch.from_numpy(run.rng("halves", int(kind == "other-set")).permutation(len(d.x)))
     half = rows[len(rows) // 2 :] if kind in ("other-half", "other-random-labels") else rows[: len(rows) // 2]
-    d = d.take(half[: cfg.examples or len(half)]).resize(side)
+    tested = cfg.tested or len(d.test_x)
+    d = replace(d.take(half[: cfg.examples or len(half)]), test_x=d.test_x[:tested], test_y=d.test_y[:tested])
+    d = d.resize(side)
     if kind in ("random-labels", "other-random-labels"):
         d = replace(d, y=torch.from_numpy(run.rng(kind).integers(d.classes, size=len(d.y))))
     return replace(d, x=with_channels(d.x, channels), test_x=with_channels(d.test_x, channels)).to(run.device)
@@ -67,6 +72,9 @@ def make_network(cfg: "Config", run: Run, kind: Kind) -> None:
     opt, schedule = sgd(model, cfg)
     batches = Batches(len(d.x), cfg.batch, run.seed(f"order {kind}"))
 
+    def evaluate() -> dict[str, float]:
+        return {"train/error": error_rate(model, d.x, d.y)}
+
     def step(i: int) -> dict[str, Tensor]:
         rows = batches.at(i).to(run.device)
         x, y = part(unit(d.x[rows]), d.y[rows])
@@ -76,13 +84,16 @@ def make_network(cfg: "Config", run: Run, kind: Kind) -> None:
         return {"train/loss": descend(functional.cross_entropy(model(x), y), opt, schedule)}
 
     parts = {"model": model, "opt": opt, "schedule": schedule}
-    run.result(**fitted(run, cfg, parts, step, lambda: {"train/error": error_rate(model, d.x, d.y)}))
+    steps = min(cfg.steps, SETTLING) if kind == "untrained" else cfg.steps
+    found = fit(run, parts, step, steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
+    run.result(parameters=count_parameters(model), **found)
     weights.save(run.path("model.safetensors"), model)
 
 
-def opened_network(cfg: "Config", run: Run, kind: Kind) -> nn.Sequential:
-    """The network of the kind, made by the first variant of a seed that asks for it."""
+def opened_network(cfg: "Config", run: Run, kind: Kind) -> tuple[nn.Sequential, Images]:
+    """The network of the kind, made by the first variant of a seed that asks for it, and the pictures that it learnt
+    from."""
     config = {name: getattr(cfg, name) for name in SHARED}
     made = run.once(kind, config, lambda own: make_network(cfg, own, kind))
-    model = network(cfg, pictures(cfg, run, kind)).to(run.device)
-    return weights.load(made.folder / "model.safetensors", model)
+    d = pictures(cfg, run, kind)
+    return weights.load(made.folder / "model.safetensors", network(cfg, d).to(run.device)), d

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from etudes.core import Run
-from etudes.data.images import images
 from etudes.exhibits.sheets import save_sheet
 from etudes.measure.activations import activations, channel_rows
 from etudes.measure.error import error_rate
@@ -23,7 +22,7 @@ from etudes.studies.dynamics.spectral_maps.idea import (
     spatial_covariance,
     spectral_map,
 )
-from etudes.studies.dynamics.spectral_maps.networks import opened_network, pictures
+from etudes.studies.dynamics.spectral_maps.networks import opened_network
 
 if TYPE_CHECKING:
     from etudes.studies.dynamics.spectral_maps import Config
@@ -34,28 +33,26 @@ PATTERNS = 3  # leading spatial eigenvectors that are compared, of nine
 
 def compare_networks(cfg: "Config", run: Run) -> None:
     """The first network against the second, at every depth where a stage hands channels to the next, and on average."""
-    first, second = (opened_network(cfg, run, kind) for kind in (cfg.first, cfg.second))
-    seen = pictures(cfg, run, "half").x[: cfg.probes]  # what the alignment is fitted to
-    d = images(cfg.dataset)
-    run.note(data=d.source)
-    d = d.resize(cfg.side or d.shape[1]).to(run.device)
-    x, y = (t[: cfg.tested or len(t)] for t in (d.test_x, d.test_y))
+    (first, its), (second, d) = (opened_network(cfg, run, kind) for kind in (cfg.first, cfg.second))
+    run.note(data=[d.source] if its.name == d.name else [d.source, its.source])
+    seen = d.x[: cfg.probes]  # what the alignment is fitted to: pictures that the second network learnt from
     numbers: dict[str, list[float]] = {}
     for depth in range(1, len(cfg.widths)):
         filters = [model[depth + 1][0].weight.detach().cpu() for model in (first, second)]
         rows = [channel_rows(activations(m, seen, [str(depth)])[str(depth)]).double().cpu() for m in (first, second)]
         rotation = procrustes(*rows)
+        if depth == 1:
+            draw_maps(run, filters, rotation)
         found = similarities(rows, filters, rotation, cfg.leading, run.rng("chance", depth))
         for name, matrix in carriers(rotation, rows, filters[1], cfg.stitched, run.rng("bases", depth)).items():
             stitched = nn.Sequential(*first[: depth + 1], Stitch(matrix, rows).to(run.device), *second[depth + 1 :])
-            found[f"stitched-error{name}"] = error_rate(stitched, x, y)
+            found[f"stitched-error{name}"] = error_rate(stitched, d.test_x, d.test_y)
         for name, number in found.items():
             numbers.setdefault(name, []).append(number)
     for name, values in numbers.items():
         run.result(**{f"test/{name}": sum(values) / len(values)})
         run.result(**{f"test/{name}-{depth}": value for depth, value in enumerate(values, 1) if name in BY_DEPTH})
-    run.result(**{"test/error": error_rate(second, x, y)})
-    draw_maps(run, filters, rotation)
+    run.result(**{"test/error": error_rate(second, d.test_x, d.test_y)})
 
 
 BY_DEPTH = ("overlap", "bures", "cka", "stitched-error")  # told of each depth too
@@ -88,11 +85,13 @@ def similarities(
 
     patterns = [eigenvectors(spatial_covariance(f))[1] for f in filters]
     near = patterns[1].T @ patterns[0]
+    aligned, by_chance = mean_overlap([rotation]), mean_overlap(permutations)
     return {
-        "overlap": mean_overlap([rotation]),
+        "overlap": aligned,
+        "overlap-excess": aligned - by_chance,
         "overlap-unaligned": mean_overlap([torch.eye(n, dtype=torch.float64)]),
         "overlap-rotated": mean_overlap(rotations),
-        "overlap-permuted": mean_overlap(permutations),
+        "overlap-permuted": by_chance,
         "bures": mean_bures([rotation]),
         "bures-permuted": mean_bures(permutations),
         "cka": cka(*rows),
@@ -135,7 +134,8 @@ class Stitch(nn.Module):
 
 
 def draw_maps(run: Run, filters: list[Tensor], rotation: Tensor) -> None:
-    """The absolute entries of the map between the 20 leading eigenvectors at the last depth: aligned, and unaligned."""
+    """The absolute entries of the map between the eight leading eigenvectors: aligned, and with channels as they are
+    numbered."""
     source, target = (eigenvectors(channel_covariance(f))[1] for f in filters)
-    maps = [spectral_map(source, target, carry)[:20, :20] for carry in (rotation, torch.eye(len(rotation)).double())]
-    save_sheet(run.path("map.png"), 1 - torch.stack(maps).abs().clamp(0, 1)[:, None], 2, 6)
+    maps = [spectral_map(source, target, carry)[:8, :8] for carry in (rotation, torch.eye(len(rotation)).double())]
+    save_sheet(run.path("map.png"), 1 - torch.stack(maps).abs().clamp(0, 1)[:, None], 2, 15)

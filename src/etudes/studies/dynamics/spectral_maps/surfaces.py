@@ -77,7 +77,7 @@ def compare_surfaces(cfg: "Config", run: Run) -> None:
 
 def composition_error(spectra: Sequence[Spectrum], carry: Tensor, k: int) -> float:
     """|C_23 C_12 - C_13| / |C_13| of k functions each, over three surfaces of which the first two have the same labels:
-    what is lost as functions past the k-th are left out in between (FM, sec. 4)."""
+    what is lost as functions past the k-th are left out in between (FM)."""
     one, middle, two = (s.vectors[:, :k] for s in spectra)
     there = spectral_map(one, middle, torch.eye(len(one), dtype=one.dtype), spectra[1].mass)
     on, direct = (spectral_map(source, two, carry, spectra[2].mass) for source in (middle, one))
@@ -86,7 +86,7 @@ def composition_error(spectra: Sequence[Spectrum], carry: Tensor, k: int) -> flo
 
 def matches(c: Tensor, one: Spectrum, two: Spectrum, k: int) -> np.ndarray:
     """int64 [n2]: for each vertex of the second surface the vertex of the first whose carried delta function is
-    nearest to its own, by k functions (FM, sec. 6.1)."""
+    nearest to its own, by k functions (FM)."""
     carried = one.vectors[:, :k] @ c[:k, :k].T
     return torch.cdist(two.vectors[:, :k], carried).argmin(1).numpy()
 
