@@ -151,6 +151,16 @@ def test_the_map_is_the_least_squares_solution_and_carries_functions():
     assert torch.allclose(c, expected, atol=1e-8)
 
 
+def test_the_map_and_the_points_that_it_finds_are_a_peers():
+    peer = pytest.importorskip("pyFM.spectral")
+    one, other, order, carry = two(lambda x: bend(x, 0.5))
+    c = spectral_map(one.vectors, other.vectors, carry, other.mass)
+    theirs = peer.p2p_to_FM(order, one.vectors.numpy(), other.vectors.numpy(), A2=other.mass.numpy())
+    assert c.numpy() == pytest.approx(theirs, abs=1e-10)
+    points = peer.FM_to_p2p(theirs, one.vectors.numpy(), other.vectors.numpy())
+    assert (matches(c, one, other, 20) == points).all()
+
+
 def test_a_square_of_the_map_leaves_out_what_leaks_past_its_edge():
     one, other, _, carry = two(lambda x: stretch(x, 1.5), k=60)
     c = spectral_map(one.vectors, other.vectors, carry, other.mass)
