@@ -105,7 +105,7 @@ LAPTOP = {"steps": 600, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
 OFFLINE = {"dataset": "digits", "other": "digits"}
 CLOTHES = {"dataset": "fashion-mnist", "other": "cifar10"}
 VGG11 = {"widths": (64, 128, 256, 256, 512, 512, 512, 512), "pools": (1, 2, 4, 6, 8)}
-PAPER = VGG11 | {"other": "tiny-imagenet", "side": 32, "examples": 0, "tested": 0, "probes": 5000, "leading": 16,
+PAPER = VGG11 | {"other": "tiny-imagenet", "side": 32, "examples": 0, "probes": 2000, "leading": 16,
                  "stitched": 64, "steps": 39_000, "weight_decay": 5e-4, "log_every": 100}  # fmt: skip
 
 STUDY = Study(

@@ -1,4 +1,4 @@
-"""The networks that are compared, and how they are trained: each once a seed, whichever pairs it is in."""
+"""The networks that are compared, and how they are trained."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -64,10 +64,9 @@ def with_channels(x: Tensor, channels: int) -> Tensor:
     return x.float().mean(1, keepdim=True).round().to(torch.uint8).repeat(1, channels, 1, 1)
 
 
-def make_network(cfg: "Config", run: Run, kind: Kind) -> None:
-    """Train a network of the kind from scratch, and keep its weights and its errors."""
+def learn(cfg: "Config", run: Run, kind: Kind) -> tuple[nn.Sequential, Images]:
+    """A network of the kind, trained from scratch in this run, and the pictures that it learnt from."""
     d = pictures(cfg, run, kind)
-    run.note(data=d.source)
     model = seeded(run, f"init {kind}", lambda: network(cfg, d))
     opt, schedule = sgd(model, cfg)
     batches = Batches(len(d.x), cfg.batch, run.seed(f"order {kind}"))
@@ -87,13 +86,17 @@ def make_network(cfg: "Config", run: Run, kind: Kind) -> None:
     steps = min(cfg.steps, SETTLING) if kind == "untrained" else cfg.steps
     found = fit(run, parts, step, steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.log_every)
     run.result(parameters=count_parameters(model), **found)
-    weights.save(run.path("model.safetensors"), model)
+    return model.eval(), d
 
 
-def opened_network(cfg: "Config", run: Run, kind: Kind) -> tuple[nn.Sequential, Images]:
-    """The network of the kind, made by the first variant of a seed that asks for it, and the pictures that it learnt
-    from."""
-    config = {name: getattr(cfg, name) for name in SHARED}
-    made = run.once(kind, config, lambda own: make_network(cfg, own, kind))
+def common_network(cfg: "Config", run: Run, kind: Kind) -> tuple[nn.Sequential, Images]:
+    """As `learn`, once for all variants of a seed: the first that asks for the network makes it."""
+
+    def make(own: Run) -> None:
+        model, d = learn(cfg, own, kind)
+        own.note(data=d.source)
+        weights.save(own.path("model.safetensors"), model)
+
+    made = run.once(kind, {name: getattr(cfg, name) for name in SHARED}, make)
     d = pictures(cfg, run, kind)
     return weights.load(made.folder / "model.safetensors", network(cfg, d).to(run.device)), d

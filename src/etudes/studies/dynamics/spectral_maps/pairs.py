@@ -22,40 +22,41 @@ from etudes.studies.dynamics.spectral_maps.idea import (
     spatial_covariance,
     spectral_map,
 )
-from etudes.studies.dynamics.spectral_maps.networks import opened_network
+from etudes.studies.dynamics.spectral_maps.networks import common_network, learn
 
 if TYPE_CHECKING:
     from etudes.studies.dynamics.spectral_maps import Config
 
 DRAWS = 20  # of random rotations and permutations, of which what comes by chance is the mean
 PATTERNS = 3  # leading spatial eigenvectors that are compared, of nine
+BY_DEPTH = ("overlap", "bures", "cka", "stitched-error")  # told of each depth too
 
 
 def compare_networks(cfg: "Config", run: Run) -> None:
     """The first network against the second, at every depth where a stage hands channels to the next, and on average."""
-    (first, its), (second, d) = (opened_network(cfg, run, kind) for kind in (cfg.first, cfg.second))
+    first, its = learn(cfg, run, cfg.first)
+    second, d = common_network(cfg, run, cfg.second)
     run.note(data=[d.source] if its.name == d.name else [d.source, its.source])
-    seen = d.x[: cfg.probes]  # what the alignment is fitted to: pictures that the second network learnt from
+    depths = [str(depth) for depth in range(1, len(cfg.widths))]
+    seen = [activations(model, d.x[: cfg.probes], depths) for model in (first, second)]  # what is aligned
+    handed = activations(first, d.test_x, depths)
     numbers: dict[str, list[float]] = {}
-    for depth in range(1, len(cfg.widths)):
-        filters = [model[depth + 1][0].weight.detach().cpu() for model in (first, second)]
-        rows = [channel_rows(activations(m, seen, [str(depth)])[str(depth)]).double().cpu() for m in (first, second)]
+    for depth in depths:
+        filters = [model[int(depth) + 1][0].weight.detach().cpu() for model in (first, second)]
+        rows = [channel_rows(of[depth]).double().cpu() for of in seen]
         rotation = procrustes(*rows)
-        if depth == 1:
+        if depth == "1":
             draw_maps(run, filters, rotation)
-        found = similarities(rows, filters, rotation, cfg.leading, run.rng("chance", depth))
-        for name, matrix in carriers(rotation, rows, filters[1], cfg.stitched, run.rng("bases", depth)).items():
-            stitched = nn.Sequential(*first[: depth + 1], Stitch(matrix, rows).to(run.device), *second[depth + 1 :])
-            found[f"stitched-error{name}"] = error_rate(stitched, d.test_x, d.test_y)
+        found = similarities(rows, filters, rotation, cfg.leading, run.rng("chance", int(depth)))
+        for name, matrix in carriers(rotation, rows, filters[1], cfg.stitched, run.rng("bases", int(depth))).items():
+            rest = nn.Sequential(Stitch(matrix, rows).to(run.device), *second[int(depth) + 1 :])
+            found[f"stitched-error{name}"] = error_rate(rest, handed[depth], d.test_y)
         for name, number in found.items():
             numbers.setdefault(name, []).append(number)
     for name, values in numbers.items():
         run.result(**{f"test/{name}": sum(values) / len(values)})
         run.result(**{f"test/{name}-{depth}": value for depth, value in enumerate(values, 1) if name in BY_DEPTH})
     run.result(**{"test/error": error_rate(second, d.test_x, d.test_y)})
-
-
-BY_DEPTH = ("overlap", "bures", "cka", "stitched-error")  # told of each depth too
 
 
 def similarities(
