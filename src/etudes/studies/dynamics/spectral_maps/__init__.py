@@ -15,7 +15,7 @@ They are one matrix where R = T is a relabelling and the covariances are one fun
 To expect: on surfaces both maps are one unless the covariance is made another one; networks of true labels overlap far
 above chance, untrained ones not at all; what the next stage reads most is what a stitch has to pass on.
 
-Departures from the paper: small networks, 1,000 pictures each and 16 pixels; halves of one set and one other set in
+Departures from the paper: small networks, 800 pictures each and 16 pixels; halves of one set and one other set in
 place of many sets; a mean over depths; shrinkage by Donoho's formula, as the paper's was not at hand; surfaces are
 drawn, not scanned, and their correspondence is known, not searched for.
 """
@@ -101,7 +101,7 @@ SURFACES = {"compares": "surfaces"}
 NETWORKS = ("halves", "other-set", "random-labels", "both-random", "untrained")
 TINY = {"dataset": "digits", "other": "digits", "side": 8, "examples": 60, "widths": (8, 8, 8), "pools": (1,),
         "probes": 30, "tested": 50, "subdivisions": 2, "functions": 30, "kept": 12, "samples": 200}  # fmt: skip
-LAPTOP = {"steps": 600, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
+LAPTOP = {"examples": 800, "steps": 500, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
 OFFLINE = {"dataset": "digits", "other": "digits"}
 CLOTHES = {"dataset": "fashion-mnist", "other": "cifar10"}
 VGG11 = {"widths": (64, 128, 256, 256, 512, 512, 512, 512), "pools": (1, 2, 4, 6, 8)}
@@ -152,25 +152,25 @@ STUDY = Study(
             "bent-far", 0.95, math.inf, "beyond the papers", of="test/likeness"
         ),
         "networks of two halves of a set overlap more, aligned, than with channels in random order": between(
-            "halves", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.02
+            "halves", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.05
         ),
         "networks of two sets of photographs overlap more, aligned, than with channels in random order": between(
-            "other-set", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.02
+            "other-set", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.05
         ),
         "a network of random labels is less similar to one of true labels than a network of another set is": lower(
-            "random-labels", "other-set", "Guth and Ménard 2024, random labels", of="test/bures", matters=0.01
+            "random-labels", "other-set", "Guth and Ménard 2024, random labels", of="test/bures", matters=0.02
         ),
         "two networks of random labels are more similar than one of random and one of true labels": higher(
-            "both-random", "random-labels", "Guth and Ménard 2024, random labels", of="test/bures", matters=0.01
+            "both-random", "random-labels", "Guth and Ménard 2024, random labels", of="test/bures", matters=0.02
         ),
         "leading spatial eigenvectors of random and of true labels overlap more than by chance": higher(
             ("random-labels", "test/spatial-overlap"),
             ("random-labels", "test/spatial-overlap-rotated"),
             "Guth and Ménard 2024, random labels",
-            matters=0.05,
+            matters=0.1,
         ),
         "a stitch of eight directions that the reader reads most errs less than of eight that vary most": Claim(
-            short_stitch_gain, below(0), "beyond the papers", matters=0.005, number=SHORT
+            short_stitch_gain, below(0), "beyond the papers", matters=0.01, number=SHORT
         ),
         "the overlap ranks pairs of networks by how well they can be stitched better than CKA does": Claim(
             foresight_gain, above(0), "beyond the papers", matters=0.1, number=GAIN
