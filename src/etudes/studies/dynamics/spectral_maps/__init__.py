@@ -8,14 +8,14 @@ eigenvectors of their weights' covariances:
 
 They are one matrix where R = T is a relabelling and the covariances are one function of the Laplacians.
 
-    etudes run spectral-maps                  2 minutes on two cores, 10 variants, 5 seeds
+    etudes run spectral-maps                  3 minutes on two cores, 10 variants, 5 seeds
     etudes run spectral-maps --scale clothes  2 minutes, 5 variants and 3 seeds: clothes, and photographs in grey
     etudes run spectral-maps --scale paper    60 minutes on a GPU, 5 variants and 1 seed: VGG-11 on CIFAR-10
 
 To expect: on surfaces both maps are one unless the covariance is made another one; networks of true labels overlap far
 above chance, untrained ones not at all; what the next stage reads most is what a stitch has to pass on.
 
-Departures from the paper: small networks, 800 pictures each and 16 pixels; halves of one set and one other set in
+Departures from the paper: small networks, 1,000 pictures each and 16 pixels; halves of one set and one other set in
 place of many sets; a mean over depths; shrinkage by Donoho's formula, as the paper's was not at hand; surfaces are
 drawn, not scanned, and their correspondence is known, not searched for.
 """
@@ -101,7 +101,7 @@ SURFACES = {"compares": "surfaces"}
 NETWORKS = ("halves", "other-set", "random-labels", "both-random", "untrained")
 TINY = {"dataset": "digits", "other": "digits", "side": 8, "examples": 60, "widths": (8, 8, 8), "pools": (1,),
         "probes": 30, "tested": 50, "subdivisions": 2, "functions": 30, "kept": 12, "samples": 200}  # fmt: skip
-LAPTOP = {"examples": 800, "steps": 500, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
+LAPTOP = {"steps": 600, "batch": 50, "weight_decay": 3e-3, "log_every": 50}
 OFFLINE = {"dataset": "digits", "other": "digits"}
 CLOTHES = {"dataset": "fashion-mnist", "other": "cifar10"}
 VGG11 = {"widths": (64, 128, 256, 256, 512, 512, 512, 512), "pools": (1, 2, 4, 6, 8)}
@@ -134,7 +134,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY | {"steps": 4, "batch": 10}, seeds=2, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=2, offline=OFFLINE),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=3, offline=OFFLINE),
         "clothes": Scale(LAPTOP | CLOTHES, seeds=3, minutes=2, judges=False, variants=NETWORKS, offline=OFFLINE),
         "paper": Scale(PAPER, seeds=1, minutes=60, judges=False, variants=NETWORKS, offline=OFFLINE),
     },
@@ -152,10 +152,10 @@ STUDY = Study(
             "bent-far", 0.95, math.inf, "beyond the papers", of="test/likeness"
         ),
         "networks of two halves of a set overlap more, aligned, than with channels in random order": between(
-            "halves", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.05
+            "halves", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.08
         ),
         "networks of two sets of photographs overlap more, aligned, than with channels in random order": between(
-            "other-set", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.05
+            "other-set", 0, math.inf, "Guth and Ménard 2024, abstract", of="test/overlap-excess", matters=0.08
         ),
         "a network of random labels is less similar to one of true labels than a network of another set is": lower(
             "random-labels", "other-set", "Guth and Ménard 2024, random labels", of="test/bures", matters=0.02
