@@ -161,7 +161,9 @@ def test_a_permuted_network_gives_the_identity_and_unaligned_it_gives_noise():
         stitched = nn.Sequential(model[0], Stitch(rotation, rows).double(), *other[1:])
         assert torch.allclose(stitched(x), other(x), atol=1e-5)  # the matrix is kept in float32
     few = carriers(rotation, rows, other[1][0].weight.detach(), 8, chance())
-    assert all(torch.allclose(few[name], rotation, atol=1e-8) for name in ("", "-few", "-few-random", "-few-varying"))
+    assert all(
+        torch.allclose(few[name], rotation, atol=1e-8) for name in ("", "-most-read", "-random", "-most-varying")
+    )
 
 
 # Formulas

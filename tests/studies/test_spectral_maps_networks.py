@@ -94,11 +94,11 @@ def test_short_stitches_keep_k_directions_and_the_varying_ones_keep_most():
     rotation = procrustes(*rows)
     found = carriers(rotation, rows, models[1][2][0].weight.detach(), 2, np.random.default_rng(0))
     assert {name: int(torch.linalg.matrix_rank(matrix)) for name, matrix in found.items()} == {
-        "": 6, "-few": 2, "-few-varying": 2, "-few-random": 2, "-unaligned": 6
+        "": 6, "-most-read": 2, "-most-varying": 2, "-random": 2, "-unaligned": 6
     }  # fmt: skip
     aligned = (rows[1] - rows[1].mean(0)) @ torch.eye(6).double()
-    kept = {name: (aligned @ (found[name] @ rotation.T)).norm() for name in ("-few", "-few-varying", "-few-random")}
-    assert max(kept, key=kept.get) == "-few-varying"
+    kept = {name: (aligned @ (found[name] @ rotation.T)).norm() for name in ("-most-read", "-most-varying", "-random")}
+    assert max(kept, key=kept.get) == "-most-varying"
 
 
 def test_similarities_of_a_network_with_itself_are_1_and_by_chance_less():

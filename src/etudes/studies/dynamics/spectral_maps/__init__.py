@@ -88,7 +88,7 @@ def foresight_gain(trial: Trial) -> float:
 def short_stitch_gain(trial: Trial) -> float:
     """How much more a stitch errs by directions that are read most than by those that vary most, between networks of
     true labels."""
-    few, varying = "test/stitched-error-few", "test/stitched-error-few-varying"
+    few, varying = "test/stitched-error-most-read", "test/stitched-error-most-varying"
     return sum(trial[pair][few] - trial[pair][varying] for pair in ("halves", "other-set")) / 2
 
 
@@ -191,9 +191,9 @@ STUDY = Study(
             title="Functional maps of surfaces, and how like the networks' map is to them",
         ),
         bars(
-            "test/stitched-error-few",
-            "test/stitched-error-few-varying",
-            "test/stitched-error-few-random",
+            "test/stitched-error-most-read",
+            "test/stitched-error-most-varying",
+            "test/stitched-error-random",
             title="Error of a stitch of eight directions",
         ),
         plane(

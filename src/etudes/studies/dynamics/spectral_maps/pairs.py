@@ -112,9 +112,9 @@ def carriers(
     """
     centred = rows[1] - rows[1].mean(0)
     bases = {
-        "-few": eigenvectors(channel_covariance(weight))[1],
-        "-few-varying": eigenvectors(centred.T @ centred)[1],
-        "-few-random": random_rotation(len(rotation), rng),
+        "-most-read": eigenvectors(channel_covariance(weight))[1],
+        "-most-varying": eigenvectors(centred.T @ centred)[1],
+        "-random": random_rotation(len(rotation), rng),
     }
     few = {name: basis[:, :k] @ basis[:, :k].T @ rotation for name, basis in bases.items()}
     return {"": rotation, **few, "-unaligned": torch.eye(len(rotation), dtype=torch.float64)}
