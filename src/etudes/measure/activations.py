@@ -1,4 +1,4 @@
-"""What the layers of a network give for inputs: the only place with hooks."""
+"""What the layers of a network give for inputs: studies ask here, and set no hooks of their own."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
