@@ -41,6 +41,7 @@ def curves(
     variants: Sequence[str] = (),
     reference: str = "",
     step: str = "step",
+    log_step: bool = False,
     by: str = "",
     says: str = "",
 ) -> Chart:
@@ -48,14 +49,14 @@ def curves(
 
     A panel for each metric with the variants as colours; with `facet` a panel for each variant with the metrics as
     colours. `variants` keeps those named. `reference` is a logged number drawn as a broken line. `step` names what was
-    logged as the step. `by` names Config fields whose values the colours show, instead of one colour a variant; those
+    logged as the step, and `log_step` lays it on a logarithmic axis. `by` names Config fields whose values the colours show, instead of one colour a variant; those
     of one colour differ in their lines. `says` adds to the caption.
     """
     dashed = f" The broken line is {words.spell(reference)}." if reference else ""
     return Chart(
         name=slug(*metrics, "curves", *(variants if len(variants) < 4 else ()), *(["by-variant"] if facet else [])),
         title=title or headline(metrics, "during training"),
-        draw=lambda report: _curves(report, metrics, facet, log, variants, reference, step, by),
+        draw=lambda report: _curves(report, metrics, facet, (log_step, log), variants, reference, step, by),
         says=f"Thick lines are means over seeds, thin lines single seeds.{dashed}{says and ' ' + says}",
     )
 
@@ -64,7 +65,7 @@ def _curves(
     report: Report,
     metrics: Sequence[str],
     facet: bool,
-    log: bool,
+    logs: tuple[bool, bool],
     variants: Sequence[str],
     reference: str,
     step: str,
@@ -95,9 +96,12 @@ def _curves(
     most = max(40, POINTS // sum(len(series) for _, _, series in panels))
     found = []
     for i, (heading, label, series) in enumerate(panels):
-        x = altair.X("step:Q", title=step if i >= len(panels) - columns else None, axis=_ticks(width))
+        across = {"axis": _ticks(width)}
+        if logs[0]:
+            across = scale([at for line in series for at in line["steps"]], log=True)
+        x = altair.X("step:Q", title=step if i >= len(panels) - columns else None, **across)
         values = [value for line in series for value in line["values"]]
-        y = altair.Y("value:Q", title=label if not facet or i % columns == 0 else None, **scale(values, log))
+        y = altair.Y("value:Q", title=label if not facet or i % columns == 0 else None, **scale(values, logs[1]))
         panel = _lines(series, (x, y), field, style, bound, most).properties(width=width, height=height)
         found.append(with_heading(panel, heading))
     return side_by_side(found, columns, 26 if columns == 1 else 20)
