@@ -49,8 +49,8 @@ def curves(
 
     A panel for each metric with the variants as colours; with `facet` a panel for each variant with the metrics as
     colours. `variants` keeps those named. `reference` is a logged number drawn as a broken line. `step` names what was
-    logged as the step, and `log_step` lays it on a logarithmic axis. `by` names Config fields whose values the colours show, instead of one colour a variant; those
-    of one colour differ in their lines. `says` adds to the caption.
+    logged as the step, and `log_step` lays it on a logarithmic axis. `by` names Config fields whose values the colours
+    show, instead of one colour a variant; those of one colour differ in their lines. `says` adds to the caption.
     """
     dashed = f" The broken line is {words.spell(reference)}." if reference else ""
     return Chart(

@@ -78,6 +78,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("edge_of_stability"),
     ),
     Demo(
+        "double-descent",
+        "The peak of double descent",
+        "Move examples, noise and penalty, and see where the exact test error peaks and what removes the peak.",
+        "double-descent",
+        _builder("double_descent"),
+    ),
+    Demo(
         "ddpm-sdedit",
         "Redraw a sketch",
         "Paint over a picture; a diffusion network redraws all of it, or only what you painted over.",

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from etudes.studies.dynamics.double_descent import Config
 
 
+LEAST = 0.05  # standard deviation by which a pixel that hardly ever changes is divided
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Pictures, each channel standardised, with their labels; x and y are for each draw those that it learns."""
+    """Pictures, each pixel standardised, with their labels; x and y are for each draw those that it learns."""
 
     x: Tensor  # [draws, n, c, h, w]
     y: Tensor  # [draws, n], some of them wrong
@@ -39,10 +42,10 @@ def open_examples(cfg: "Config", run: Run, n: int, draws: int) -> Examples:
     order = run.rng("split").permutation(len(d.x))
     held, rest = order[: cfg.held], order[cfg.held :]
     rows = [torch.from_numpy(run.rng("subset", i).permutation(rest)[:n]).to(run.device) for i in range(draws)]
-    shape = (1, -1, 1, 1)
+    mean, std = unit(d.x).mean(0), unit(d.x).std(0).clamp_min(LEAST)
 
     def inputs(x: Tensor) -> Tensor:
-        return (unit(x) - d.mean.view(shape).to(run.device)) / d.std.view(shape).to(run.device)
+        return (unit(x) - mean) / std
 
     return Examples(
         torch.stack([inputs(d.x[chosen]) for chosen in rows]),

@@ -34,7 +34,7 @@ class Mlp(nn.Module):
 
 
 def cnn(channels: int, width: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """The five-layer CNN of Nakkiran et al. (sec. 4): k, 2k, 4k and 8k channels, pools of 1, 2, 2 and all, a dense layer.
+    """The five-layer CNN of Nakkiran et al. (sec. 4): k, 2k, 4k, 8k channels, pools of 1, 2, 2 and all, a dense layer.
 
     Pictures [n, c, h, w] to logits; width 64 has 1.56 million parameters. Dropout is before the dense layer.
     """

@@ -1,4 +1,4 @@
-"""Regression on more and more features: random ones of real pictures, and normal ones, whose errors are known exactly."""
+"""Regression on ever more features: random ones of real pictures, and drawn ones, whose errors are known exactly."""
 
 from typing import TYPE_CHECKING
 
