@@ -308,6 +308,15 @@ def test_curves_name_their_step_and_add_to_their_caption(report: Report) -> None
     assert chart.says == curves("test/error").says + " Apples and pears."
 
 
+def test_curves_lay_their_steps_on_a_logarithmic_axis(report: Report) -> None:
+    plain, log = (curves("test/error", log_step=on).draw(report).to_dict() for on in (False, True))
+    assert "scale" not in plain["layer"][0]["encoding"]["x"]
+    scale = log["layer"][0]["encoding"]["x"]["scale"]
+    steps = [row["step"] for row in rows(log, layers(log, "line")[0])]
+    assert scale["type"] == "log"
+    assert scale["domain"] == pytest.approx([0.9 * min(steps), 1.1 * max(steps)])
+
+
 @pytest.mark.parametrize(
     ("chart", "sentence"),
     [

@@ -13,10 +13,10 @@ from etudes.studies.dynamics.double_descent import STUDY, Config, theory
 from etudes.studies.dynamics.double_descent.examples import open_examples
 from etudes.studies.dynamics.double_descent.findings import (
     dip_and_peak,
+    early_stopping,
     network_findings,
     peak_over_threshold,
     rises,
-    stopped,
 )
 from etudes.studies.dynamics.double_descent.networks import Mlp, cnn, network
 from etudes.studies.dynamics.double_descent.training import groups
@@ -116,7 +116,7 @@ def test_the_error_of_weights_is_that_on_many_fresh_examples():
 def test_random_features_are_the_naive_loop():
     rng = numpy.random.default_rng(0)
     x, directions = rng.normal(size=(5, 3)), rng.normal(size=(7, 3))
-    found = theory.rectified(x, directions)
+    found = theory.relu_features(x, directions)
     for i, j in itertools.product(range(5), range(7)):
         assert found[i, j] == pytest.approx(max(0.0, float(x[i] @ directions[j])) / math.sqrt(7))
 
@@ -173,7 +173,7 @@ def test_the_peak_is_compared_with_the_least_width_that_fits():
 def test_each_network_is_stopped_at_its_least_validation_error():
     rng = numpy.random.default_rng(0)
     validation, test = rng.random((2, 5, 3, 2))
-    own, found = stopped(validation, test)
+    own, found = early_stopping(validation, test)
     for w, d in itertools.product(range(3), range(2)):
         look = min(range(5), key=lambda t: validation[t, w, d])
         assert (own[w, d], found[w, d]) == (validation[look, w, d], test[look, w, d])
@@ -185,11 +185,11 @@ def test_findings_read_the_right_errors():
     errors[:, 1:] = curve[:, None]
     errors[:, 1:, -1] = numpy.array([0.1, 0.45, 0.3])[:, None, None]  # over time, of the widest
     errors[-1, 0] = numpy.array([0.3, 0.1, 0.0, 0.0])[:, None]
-    found = network_findings(numpy.array([1, 2, 4, 8]), errors, marked=2)
+    found = network_findings(numpy.array([1, 2, 4, 8]), errors, reference_width=2)
     assert found["test/rise"] == pytest.approx(0.2)
     assert found["test/rise-in-time"] == pytest.approx(0.35)
     assert found["test/fall-in-time"] == pytest.approx(0.15)
-    assert found["test/error-marked"] == pytest.approx(0.2)
+    assert found["test/error-reference"] == pytest.approx(0.2)
     assert found["test/error-stopped"] == pytest.approx(0.1)
     assert found["test/peak-over-threshold"] == 1
 
@@ -258,12 +258,12 @@ def test_exactly_that_share_of_labels_is_wrong_and_fewer_examples_are_some_of_th
     fewer = open_examples(Config(noise=0.2), Seed(), 50, 2)
     assert torch.equal(fewer.x, noisy.x[:, :50])
     pictures = {tuple(row.flatten().tolist()) for row in clean.x.flatten(0, 1)}
-    assert not pictures & {tuple(row.flatten().tolist()) for row in clean.held[0]}
+    assert not pictures & {tuple(row.flatten().tolist()) for row in clean.validation[0]}
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_errors_are_those_of_each_network_on_its_own_draw(kind):
-    cfg = Config(network=kind, widths=(2, 3, 20), marked=2, noise=0.2)
+    cfg = Config(network=kind, widths=(2, 3, 20), reference_width=2, noise=0.2)
     d = open_examples(cfg, Seed(), 30, 2)
     stacks = groups(cfg, Seed(), d)
     assert len(stacks) == (2 if kind == "mlp" else 1)
@@ -279,8 +279,8 @@ def test_errors_are_those_of_each_network_on_its_own_draw(kind):
     ("changes", "sentence"),
     [
         ({"widths": (4, 2)}, "give numbers above 0 that grow"),
-        ({"marked": 5}, "the marked width 5 is none of"),
-        ({"held": 1420}, "too few for 30 and 1420 held out"),
+        ({"reference_width": 5}, "the reference width 5 is none of"),
+        ({"validation": 1420}, "too few for 30 and 1420 held out"),
     ],
 )
 def test_impossible_settings_are_refused(changes, sentence):

@@ -87,8 +87,8 @@ def test_limits_hold_whatever_the_page_sends(setting, sentence):
         demo.show(*setting)
 
 
-def test_the_penalty_is_switched_on_and_the_peak_goes(browser, server):
-    for watched in watch(browser, server, 1280):
+def test_the_penalty_is_switched_on_and_the_peak_goes(browser, empty):
+    for watched in watch(browser, empty, 1280):
         page = watched.open("double-descent")
         page.get_by_text("has no bound").wait_for()
         page.get_by_label(demo.BEST).check()

@@ -118,8 +118,8 @@ def build(root: Path) -> gr.Blocks:
         look.title(
             "The peak of double descent",
             f"An answer depends a little on each of {FEATURES} features. A learner who sees more and more of them fits "
-            "few examples by least squares. The error falls, rises without bound at as many features as examples, "
-            "and falls again, unless there is the right penalty on its weights.",
+            "few examples by least squares. The error grows without bound towards as many features as examples, and "
+            "falls after that. With the right penalty on the weights it only falls.",
         )
         with gr.Row():
             n = gr.Slider(EXAMPLES[0], EXAMPLES[2], EXAMPLES[1], step=5, label="Examples, n")

@@ -37,11 +37,11 @@ class Config(Adam):
     dataset: str = "digits"  # a picture set, as listed by `etudes data`
     examples: Annotated[int, at_least(10)] = 800  # training pictures of a network, before `multiple`
     multiple: Annotated[float, at_least(0.1)] = 1.0  # of the number of examples
-    held: Annotated[int, at_least(10)] = 400  # training pictures held out for validation
+    validation: Annotated[int, at_least(10)] = 400  # training pictures held out for validation
     draws: Annotated[int, at_least(1)] = 2  # of pictures, labels and first weights under each seed
     noise: Annotated[float, within(0, 1)] = 0.0  # share of training labels that are wrong
     widths: tuple[int, ...] = (2, 4, 6, 8, 10, 12, 14, 16, 20, 32, 128)  # hidden units, or channels of the stem
-    marked: Annotated[int, at_least(1)] = 14  # the width at which numbers of examples are compared
+    reference_width: Annotated[int, at_least(1)] = 14  # the width at which numbers of examples are compared
     dropout: Annotated[float, within(0, 0.95)] = 0.0  # share of hidden units left out of a step
     weight_decay: Annotated[float, at_least(0)] = 0.0  # L2 penalty on all weights of a network
     steps: Annotated[int, at_least(1)] = 600  # optimiser steps
@@ -49,11 +49,13 @@ class Config(Adam):
     lr: Annotated[float, at_least(0)] = 0.01  # learning rate of Adam
     schedule: Literal["constant", "cosine"] = "constant"  # learning rate over the steps
     eval_every: Annotated[int, at_least(1)] = 25  # steps between two looks at the errors
-    answered: Annotated[int, at_least(10)] = 200  # examples of a regression, before `multiple`
+    regression_examples: Annotated[int, at_least(10)] = 200  # examples of a regression, before `multiple`
     features: tuple[float, ...] = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)  # an example
-    redraws: Annotated[int, at_least(1)] = 4  # of the examples of a regression under each seed
+    regression_draws: Annotated[int, at_least(1)] = 4  # of the examples of a regression under each seed
     ridge: bool = False  # whether a regression has its best penalty
-    spread: Annotated[float, at_least(0)] = 0.5  # standard deviation of the noise of drawn answers, whose signal has 1
+    answer_noise: Annotated[float, at_least(0)] = (
+        0.5  # standard deviation of the noise of drawn answers, whose signal has 1
+    )
 
 
 def study(cfg: Config, run: Run) -> None:
@@ -72,10 +74,10 @@ NETWORKS = ("noise-0", "noise-10", "noise-20", "half", "weight-decay", "dropout"
 NAKKIRAN = "Nakkiran et al. 2019"
 WIDTH = "hidden units"
 OPTIMAL = "Nakkiran et al. 2020 (arXiv:2003.01897)"
-SMALL = {"examples": 40, "held": 40, "widths": (1, 2, 5), "marked": 2, "steps": 10, "eval_every": 2}
-FEW = {"answered": 20, "features": (0.2, 1.0, 2.0, 3.0), "redraws": 2}
-CIFAR = {"dataset": "cifar10", "network": "cnn", "examples": 4000, "held": 1000, "draws": 1, "batch": 128}
-PAPER = {"dataset": "cifar10", "network": "resnet", "examples": 45_000, "held": 5000, "draws": 1, "batch": 128}
+SMALL = {"examples": 40, "validation": 40, "widths": (1, 2, 5), "reference_width": 2, "steps": 10, "eval_every": 2}
+FEW = {"regression_examples": 20, "features": (0.2, 1.0, 2.0, 3.0), "regression_draws": 2}
+CIFAR = {"dataset": "cifar10", "network": "cnn", "examples": 4000, "validation": 1000, "draws": 1, "batch": 128}
+PAPER = {"dataset": "cifar10", "network": "resnet", "examples": 45_000, "validation": 5000, "draws": 1, "batch": 128}
 
 STUDY = Study(
     name="double-descent",
@@ -106,19 +108,26 @@ STUDY = Study(
         "smoke": Scale(SMALL | FEW, seeds=2, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=4),
         "cifar": Scale(
-            CIFAR | {"widths": (1, 2, 3, 4, 6, 8, 12, 16), "marked": 4, "steps": 2000, "lr": 1e-3, "eval_every": 100},
+            CIFAR
+            | {
+                "widths": (1, 2, 3, 4, 6, 8, 12, 16),
+                "reference_width": 4,
+                "steps": 2000,
+                "lr": 1e-3,
+                "eval_every": 100,
+            },
             seeds=1,
             minutes=240,
             judges=False,
             threads=2,
             variants=("noise-20", "noise-10", "noise-0"),
-            offline={"dataset": "digits", "examples": 800, "held": 400},
+            offline={"dataset": "digits", "examples": 800, "validation": 400},
         ),
         "paper": Scale(
             PAPER
             | {
                 "widths": (1, 2, 4, 6, 8, 10, 12, 16, 20, 32, 48, 64),
-                "marked": 12,
+                "reference_width": 12,
                 "steps": 1_408_000,
                 "lr": 1e-4,
                 "eval_every": 3520,
@@ -151,7 +160,7 @@ STUDY = Study(
             ("noise-20", "test/error-widest"), ("noise-20", "test/error-dip"), f"{NAKKIRAN}, fig. 4", matters=0.02
         ),
         "a network that is as wide as the peak asks for has a lower test error with half as many examples": lower(
-            "half", "noise-20", f"{NAKKIRAN}, sec. 7", of="test/error-marked", matters=0.02
+            "half", "noise-20", f"{NAKKIRAN}, sec. 7", of="test/error-reference", matters=0.02
         ),
         "a wide network's test error rises during training and then falls again": between(
             "noise-20", 0, math.inf, f"{NAKKIRAN}, sec. 6", of="test/fall-in-time", matters=0.02
@@ -168,7 +177,9 @@ STUDY = Study(
             "features-ridge", -math.inf, 0.02, OPTIMAL, of="test/rise"
         ),
         "random features have a higher test error with twice as many examples, where these are as many as the "
-        "features": higher("features-double", "features", f"{NAKKIRAN}, sec. 7", of="test/error-marked", matters=0.02),
+        "features": higher(
+            "features-double", "features", f"{NAKKIRAN}, sec. 7", of="test/error-reference", matters=0.02
+        ),
     },
     words={
         "test/rise": "rise of the test error from dip to peak",
@@ -178,7 +189,7 @@ STUDY = Study(
         "test/rise-stopped": "rise where each is stopped early",
         "test/fall-in-time": "fall of the widest's test error from its peak in time",
         "test/peak-over-threshold": "width at the peak over the least that fits",
-        "test/error-marked": "test error at the width for fewer or more examples",
+        "test/error-reference": "test error at the width for fewer or more examples",
     },
     idea=expected_error,
     charts=(

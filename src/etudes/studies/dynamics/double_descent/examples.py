@@ -23,8 +23,8 @@ class Examples:
 
     x: Tensor  # [draws, n, c, h, w]
     y: Tensor  # [draws, n], some of them wrong
-    held: tuple[Tensor, Tensor]  # validation pictures [m, c, h, w], and their true labels [m]
-    tested: tuple[Tensor, Tensor]  # the same of the test part
+    validation: tuple[Tensor, Tensor]  # validation pictures [m, c, h, w], and their true labels [m]
+    test: tuple[Tensor, Tensor]  # the same of the test part
     classes: int
 
 
@@ -35,12 +35,12 @@ def open_examples(cfg: "Config", run: Run, n: int, draws: int) -> Examples:
     """
     d = images(cfg.dataset)
     run.note(data=d.source)
-    if n + cfg.held > len(d.x):
-        raise Problem(f"{cfg.dataset} has {len(d.x)} training pictures, too few for {n} and {cfg.held} held out")
+    if n + cfg.validation > len(d.x):
+        raise Problem(f"{cfg.dataset} has {len(d.x)} training pictures, too few for {n} and {cfg.validation} held out")
     run.result(**{"test/error-majority": d.majority_error})
     d = d.to(run.device)
     order = run.rng("split").permutation(len(d.x))
-    held, rest = order[: cfg.held], order[cfg.held :]
+    held, rest = order[: cfg.validation], order[cfg.validation :]
     rows = [torch.from_numpy(run.rng("subset", i).permutation(rest)[:n]).to(run.device) for i in range(draws)]
     mean, std = unit(d.x).mean(0), unit(d.x).std(0).clamp_min(LEAST)
 

@@ -42,7 +42,7 @@ def peak_over_threshold(sizes: ndarray, training: ndarray, test: ndarray, limit:
     return float(sizes[dip_and_peak(test)[1]] / sizes[fits[0] if len(fits) else -1])
 
 
-def stopped(validation: ndarray, test: ndarray) -> tuple[ndarray, ndarray]:
+def early_stopping(validation: ndarray, test: ndarray) -> tuple[ndarray, ndarray]:
     """The (validation, test) errors [w, draws] of each network at the look with its least validation error.
 
     validation, test: [looks, w, draws].
@@ -51,14 +51,14 @@ def stopped(validation: ndarray, test: ndarray) -> tuple[ndarray, ndarray]:
     return tuple(numpy.take_along_axis(errors, best, 0)[0] for errors in (validation, test))  # type: ignore[return-value]
 
 
-def network_findings(widths: ndarray, errors: ndarray, marked: int) -> dict[str, float]:
+def network_findings(widths: ndarray, errors: ndarray, reference_width: int) -> dict[str, float]:
     """The numbers of one run, from errors [looks, (train, validation, test), w, draws] of networks of these widths.
 
-    `marked` is the width whose test error is told by itself.
+    `reference_width` is the width whose test error is told by itself.
     """
     train, validation, test = (errors[:, i] for i in range(3))
     dip, peak, widest = rises(validation[-1], test[-1])
-    early_dip, early_peak, early_widest = rises(*stopped(validation, test))
+    early_dip, early_peak, early_widest = rises(*early_stopping(validation, test))
     before, after, last = rises(validation[:, -1], test[:, -1])  # over time, of the widest
     return {
         "test/error-dip": dip,
@@ -69,7 +69,7 @@ def network_findings(widths: ndarray, errors: ndarray, marked: int) -> dict[str,
         "test/error-stopped": early_widest,
         "test/rise-in-time": after - before,
         "test/fall-in-time": after - last,
-        "test/error-marked": float(test[-1, list(widths).index(marked)].mean()),
+        "test/error-reference": float(test[-1, list(widths).index(reference_width)].mean()),
         "test/peak-over-threshold": peak_over_threshold(widths, train[-1].mean(1), test[-1].mean(1)),
         "train/error-widest": float(train[-1, -1].mean()),
     }

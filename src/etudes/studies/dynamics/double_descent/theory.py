@@ -104,7 +104,7 @@ def error(w: ndarray, beta: ndarray, noise: float) -> float:
     return float(noise + ((w - beta[:p]) ** 2).sum() + (beta[p:] ** 2).sum())
 
 
-def rectified(x: ndarray, directions: ndarray) -> ndarray:
+def relu_features(x: ndarray, directions: ndarray) -> ndarray:
     """The random features relu(x . d) / sqrt(p) [n, p] of x: [n, inputs] in p directions d: [p, inputs], never trained
     (Rahimi, Recht 2007; with double descent in Belkin et al. 2019, arXiv:1812.11118, whose features are Fourier's)."""
     return numpy.maximum(x @ directions.T, 0) / math.sqrt(len(directions))

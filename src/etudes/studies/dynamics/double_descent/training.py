@@ -12,7 +12,7 @@ from etudes.data.batches import Batches
 from etudes.measure.error import evaluation_mode
 from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.double_descent.examples import Examples, open_examples
-from etudes.studies.dynamics.double_descent.findings import network_findings, stopped
+from etudes.studies.dynamics.double_descent.findings import early_stopping, network_findings
 from etudes.studies.dynamics.double_descent.networks import network
 from etudes.train import descend, fit, scheduled, seeded
 from etudes.train.many import OneByOne, Together, losses
@@ -52,8 +52,8 @@ def groups(cfg: "Config", run: Run, d: Examples) -> list[Group]:
     widths = sorted(cfg.widths)
     if list(cfg.widths) != sorted(set(widths)) or widths[0] < 1:
         raise Problem(f"the widths are {cfg.widths}; give numbers above 0 that grow")
-    if cfg.marked not in widths:
-        raise Problem(f"the marked width {cfg.marked} is none of {cfg.widths}")
+    if cfg.reference_width not in widths:
+        raise Problem(f"the reference width {cfg.reference_width} is none of {cfg.widths}")
     bounds = (0, *STACKS, widths[-1]) if cfg.network == "mlp" else (0, widths[-1])
     stacks = [[w for w in widths if low < w <= high] for low, high in pairwise(bounds)]
     return [Group(cfg, run, d, stack) for stack in stacks if stack]
@@ -85,7 +85,7 @@ def train_networks(cfg: "Config", run: Run) -> None:
         return {"train/loss": descend(each.sum(), opt, schedule) / len(each)}
 
     def evaluate() -> dict[str, float]:
-        apart = [(x.expand(cfg.draws, *x.shape), y.expand(cfg.draws, -1)) for x, y in (d.held, d.tested)]
+        apart = [(x.expand(cfg.draws, *x.shape), y.expand(cfg.draws, -1)) for x, y in (d.validation, d.test)]
         sets = [(d.x, d.y), *apart]
         found = torch.stack([torch.cat([g.errors(x, y) for g in stacks]) for x, y in sets])
         looks.put(done // cfg.eval_every - 1, found)
@@ -101,11 +101,11 @@ def train_networks(cfg: "Config", run: Run) -> None:
 
 def result(cfg: "Config", run: Run, errors: numpy.ndarray) -> None:
     """Log the errors [looks, 3, widths, draws] by width, which takes the place of the step, and the findings."""
-    last, early = errors[-1].mean(-1), stopped(errors[:, 1], errors[:, 2])[1].mean(-1)
+    last, early = errors[-1].mean(-1), early_stopping(errors[:, 1], errors[:, 2])[1].mean(-1)
     for i, width in enumerate(cfg.widths):
         named = dict(zip(("train/error", "validation/error", "test/error"), last[:, i], strict=True))
         run.log(width, **named, **{"test/error-stopped": early[i]})
-    run.result(**network_findings(numpy.array(cfg.widths), errors, cfg.marked))
+    run.result(**network_findings(numpy.array(cfg.widths), errors, cfg.reference_width))
 
 
 class Looks(nn.Module):
