@@ -1,7 +1,7 @@
 """Networks of all widths trained side by side, with a look at their errors now and then."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
@@ -36,6 +36,12 @@ class Group:
         ]
         self.networks = (Together if cfg.network == "mlp" else OneByOne)(made)
         self.draws = torch.arange(cfg.draws, device=run.device).repeat(len(widths))  # whose examples each learns
+        self.opt = torch.optim.Adam(self.networks.parameters(), cfg.lr, weight_decay=cfg.weight_decay)
+        self.schedule = scheduled(self.opt, cfg)
+
+    def descend(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of the networks' losses on examples [k, n, ...] with labels [k, n], before a step of each."""
+        return descend(losses(self.networks(x), y).sum(), self.opt, self.schedule)
 
     def errors(self, x: Tensor, y: Tensor) -> Tensor:
         """The error rate [k] of each on the pictures x: [draws, n, ...] of its own draw, of labels y: [draws, n]."""
@@ -48,13 +54,13 @@ class Group:
 
 
 def groups(cfg: "Config", run: Run, d: Examples) -> list[Group]:
-    """MLPs of like widths stacked; other networks as they are."""
+    """MLPs of like widths stacked; of other networks a group for each width, so that memory holds one at a time."""
     widths = sorted(cfg.widths)
     if list(cfg.widths) != sorted(set(widths)) or widths[0] < 1:
         raise Problem(f"the widths are {cfg.widths}; give numbers above 0 that grow")
     if cfg.reference_width not in widths:
         raise Problem(f"the reference width {cfg.reference_width} is none of {cfg.widths}")
-    bounds = (0, *STACKS, widths[-1]) if cfg.network == "mlp" else (0, widths[-1])
+    bounds = (0, *STACKS, widths[-1]) if cfg.network == "mlp" else (0, *widths)
     stacks = [[w for w in widths if low < w <= high] for low, high in pairwise(bounds)]
     return [Group(cfg, run, d, stack) for stack in stacks if stack]
 
@@ -63,9 +69,6 @@ def train_networks(cfg: "Config", run: Run) -> None:
     n = round(cfg.examples * cfg.multiple)
     d = open_examples(cfg, run, n, cfg.draws)
     stacks = groups(cfg, run, d)
-    model = nn.ModuleList(g.networks for g in stacks)
-    opt = torch.optim.Adam(model.parameters(), cfg.lr, weight_decay=cfg.weight_decay)
-    schedule = scheduled(opt, cfg)
     batches = Batches(n, cfg.batch or n, run.seed("order"))
     whole = [] if cfg.batch else [(d.x[g.draws], d.y[g.draws]) for g in stacks]
     if cfg.steps % cfg.eval_every:
@@ -76,13 +79,12 @@ def train_networks(cfg: "Config", run: Run) -> None:
     def step(i: int) -> dict[str, Tensor]:
         nonlocal done
         done = i + 1
-        if whole:
-            shown = whole
-        else:
+        shown = whole
+        if cfg.batch:
             rows = batches.at(i).to(run.device)
-            shown = [(d.x[:, rows][g.draws], d.y[:, rows][g.draws]) for g in stacks]
-        each = torch.cat([losses(g.networks(x), y) for g, (x, y) in zip(stacks, shown, strict=True)])
-        return {"train/loss": descend(each.sum(), opt, schedule) / len(each)}
+            shown = ((d.x[:, rows][g.draws], d.y[:, rows][g.draws]) for g in stacks)
+        total = sum(g.descend(x, y) for g, (x, y) in zip(stacks, shown, strict=True))
+        return {"train/loss": total / (len(cfg.widths) * cfg.draws)}
 
     def evaluate() -> dict[str, float]:
         apart = [(x.expand(cfg.draws, *x.shape), y.expand(cfg.draws, -1)) for x, y in (d.validation, d.test)]
@@ -92,7 +94,9 @@ def train_networks(cfg: "Config", run: Run) -> None:
         train, _, test = found.view(3, len(cfg.widths), cfg.draws)[:, -1].mean(1).tolist()
         return {"train/error-widest": train, "test/error-widest": test}
 
-    parts = {"model": model, "opt": opt, "schedule": schedule, "looks": looks}
+    parts: dict[str, Any] = {"looks": looks}
+    for i, g in enumerate(stacks):
+        parts |= {f"networks-{i}": g.networks, f"opt-{i}": g.opt, f"schedule-{i}": g.schedule}
     fit(run, parts, step, cfg.steps, evaluate=evaluate, eval_every=cfg.eval_every, log_every=cfg.eval_every)
     result(cfg, run, looks.errors.numpy())
     widest = network(cfg.network, d.x.shape[2:], cfg.widths[-1], d.classes, 0.0, cfg.widths[-1])
