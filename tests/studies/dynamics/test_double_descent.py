@@ -185,11 +185,11 @@ def test_findings_read_the_right_errors():
     errors[:, 1:] = curve[:, None]
     errors[:, 1:, -1] = numpy.array([0.1, 0.45, 0.3])[:, None, None]  # over time, of the widest
     errors[-1, 0] = numpy.array([0.3, 0.1, 0.0, 0.0])[:, None]
-    found = network_findings(numpy.array([1, 2, 4, 8]), errors, reference_width=2)
+    found = network_findings(numpy.array([1, 2, 4, 8]), errors, around=(2, 4))
     assert found["test/rise"] == pytest.approx(0.2)
     assert found["test/rise-in-time"] == pytest.approx(0.35)
     assert found["test/fall-in-time"] == pytest.approx(0.15)
-    assert found["test/error-reference"] == pytest.approx(0.2)
+    assert found["test/error-around"] == pytest.approx(0.3)
     assert found["test/error-stopped"] == pytest.approx(0.1)
     assert found["test/peak-over-threshold"] == 1
 
@@ -263,7 +263,7 @@ def test_exactly_that_share_of_labels_is_wrong_and_fewer_examples_are_some_of_th
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_errors_are_those_of_each_network_on_its_own_draw(kind):
-    cfg = Config(network=kind, widths=(2, 3, 20), reference_width=2, noise=0.2)
+    cfg = Config(network=kind, widths=(2, 3, 20), around=(2,), noise=0.2)
     d = open_examples(cfg, Seed(), 30, 2)
     stacks = groups(cfg, Seed(), d)
     assert len(stacks) == (2 if kind == "mlp" else 3)  # the first two MLPs are stacked
@@ -279,7 +279,7 @@ def test_errors_are_those_of_each_network_on_its_own_draw(kind):
     ("changes", "sentence"),
     [
         ({"widths": (4, 2)}, "give numbers above 0 that grow"),
-        ({"reference_width": 5}, "the reference width 5 is none of"),
+        ({"around": (4, 5)}, "the widths around the peak are"),
         ({"validation": 1420}, "too few for 30 and 1420 held out"),
     ],
 )

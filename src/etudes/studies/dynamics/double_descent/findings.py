@@ -51,10 +51,10 @@ def early_stopping(validation: ndarray, test: ndarray) -> tuple[ndarray, ndarray
     return tuple(numpy.take_along_axis(errors, best, 0)[0] for errors in (validation, test))  # type: ignore[return-value]
 
 
-def network_findings(widths: ndarray, errors: ndarray, reference_width: int) -> dict[str, float]:
+def network_findings(widths: ndarray, errors: ndarray, around: tuple[int, ...]) -> dict[str, float]:
     """The numbers of one run, from errors [looks, (train, validation, test), w, draws] of networks of these widths.
 
-    `reference_width` is the width whose test error is told by itself.
+    `around` are the widths whose mean test error is told by itself.
     """
     train, validation, test = (errors[:, i] for i in range(3))
     dip, peak, widest = rises(validation[-1], test[-1])
@@ -69,7 +69,7 @@ def network_findings(widths: ndarray, errors: ndarray, reference_width: int) -> 
         "test/error-stopped": early_widest,
         "test/rise-in-time": after - before,
         "test/fall-in-time": after - last,
-        "test/error-reference": float(test[-1, list(widths).index(reference_width)].mean()),
+        "test/error-around": float(test[-1, numpy.isin(widths, around)].mean()),
         "test/peak-over-threshold": peak_over_threshold(widths, train[-1].mean(1), test[-1].mean(1)),
         "train/error-widest": float(train[-1, -1].mean()),
     }

@@ -37,7 +37,7 @@ def regress_pictures(cfg: "Config", run: Run) -> None:
     dip, peak, last = rises(errors[1], errors[2])
     twice = errors[2, numpy.abs(numpy.array(cfg.features) - 2).argmin()].mean()  # where twice the examples peak
     numbers = {"test/error-dip": dip, "test/error-peak": peak, "test/error-widest": last, "test/rise": peak - dip}
-    run.result(parameters=sizes[-1] * d.classes, **numbers, **{"test/error-reference": twice})
+    run.result(parameters=sizes[-1] * d.classes, **numbers, **{"test/error-around": twice})
 
 
 def misses(outputs: ndarray, labels: ndarray) -> float:

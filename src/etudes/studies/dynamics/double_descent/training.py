@@ -58,8 +58,8 @@ def groups(cfg: "Config", run: Run, d: Examples) -> list[Group]:
     widths = sorted(cfg.widths)
     if list(cfg.widths) != sorted(set(widths)) or widths[0] < 1:
         raise Problem(f"the widths are {cfg.widths}; give numbers above 0 that grow")
-    if cfg.reference_width not in widths:
-        raise Problem(f"the reference width {cfg.reference_width} is none of {cfg.widths}")
+    if not cfg.around or not {*cfg.around} <= {*widths}:
+        raise Problem(f"the widths around the peak are {cfg.around}; take some of {cfg.widths}")
     bounds = (0, *STACKS, widths[-1]) if cfg.network == "mlp" else (0, *widths)
     stacks = [[w for w in widths if low < w <= high] for low, high in pairwise(bounds)]
     return [Group(cfg, run, d, stack) for stack in stacks if stack]
@@ -109,7 +109,7 @@ def result(cfg: "Config", run: Run, errors: numpy.ndarray) -> None:
     for i, width in enumerate(cfg.widths):
         named = dict(zip(("train/error", "validation/error", "test/error"), last[:, i], strict=True))
         run.log(width, **named, **{"test/error-stopped": early[i]})
-    run.result(**network_findings(numpy.array(cfg.widths), errors, cfg.reference_width))
+    run.result(**network_findings(numpy.array(cfg.widths), errors, cfg.around))
 
 
 class Looks(nn.Module):
