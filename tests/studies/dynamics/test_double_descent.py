@@ -190,7 +190,7 @@ def test_findings_read_the_right_errors():
     assert found["test/rise-in-time"] == pytest.approx(0.35)
     assert found["test/fall-in-time"] == pytest.approx(0.15)
     assert found["test/error-around"] == pytest.approx(0.3)
-    assert found["test/error-stopped"] == pytest.approx(0.1)
+    assert found["test/error-stopped-early"] == pytest.approx(0.1)
     assert found["test/peak-over-threshold"] == 1
 
 

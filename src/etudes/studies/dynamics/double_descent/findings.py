@@ -66,7 +66,7 @@ def network_findings(widths: ndarray, errors: ndarray, around: tuple[int, ...]) 
         "test/error-widest": widest,
         "test/rise": peak - dip,
         "test/rise-stopped": early_peak - early_dip,
-        "test/error-stopped": early_widest,
+        "test/error-stopped-early": early_widest,
         "test/rise-in-time": after - before,
         "test/fall-in-time": after - last,
         "test/error-around": float(test[-1, numpy.isin(widths, around)].mean()),

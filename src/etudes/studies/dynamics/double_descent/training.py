@@ -108,7 +108,7 @@ def result(cfg: "Config", run: Run, errors: numpy.ndarray) -> None:
     last, early = errors[-1].mean(-1), early_stopping(errors[:, 1], errors[:, 2])[1].mean(-1)
     for i, width in enumerate(cfg.widths):
         named = dict(zip(("train/error", "validation/error", "test/error"), last[:, i], strict=True))
-        run.log(width, **named, **{"test/error-stopped": early[i]})
+        run.log(width, **named, **{"test/error-stopped-early": early[i]})
     run.result(**network_findings(numpy.array(cfg.widths), errors, cfg.around))
 
 
