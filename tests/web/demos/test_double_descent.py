@@ -23,12 +23,12 @@ def test_the_exact_curve_is_the_studys_formula():
 
 @pytest.mark.parametrize("way", demo.WAYS)
 def test_the_experiment_scatters_around_the_expectation(way):
-    found = np.array([[error for _, error in demo.experiment(40, 0.25, -1.0, way, i)] for i in range(30)])
+    found = np.array([[error for _, error in demo.experiment(40, 0.25, -1.0, way, i)] for i in range(12)])
     counts = demo.counts(40)
     for i, p in enumerate(counts):
         if abs(p - 40) > 12:
             law = demo.exact(p, 40, 0.25, -1.0, way)
-            assert found[:, i].mean() == pytest.approx(law, rel=0.05, abs=4 * found[:, i].std() / 30**0.5)
+            assert found[:, i].mean() == pytest.approx(law, rel=0.05, abs=5 * found[:, i].std() / 12**0.5)
 
 
 def test_an_experiment_is_the_same_whenever_it_is_asked_for():
@@ -36,7 +36,7 @@ def test_an_experiment_is_the_same_whenever_it_is_asked_for():
     assert demo.experiment(30, 0.25, -1.0, demo.NONE, 3) != demo.experiment(30, 0.25, -1.0, demo.NONE, 4)
 
 
-@pytest.mark.parametrize("n", [20, 50, 200])
+@pytest.mark.parametrize("n", [20, 50, 100])
 def test_features_are_counted_around_the_peak_and_to_the_end(n):
     counts = demo.counts(n)
     assert counts == sorted(set(counts))
@@ -54,15 +54,14 @@ def test_the_words_tell_of_a_peak_where_there_is_one():
     assert f"rises by {rise:.3g}" in weak
 
 
-@pytest.mark.parametrize("setting", [(n, s, w) for n in (20, 200) for s in (0.0, 2.0) for w in demo.WAYS])
-def test_every_corner_of_the_sliders_is_drawn(setting):
-    n, spread, way = setting
-    for power in (demo.POWERS[0], demo.POWERS[2]):
-        chart, words = demo.show(n, spread, power, way, demo.LAST)
-        assert "nan" not in chart
-        assert "inf" not in chart
-        assert "expected error" in words
-        assert chart.count("<polyline") >= 6  # in the wide and in the narrow drawing
+@pytest.mark.parametrize("way", demo.WAYS)
+@pytest.mark.parametrize(("n", "spread", "power"), [(20, 0.0, demo.POWERS[0]), (100, 2.0, demo.POWERS[2])])
+def test_the_corners_of_the_sliders_are_drawn(n, spread, power, way):
+    chart, words = demo.show(n, spread, power, way, demo.LAST)
+    assert "nan" not in chart
+    assert "inf" not in chart
+    assert "expected error" in words
+    assert chart.count("<polyline") >= 6  # in the wide and in the narrow drawing
 
 
 def test_the_peak_itself_is_left_out_of_the_picture():
@@ -75,7 +74,7 @@ def test_the_peak_itself_is_left_out_of_the_picture():
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ((10, 0.5, -1.0, demo.NONE, 0), "take 20 to 200 examples"),
+        ((10, 0.5, -1.0, demo.NONE, 0), "take 20 to 100 examples"),
         ((50, 5.0, -1.0, demo.NONE, 0), "a noise of 0 to 2"),
         ((50, 0.5, -9.0, demo.NONE, 0), "take a penalty of"),
         ((50, 0.5, -1.0, "some", 0), "take a penalty of"),

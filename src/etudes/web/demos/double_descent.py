@@ -12,11 +12,11 @@ from etudes.studies.dynamics.double_descent import theory
 from etudes.web.demos import look
 
 FEATURES = 400  # there are; the answer depends on all of them
-EXAMPLES = (20, 50, 200)  # fewest, first and most
+EXAMPLES = (20, 50, 100)  # fewest, first and most
 NOISE = (0.0, 0.5, 2.0)  # least, first and largest standard deviation of what is added to every answer
 POWERS = (-4.0, -1.0, 1.0)  # least, first and largest penalty, as a power of ten
 LAST = 50  # number of the last experiment
-POINTS = 70  # numbers of features at which the experiment is solved
+POINTS = 50  # numbers of features at which the experiment is solved
 NONE, CHOSEN, BEST = "none", "that of the slider", "the best for each number of features"
 WAYS = (NONE, CHOSEN, BEST)
 CUT = 20.0  # times the error of always saying 0, above which nothing is drawn
