@@ -137,7 +137,7 @@ STUDY = Study(
         "with 20 % wrong labels the test error rises higher than with 10 %": higher(
             "noise-20", "noise-10", f"{NAKKIRAN}, fig. 4", of="test/rise", matters=0.02
         ),
-        "the widest network has a lower test error than the best one before the peak": lower(
+        "with 20 % wrong labels the widest network has a lower test error than the best one before the peak": lower(
             ("noise-20", "test/error-widest"), ("noise-20", "test/error-dip"), f"{NAKKIRAN}, fig. 4", matters=0.02
         ),
         "at widths around the peak half as many examples give a lower test error": lower(
@@ -157,8 +157,10 @@ STUDY = Study(
         "with the best penalty the test error of random features rises with their number by less than 0.02": between(
             "features-ridge", -math.inf, 0.02, OPTIMAL, of="test/rise"
         ),
-        "random features have a higher test error with twice as many examples, where these are as many as the "
-        "features": higher("features-double", "features", f"{NAKKIRAN}, sec. 7", of="test/error-around", matters=0.02),
+        "on random features least squares has a higher test error with twice as many examples, where these are as many "
+        "as the features": higher(
+            "features-double", "features", f"{NAKKIRAN}, sec. 7", of="test/error-around", matters=0.02
+        ),
     },
     words={
         "test/rise": "rise of the test error from dip to peak",
