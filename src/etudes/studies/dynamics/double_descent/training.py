@@ -1,5 +1,6 @@
 """Networks of all widths trained side by side, with a look at their errors now and then."""
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,7 @@ def train_networks(cfg: "Config", run: Run) -> None:
     stacks = groups(cfg, run, d)
     batches = Batches(n, cfg.batch or n, run.seed("order"))
     whole = [] if cfg.batch else [(d.x[g.draws], d.y[g.draws]) for g in stacks]
-    if cfg.steps % cfg.eval_every:
-        raise Problem(f"{cfg.steps} steps are no multiple of the {cfg.eval_every} between two looks")
-    looks = Looks(cfg.steps // cfg.eval_every, len(cfg.widths), cfg.draws)
+    looks = Looks(math.ceil(cfg.steps / cfg.eval_every), len(cfg.widths), cfg.draws)
     done = cfg.steps
 
     def step(i: int) -> dict[str, Tensor]:
@@ -90,7 +89,7 @@ def train_networks(cfg: "Config", run: Run) -> None:
         apart = [(x.expand(cfg.draws, *x.shape), y.expand(cfg.draws, -1)) for x, y in (d.validation, d.test)]
         sets = [(d.x, d.y), *apart]
         found = torch.stack([torch.cat([g.errors(x, y) for g in stacks]) for x, y in sets])
-        looks.put(done // cfg.eval_every - 1, found)
+        looks.put(math.ceil(done / cfg.eval_every) - 1, found)
         train, _, test = found.view(3, len(cfg.widths), cfg.draws)[:, -1].mean(1).tolist()
         return {"train/error-widest": train, "test/error-widest": test}
 
