@@ -14,10 +14,11 @@
 | numbers that survive a kill | `Rows`, and `run.logged(name)` |
 | averaged weights | `EMA` |
 | weights kept with the run | `weights.save`, `weights.load` |
+| many tiny networks trained at once | `many.Together` |
 | task vectors: weights subtracted, added, scaled | `arithmetic.minus`, `arithmetic.plus`, `arithmetic.scaled` |
 """
 
-from etudes.train import arithmetic, weights
+from etudes.train import arithmetic, many, weights
 from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit, fitted
@@ -27,5 +28,5 @@ from etudes.train.rows import Rows
 
 __all__ = [
     "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit",
-    "fitted", "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "fitted", "many", "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
 ]  # fmt: skip
