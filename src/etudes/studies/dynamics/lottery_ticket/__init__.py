@@ -35,13 +35,13 @@ class Config(PictureRecipe):
     optimiser: Literal["adam", "sgd"] = "adam"  # SGD has the momentum and weight decay below
     lr: Annotated[float, positive] = 1.2e-3  # peak learning rate
     schedule: Schedule = "constant"  # learning rate over the steps
-    rising: Annotated[int, at_least(0)] = 0  # steps over which the learning rate rises to it
+    warm: Annotated[float, within(0, 1)] = 0.0  # share of the steps over which the learning rate rises to its schedule
     remaining: tuple[float, ...] = (0.6, 0.35, 0.21, 0.135, 0.086, 0.055, 0.035)  # shares of weights, round by round
     compared: tuple[float, ...] = (0.21, 0.086, 0.035)  # those of them at which all variants are trained
     layerwise: bool = True  # whether each layer is pruned by itself, the last at half the rate, or all together
     early: Annotated[int, at_least(1)] = 100  # steps after which it is asked how much is learnt so far
     rewind: Annotated[int, at_least(1)] = 25  # steps of the dense network to which late rewinding goes back
-    look_every: Annotated[int, at_least(1)] = 50  # steps between looks at the validation pictures
+    eval_every: Annotated[int, at_least(1)] = 50  # steps between looks at the validation pictures
     settled: Annotated[float, within(0, 1)] = 0.1  # share of a mask that may change between looks once it is settled
     prunes: bool = True  # whether anything is pruned
     masks: Literal["iterative", "one-shot", "early", "random"] = "iterative"  # where masks come from
@@ -49,13 +49,15 @@ class Config(PictureRecipe):
 
 
 def masks_at(cfg: Config, run: Run, e: Examples, states: dict[str, State], share: float) -> Masks:
-    """The masks of the variant for this share of weights."""
+    """The masks of the variant that leave this share of the weights."""
     k = cfg.remaining.index(share)
     if cfg.masks in ("iterative", "random"):
         masks = chain(cfg, run, e, states, "initial")[1][k]
-        return shuffle(masks, torch.Generator().manual_seed(run.seed("random mask", k))) if cfg.masks == "random" else masks
+        chance = torch.Generator().manual_seed(run.seed("random mask", k))
+        return shuffle(masks, chance) if cfg.masks == "random" else masks
     trained = states["final" if cfg.masks == "one-shot" else "bird"]
-    return prune({name: trained[name] for name in pruning.prunable(network(cfg, e.d))}, cfg.remaining, k, cfg.layerwise)
+    weights = {name: trained[name] for name in pruning.prunable(network(cfg, e.d))}
+    return prune(weights, cfg.remaining, k, cfg.layerwise)
 
 
 def beginning(cfg: Config, run: Run, e: Examples, states: dict[str, State]) -> State:
@@ -89,6 +91,29 @@ def act(cfg: Config, run: Run) -> None:
                 run.log(line["step"], **kept)
 
 
+TINY = {
+    "dataset": "digits",
+    "examples": 200,
+    "held_out": 40,
+    "width": 9,
+    "steps": 4,
+    "batch": 8,
+    "remaining": (0.21, 0.086, 0.035),
+    "early": 2,
+    "rewind": 1,
+    "eval_every": 2,
+}
+EVEN = tuple(0.8**k for k in range(1, 16))  # the paper's rounds, each of which prunes a fifth
+PAPER = {
+    "examples": 0,
+    "held_out": 5000,
+    "steps": 50_000,
+    "remaining": EVEN,
+    "compared": (EVEN[6], EVEN[10], EVEN[14]),
+    "eval_every": 100,
+    "log_every": 100,
+}
+
 STUDY = Study(
     name="lottery-ticket",
     question="x?",
@@ -112,9 +137,10 @@ STUDY = Study(
         Variant("sizes", {"weights": "sizes"}, "x"),
     ),
     scales={
-        "smoke": Scale({"dataset": "digits", "examples": 200, "held_out": 40, "width": 9, "steps": 4, "batch": 8, "remaining": (0.21, 0.086, 0.035), "early": 2, "rewind": 1, "look_every": 2}, seeds=2, minutes=0.1, judges=False),
+        "smoke": Scale(TINY, seeds=2, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=9),
+        "paper": Scale(PAPER, seeds=5, minutes=600),
     },
-    claims={"x": lower("ticket", "dense", "x", of="test/error-21")},
+    claims={"x": lower(("ticket", "test/error-21"), ("dense", "test/error-100"), "x")},
     charts=(),
 )

@@ -41,12 +41,12 @@ def network(cfg: "Config", d: Images) -> nn.Sequential:
 
 
 def optimiser(model: nn.Module, cfg: "Config") -> tuple[Optimizer, LambdaLR]:
-    """Adam, or SGD with momentum and weight decay; its rate rises along a straight line over the first `rising` steps,
-    on top of the schedule."""
+    """Adam, or SGD with momentum and weight decay; its rate rises along a straight line over the first share `warm` of
+    the steps, on top of the schedule."""
     opt: Optimizer
     if cfg.optimiser == "adam":
         opt = torch.optim.Adam(model.parameters(), cfg.lr, fused=True)
     else:
         opt = torch.optim.SGD(model.parameters(), cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
-    factor = SCHEDULES[cfg.schedule]
-    return opt, LambdaLR(opt, lambda i: min(1.0, (i + 1) / max(1, cfg.rising)) * factor(i, cfg.steps))
+    factor, rising = SCHEDULES[cfg.schedule], max(1, round(cfg.warm * cfg.steps))
+    return opt, LambdaLR(opt, lambda i: min(1.0, (i + 1) / rising) * factor(i, cfg.steps))

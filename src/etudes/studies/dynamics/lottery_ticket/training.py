@@ -1,6 +1,5 @@
 """What is trained: one network under one mask, the dense network of a seed, and chains of tickets."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etudes.core import Record, Run
+from etudes.core import Problem, Record, Run
 from etudes.data.images import Images, images, unit
 from etudes.measure.error import error_rate, evaluation_mode
 from etudes.measure.size import count_parameters
@@ -46,12 +45,23 @@ class Examples:
 
     def __init__(self, cfg: "Config", run: Run) -> None:
         whole = images(cfg.dataset)
+        check(cfg, len(whole.y))
         run.note(data=whole.source)
         order = torch.from_numpy(run.rng("rows").permutation(len(whole.y)))
         held, rest = order[: cfg.held_out], order[cfg.held_out :]
         self.d: Images = whole.take(rest[: cfg.examples] if cfg.examples else rest).to(run.device)
         self.x, self.y = whole.x[held].to(run.device), whole.y[held].to(run.device)
         run.result(**{"test/error-majority": self.d.majority_error})
+
+
+def check(cfg: "Config", pictures: int) -> None:
+    """Raise Problem where the fields do not fit each other, or the number of training pictures of the set."""
+    if not cfg.compared or not {*cfg.compared} <= {*cfg.remaining}:
+        raise Problem(f"compared is {cfg.compared} and remaining is {cfg.remaining}; compare some of those shares")
+    if max(cfg.early, cfg.rewind) > cfg.steps:
+        raise Problem(f"early and rewind are {cfg.early} and {cfg.rewind}; take at most steps, {cfg.steps}")
+    if cfg.held_out + max(1, cfg.examples) > pictures:
+        raise Problem(f"{cfg.held_out} held out and {cfg.examples or 1} to train on are more than {pictures} pictures")
 
 
 def label(share: float) -> str:
@@ -91,7 +101,7 @@ def learn(cfg: "Config", run: Run, e: Examples, start: State, masks: Masks | Non
         done = i + 1
         if done in moments:
             kept.states[moments[done]] = state(model, buffers=True)
-        if done % cfg.look_every == 0 or done == cfg.steps:
+        if done % cfg.eval_every == 0 or done == cfg.steps:
             found, error = outcome(model, e.x, e.y)
             run.log(done, **{f"validation/error-{name}": error})
             if found < kept.numbers["loss"]:
@@ -147,10 +157,10 @@ def dense(cfg: "Config", run: Run, e: Examples) -> tuple[Record, dict[str, State
         kept = learn(cfg, own, e, initial, None, label(1))
         own.result(parameters=count_parameters(model), **{"train/settled-step": kept.numbers["bird"]})
         states = {name: kept.states[name] for name in ("late", "final", "bird")} | {"initial": initial}
-        save(own.path("states.safetensors"), states)
+        save_states(own.path("states.safetensors"), states)
 
     record = run.once("dense", shared(cfg), make)
-    return record, load(record.folder / "states.safetensors", run)
+    return record, load_states(record.folder / "states.safetensors", run)
 
 
 def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], start: str) -> tuple[Record, list[Masks]]:
@@ -166,10 +176,10 @@ def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], sta
             masks = prune(weights, cfg.remaining, k, cfg.layerwise, masks)
             final = learn(cfg, own, e, ticket(states[start], masks), masks, label(remaining)).states["final"]
             found[str(k)] = masks
-        save(own.path("masks.safetensors"), found)
+        save_states(own.path("masks.safetensors"), found)
 
     record = run.once(f"chain-{start}", shared(cfg) | {"start": start}, make)
-    found = load(record.folder / "masks.safetensors", run)
+    found = load_states(record.folder / "masks.safetensors", run)
     return record, [found[str(k)] for k in range(len(cfg.remaining))]
 
 
@@ -177,13 +187,13 @@ def shared(cfg: "Config") -> dict[str, Any]:
     return {name: value for name, value in asdict(cfg).items() if name not in OWN}
 
 
-def save(path: Path, states: Mapping[str, State]) -> None:
-    save_file({f"{name}/{key}": copy.copy(t).contiguous() for name, s in states.items() for key, t in s.items()}, path)
+def save_states(path: Path, states: Mapping[str, State]) -> None:
+    save_file({f"{name}/{key}": t.clone() for name, s in states.items() for key, t in s.items()}, path)
 
 
-def load(path: Path, run: Run) -> dict[str, State]:
+def load_states(path: Path, run: Run) -> dict[str, dict[str, Tensor]]:
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(path, device=str(run.device)).items():
         outer, _, inner = name.partition("/")
         found.setdefault(outer, {})[inner] = tensor
-    return found  # type: ignore[return-value]
+    return found
