@@ -40,13 +40,13 @@ def network(cfg: "Config", d: Images) -> nn.Sequential:
     return nn.Sequential(first, nn.Flatten(), dense[0], nn.ReLU(), dense[1], nn.ReLU(), dense[2])
 
 
-def optimiser(model: nn.Module, cfg: "Config") -> tuple[Optimizer, LambdaLR]:
+def optimiser(model: nn.Module, cfg: "Config", done: int = 0) -> tuple[Optimizer, LambdaLR]:
     """Adam, or SGD with momentum and weight decay; its rate rises along a straight line over the first share `warm` of
-    the steps, on top of the schedule."""
+    the steps, on top of the schedule, of which `done` steps are over."""
     opt: Optimizer
     if cfg.optimiser == "adam":
         opt = torch.optim.Adam(model.parameters(), cfg.lr, fused=True)
     else:
         opt = torch.optim.SGD(model.parameters(), cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
     factor, rising = SCHEDULES[cfg.schedule], max(1, round(cfg.warm * cfg.steps))
-    return opt, LambdaLR(opt, lambda i: min(1.0, (i + 1) / rising) * factor(i, cfg.steps))
+    return opt, LambdaLR(opt, lambda i: min(1.0, (i + done + 1) / rising) * factor(i + done, cfg.steps))

@@ -1,7 +1,7 @@
 """What is trained: one network under one mask, the dense network of a seed, and chains of tickets."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,10 @@ class Examples:
         run.note(data=whole.source)
         order = torch.from_numpy(run.rng("rows").permutation(len(whole.y)))
         held, rest = order[: cfg.held_out], order[cfg.held_out :]
-        self.d: Images = whole.take(rest[: cfg.examples] if cfg.examples else rest).to(run.device)
+        kept = whole.take(rest[: cfg.examples] if cfg.examples else rest)
+        tested = torch.from_numpy(run.rng("tested").permutation(len(whole.test_y))[: cfg.tested])
+        kept = replace(kept, test_x=kept.test_x[tested], test_y=kept.test_y[tested])
+        self.d: Images = kept.to(run.device)
         self.x, self.y = whole.x[held].to(run.device), whole.y[held].to(run.device)
         run.result(**{"test/error-majority": self.d.majority_error})
 
@@ -58,8 +61,8 @@ def check(cfg: "Config", pictures: int) -> None:
     """Raise Problem where the fields do not fit each other, or the number of training pictures of the set."""
     if not cfg.compared or not {*cfg.compared} <= {*cfg.remaining}:
         raise Problem(f"compared is {cfg.compared} and remaining is {cfg.remaining}; compare some of those shares")
-    if max(cfg.early, cfg.rewind) > cfg.steps:
-        raise Problem(f"early and rewind are {cfg.early} and {cfg.rewind}; take at most steps, {cfg.steps}")
+    if not cfg.rewind < cfg.early < cfg.steps:
+        raise Problem(f"rewind, early and steps are {cfg.rewind}, {cfg.early} and {cfg.steps}; they must rise")
     if cfg.held_out + max(1, cfg.examples) > pictures:
         raise Problem(f"{cfg.held_out} held out and {cfg.examples or 1} to train on are more than {pictures} pictures")
 
@@ -80,57 +83,56 @@ def outcome(model: nn.Module, x: Tensor, y: Tensor, batch: int = 1000) -> tuple[
     return loss / len(y), wrong / len(y)
 
 
-def learn(cfg: "Config", run: Run, e: Examples, start: State, masks: Masks | None, name: str) -> Kept:
+def learn(cfg: "Config", run: Run, e: Examples, start: State, masks: Masks | None, name: str, done: int = 0) -> Kept:
     """Train a network from `start`, under masks where there are any; what was set aside, and its numbers in the result.
 
-    The weights of the look with the lowest validation loss are "best" (early stopping, sec. 2), those after
-    `early` steps "early", those after `rewind` steps "late", those at the end "final".
+    `done` of the steps are behind `start` already: pictures and learning rates go on from there. The weights of the
+    look with the lowest validation loss are "best" (early stopping, sec. 2), those after `early` steps in all "early",
+    those after `rewind` steps "late", those at the end "final".
     """
     model = seeded(run, "init", lambda: network(cfg, e.d))
     put(model, start)
-    opt, schedule = optimiser(model, cfg)
+    opt, schedule = optimiser(model, cfg, done)
     if masks is not None:
         pruning.hold(opt, model, masks)
     pictures, kept = shown(cfg, run, e.d), Kept()
     moments = {cfg.early: "early", cfg.rewind: "late", cfg.steps: "final"}
 
     def step(i: int) -> dict[str, Tensor]:
-        rows, x = pictures(i)
+        rows, x = pictures(i + done)
         x, y = part(x, e.d.y[rows])
         loss = descend(functional.cross_entropy(model(x).float(), y), opt, schedule)
-        done = i + 1
-        if done in moments:
-            kept.states[moments[done]] = state(model, buffers=True)
-        if done % cfg.eval_every == 0 or done == cfg.steps:
+        now = i + done + 1
+        if now in moments:
+            kept.states[moments[now]] = state(model, buffers=True)
+        if now % cfg.eval_every == 0 or now == cfg.steps:
             found, error = outcome(model, e.x, e.y)
-            run.log(done, **{f"validation/error-{name}": error})
+            run.log(now, **{f"validation/error-{name}": error})
             if found < kept.numbers["loss"]:
-                kept.numbers |= {"loss": found, "error": error, "step": done}
+                kept.numbers |= {"loss": found, "error": error, "step": now}
                 kept.states["best"] = state(model, buffers=True)
             if masks is None:
-                watch(cfg, model, kept, done)
+                watch(cfg, run, model, kept, now)
         return {f"train/loss-{name}": loss}
 
     parts = {"model": model, "opt": opt, "schedule": schedule, "kept": kept}
-    fit(run, parts, step, cfg.steps, log_every=cfg.log_every)
+    fit(run, parts, step, cfg.steps - done, log_every=cfg.log_every)
     report(run, e, model, kept, masks, name)
     return kept
 
 
-def watch(cfg: "Config", model: nn.Module, kept: Kept, done: int) -> None:
-    """Set the weights aside as "bird" the first time that the mask of the first compared share has hardly changed
-    since the look before (Frankle's masks, at the moment of You et al. 2020, arXiv:1909.11957, sec. 3)."""
-    if "bird" in kept.states:
-        return
+def watch(cfg: "Config", run: Run, model: nn.Module, kept: Kept, now: int) -> None:
+    """Log how much of the mask of the first compared share is not in that of the look before, and set the weights aside
+    as "bird" the first time that it is little, or at the end (the moment of You et al. 2020, arXiv:1909.11957, sec. 3).
+    """
     k = cfg.remaining.index(cfg.compared[0])
     masks = prune(pruning.prunable(model), cfg.remaining, k, cfg.layerwise)
-    former = kept.states.get("former")
-    if done == cfg.steps or (former and pruning.difference(masks, former) < cfg.settled):
+    change = pruning.difference(masks, kept.states["former"]) if "former" in kept.states else 1.0
+    kept.states["former"] = masks
+    run.log(now, **{"train/mask-change": change})
+    if "bird" not in kept.states and (change < cfg.settled or now == cfg.steps):
         kept.states["bird"] = state(model, buffers=True)
-        kept.numbers["bird"] = done
-        kept.states.pop("former", None)
-    else:
-        kept.states["former"] = masks
+        kept.numbers["bird"] = now
 
 
 def report(run: Run, e: Examples, model: nn.Module, kept: Kept, masks: Masks | None, name: str) -> None:
@@ -170,11 +172,13 @@ def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], sta
     """
 
     def make(own: Run) -> None:
+        first = cfg.rewind if start == "late" else 0
         final, masks, found = states["final"], None, {}
         for k, remaining in enumerate(cfg.remaining):
             weights = {name: final[name] for name in pruning.prunable(network(cfg, e.d))}
             masks = prune(weights, cfg.remaining, k, cfg.layerwise, masks)
-            final = learn(cfg, own, e, ticket(states[start], masks), masks, label(remaining)).states["final"]
+            masked = ticket(states[start], masks)
+            final = learn(cfg, own, e, masked, masks, label(remaining), first).states["final"]
             found[str(k)] = masks
         save_states(own.path("masks.safetensors"), found)
 
