@@ -4,11 +4,13 @@ import numpy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import prune as peer
 
 from etudes.core import Problem
 from etudes.core.record import load
-from etudes.core.run import execute
+from etudes.core.run import Run, execute
+from etudes.data.batches import Batches
 from etudes.data.images import images
 from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.lottery_ticket import STUDY, Config, beginning, masks_at
@@ -132,6 +134,36 @@ def test_rounds_prune_what_the_round_before_has_trained_and_stay_within_its_mask
         assert pruning.counts(masks[str(k)]) == counts[k]
         assert k == 0 or not any((masks[str(k)][name] & ~masks[str(k - 1)][name]).any() for name in weights)
     assert not torch.equal(states["initial"]["2.weight"], states["late"]["2.weight"])
+
+
+@pytest.mark.parametrize(("start", "done"), [("initial", 0), ("late", 1)])
+def test_a_round_is_a_plain_loop_of_pytorch(root, start, done):
+    """Batches, Adam, a mask in the forward pass, looks at validation, and the test error of the best and of step 2."""
+    variant = {"initial": "ticket", "late": "late-rewinding"}[start]
+    spec = STUDY.plan("smoke", variants=(variant,), seeds=1)[0]
+    run, cfg = object.__new__(Run), Config(**spec.config)
+    run.spec, run.metrics, run.facts, run.leader = spec, {}, {}, True
+    run.__dict__["device"] = torch.device("cpu")
+    e, (states, masks) = Examples(cfg, run), states_and_masks(root, start)
+    model = network(cfg, e.d)
+    model.load_state_dict(states[start])
+    for i, name in ((2, "2.weight"), (4, "4.weight"), (6, "6.weight")):
+        peer.custom_from_mask(model[i], "weight", masks["0"][name])
+    opt = torch.optim.Adam(model.parameters(), cfg.lr)
+    order, looks = Batches(len(e.d.y), cfg.batch, run.seed("order")), {}
+    for i in range(done, cfg.steps):
+        rows = order.at(i)
+        opt.zero_grad()
+        functional.cross_entropy(model(e.d.x[rows] / 255), e.d.y[rows]).backward()
+        opt.step()
+        with torch.no_grad():
+            loss = functional.cross_entropy(model(e.x / 255), e.y).item()
+            error = (model(e.d.test_x / 255).argmax(1) != e.d.test_y).double().mean().item()
+        looks[i + 1] = loss, error
+    (record,) = load([spec], root)
+    assert record.metrics["test/error-early-21"] == looks[2][1]
+    assert record.metrics["test/error-21"] == min(looks[2], looks[4])[1]
+    assert record.metrics["validation/best-step-21"] == min((2, 4), key=lambda k: looks[k])
 
 
 def test_all_variants_begin_and_end_as_they_should(root):
