@@ -72,6 +72,16 @@ def test_the_papers_network_has_its_number_of_weights():
     assert all(p.abs().max() == 0 for name, p in model.named_parameters() if name.endswith("bias"))
 
 
+def test_deep_networks_are_as_large_as_they_are_said_to_be_and_no_normalisation_is_pruned():
+    colour = dataclasses.replace(images("digits"), x=torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    for scale, layers, parameters in (("conv", 8, 205_274), ("paper-conv", 22, 272_282)):
+        model = network(Config(**STUDY.plan(scale)[0].config), colour)
+        assert count_parameters(model) == parameters
+        weights = pruning.prunable(model)
+        assert len(weights) == layers  # the residual network's 20 and two on shortcuts
+        assert all(w.ndim in (2, 4) for w in weights.values())
+
+
 def test_the_papers_rounds_leave_what_it_says_they_leave():
     rounds = layer_counts(LENET, tuple(0.8**k for k in range(1, 16)))
     share = {k: sum(rounds[k - 1].values()) / 266_200 for k in (7, 15)}
@@ -226,6 +236,22 @@ def test_loss_and_error_are_means_over_all_pictures():
     logits = model(x)
     assert loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
     assert error == pytest.approx((logits.argmax(1) != y).float().mean().item())
+
+
+def test_a_network_is_judged_by_its_present_weights_also_in_bf16():
+    """Autocast keeps bf16 copies of weights until it ends, and would go on with them."""
+    model, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(9, 1, 2, 2), torch.zeros(9, dtype=torch.long)
+    with torch.autocast("cpu", torch.bfloat16):
+        for bias, expected in (((9.0, -9.0), 0.0), ((-9.0, 9.0), 1.0)):
+            with torch.no_grad():
+                model[1].weight.copy_(torch.tensor(bias)[:, None].expand(2, 4))
+                model[1].bias.copy_(torch.tensor(bias))
+            model(x).sum().backward()  # a training step's forward pass, before the weights change
+            assert outcome(model, x, y)[1] == expected
+            with torch.no_grad():
+                model[1].weight.neg_()
+                model[1].bias.neg_()
+            assert outcome(model, x, y)[1] == 1 - expected
 
 
 def test_pictures_are_split_without_overlap():

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from etudes.core import Problem, Record, Run
 from etudes.data.images import Images, images, unit
-from etudes.measure.error import error_rate, evaluation_mode
+from etudes.measure.error import evaluation_mode
 from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.lottery_ticket.idea import State, prune, ticket
 from etudes.studies.dynamics.lottery_ticket.networks import network, optimiser
@@ -27,7 +27,7 @@ OWN = ("masks", "weights", "prunes")  # fields that decide nothing of what the v
 
 
 class Kept:
-    """Weights that are set aside during training, by name, and one number: one of the parts of `fit`."""
+    """Weights and masks that are set aside during training, and numbers, by name: one of the parts of `fit`."""
 
     def __init__(self) -> None:
         self.states: dict[str, dict[str, Tensor]] = {}
@@ -74,6 +74,7 @@ def label(share: float) -> str:
 
 def outcome(model: nn.Module, x: Tensor, y: Tensor, batch: int = 1000) -> tuple[float, float]:
     """The mean cross-entropy, in nats, and the share of errors on pictures x: [n, c, h, w]."""
+    torch.clear_autocast_cache()  # else a bf16 copy of weights that were changed since is used again
     loss = wrong = 0.0
     with evaluation_mode(model):
         for some, labels in zip(x.split(batch), y.split(batch), strict=True):
@@ -139,8 +140,8 @@ def report(run: Run, e: Examples, model: nn.Module, kept: Kept, masks: Masks | N
     """Put what a trained network says of validation and test pictures into the result."""
     with run.autocast():
         for when, what in (("", "best"), ("-early", "early")):
-            put(model, kept.states[what])
-            run.result(**{f"test/error{when}-{name}": error_rate(model, e.d.test_x, e.d.test_y, 1000)})
+            found = outcome(put(model, kept.states[what]), e.d.test_x, e.d.test_y)
+            run.result(**{f"test/error{when}-{name}": found[1]})
     run.result(
         **{
             f"validation/error-{name}": kept.numbers["error"],
@@ -161,7 +162,7 @@ def dense(cfg: "Config", run: Run, e: Examples) -> tuple[Record, dict[str, State
         states = {name: kept.states[name] for name in ("late", "final", "bird")} | {"initial": initial}
         save_states(own.path("states.safetensors"), states)
 
-    record = run.once("dense", shared(cfg), make)
+    record = run.once("dense", common_fields(cfg), make)
     return record, load_states(record.folder / "states.safetensors", run)
 
 
@@ -182,12 +183,12 @@ def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], sta
             found[str(k)] = masks
         save_states(own.path("masks.safetensors"), found)
 
-    record = run.once(f"chain-{start}", shared(cfg) | {"start": start}, make)
+    record = run.once(f"chain-{start}", common_fields(cfg) | {"start": start}, make)
     found = load_states(record.folder / "masks.safetensors", run)
     return record, [found[str(k)] for k in range(len(cfg.remaining))]
 
 
-def shared(cfg: "Config") -> dict[str, Any]:
+def common_fields(cfg: "Config") -> dict[str, Any]:
     return {name: value for name, value in asdict(cfg).items() if name not in OWN}
 
 
