@@ -178,8 +178,8 @@ def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], sta
         for k, remaining in enumerate(cfg.remaining):
             weights = {name: final[name] for name in pruning.prunable(network(cfg, e.d))}
             masks = prune(weights, cfg.remaining, k, cfg.layerwise, masks)
-            masked = ticket(states[start], masks)
-            final = learn(cfg, own, e, masked, masks, label(remaining), first).states["final"]
+            name = label(remaining) if remaining in cfg.compared else f"round{k + 1}"
+            final = learn(cfg, own, e, ticket(states[start], masks), masks, name, first).states["final"]
             found[str(k)] = masks
         save_states(own.path("masks.safetensors"), found)
 
