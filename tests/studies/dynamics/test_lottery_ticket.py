@@ -110,7 +110,7 @@ def test_a_ticket_is_what_a_loop_over_weights_makes_of_it():
     assert found["b"] is not start["b"]
 
 
-def test_joined_weights_have_the_signs_of_one_and_the_sizes_of_the_other():
+def test_joined_weights_have_the_signs_of_one_and_the_magnitudes_of_the_other():
     a, b = torch.tensor([-2.0, 3.0, 0.0, -1.0]), torch.tensor([5.0, -7.0, -4.0, 0.0])
     assert join({"w": a}, {"w": b})["w"].tolist() == [-5.0, 7.0, 4.0, 0.0]
 
@@ -191,13 +191,15 @@ def test_drawn_anew_is_another_draw_of_the_same_kind_under_the_same_mask(root, m
     found = [masks[str(k)] for k in range(3)]
     module = "etudes.studies.dynamics.lottery_ticket"
     monkeypatch.setattr(f"{module}.chain", lambda *_: (None, found))
-    begin = {w: beginning(dataclasses.replace(TINY, weights=w), run, e, states) for w in ("redrawn", "signs", "sizes")}
+    begin = {
+        w: beginning(dataclasses.replace(TINY, weights=w), run, e, states) for w in ("redrawn", "signs", "magnitudes")
+    }
     w0, drawn = states["initial"]["2.weight"], begin["redrawn"]["2.weight"]
     assert (w0 != drawn).all()
     assert torch.equal(begin["signs"]["2.weight"].sign(), w0.sign())
     assert torch.equal(begin["signs"]["2.weight"].abs(), drawn.abs())
-    assert torch.equal(begin["sizes"]["2.weight"].sign(), drawn.sign())
-    assert torch.equal(begin["sizes"]["2.weight"].abs(), w0.abs())
+    assert torch.equal(begin["magnitudes"]["2.weight"].sign(), drawn.sign())
+    assert torch.equal(begin["magnitudes"]["2.weight"].abs(), w0.abs())
     same = masks_at(dataclasses.replace(TINY, weights="redrawn"), run, e, states, 0.086)
     assert all(torch.equal(same[name], found[1][name]) for name in same)
     chance = masks_at(dataclasses.replace(TINY, masks="random"), run, e, states, 0.086)

@@ -57,7 +57,9 @@ class Config(PictureRecipe):
     settled: Annotated[float, within(0, 1)] = 0.1  # share of a mask that may change between looks once it is settled
     prunes: bool = True  # whether anything is pruned
     masks: Literal["iterative", "one-shot", "early", "random"] = "iterative"  # where masks come from
-    weights: Literal["initial", "late", "redrawn", "signs", "sizes"] = "initial"  # what the masked network begins with
+    weights: Literal["initial", "late", "redrawn", "signs", "magnitudes"] = (
+        "initial"  # what the masked network begins with
+    )
 
 
 def masks_at(cfg: Config, run: Run, e: Examples, states: dict[str, State], share: float) -> Masks:
@@ -86,8 +88,9 @@ def act(cfg: Config, run: Run) -> None:
     e = Examples(cfg, run)
     whole, states = dense(cfg, run, e)
     run.result(parameters=whole.metrics["parameters"])
-    copy(cfg, run, whole)
-    if cfg.prunes and cfg.masks == "iterative" and cfg.weights in states:
+    is_chain = cfg.masks == "iterative" and cfg.weights in states
+    copy(cfg, run, whole, log=is_chain)
+    if cfg.prunes and is_chain:
         copy(cfg, run, chain(cfg, run, e, states, cfg.weights)[0])
     elif cfg.prunes:
         start = beginning(cfg, run, e, states)
@@ -96,11 +99,11 @@ def act(cfg: Config, run: Run) -> None:
             learn(cfg, run, e, ticket(start, masks), masks, label(share))
 
 
-def copy(cfg: Config, run: Run, made: Record) -> None:
-    """Put what was made once for all variants of the seed into this run's result and log."""
+def copy(cfg: Config, run: Run, made: Record, log: bool = True) -> None:
+    """Put what was made once for all variants of the seed into this run's result and, as asked, its log."""
     names = (*(f"-{label(share)}" for share in (1.0, *cfg.compared)), "-step", "-change")
     run.result(**{name: number for name, number in made.metrics.items() if name.endswith(names)})
-    for line in made.log:
+    for line in made.log if log else ():
         if numbers := {name: number for name, number in line.items() if name.endswith(names)}:
             run.log(int(line["step"]), **numbers)
 
@@ -125,7 +128,7 @@ FEWER = {"remaining": (0.46, 0.21, 0.086, 0.035), "eval_every": 100, "rewind": 7
 CONV = DEEP | FEWER | {"network": "vgg", "examples": 10_000, "steps": 1500, "batch": 64}
 RESNET = DEEP | LONG | {"network": "resnet", "examples": 0, "held_out": 5000, "tested": 10_000, "augment": True}
 OFFLINE = {"dataset": "digits", "examples": 1000, "held_out": 300}
-ALL = ("dense", "ticket", "late-rewinding", "one-shot", "early-bird", "reinit", "random-mask", "signs", "sizes")
+ALL = ("dense", "ticket", "late-rewinding", "one-shot", "early-bird", "reinit", "random-mask", "signs", "magnitudes")
 REWINDING = ("dense", "ticket", "late-rewinding", "warm-up", "reinit")
 EARLY, BEST = "test/error-early", "test/error"
 DENSE, DENSE_EARLY = ("dense", f"{BEST}-100"), ("dense", f"{EARLY}-100")
@@ -157,8 +160,8 @@ STUDY = Study(
         Variant("early-bird", {"masks": "early"}, "pruned once, as soon as masks hardly change"),
         Variant("reinit", {"weights": "redrawn"}, "the ticket's masks, weights drawn anew"),
         Variant("random-mask", {"masks": "random"}, "masks by chance, the first weights"),
-        Variant("signs", {"weights": "signs"}, "the ticket's masks, signs of the first weights, sizes drawn anew"),
-        Variant("sizes", {"weights": "sizes"}, "the ticket's masks, sizes of the first weights, signs drawn anew"),
+        Variant("signs", {"weights": "signs"}, "the ticket's masks, the first signs, magnitudes drawn anew"),
+        Variant("magnitudes", {"weights": "magnitudes"}, "the ticket's masks, the first magnitudes, signs drawn anew"),
         Variant("warm-up", {"warm": 0.2}, "as ticket, with a learning rate that rises over a fifth of the steps"),
     ),
     scales={
@@ -182,7 +185,7 @@ STUDY = Study(
         "test/error-4": "test error with 4 % of the weights",
         "test/error-early-4": "test error after 100 steps with 4 % of the weights",
         "test/error-100": "test error of the whole network",
-        "test/error-early-100": "test error of the whole network after 100 steps",
+        "validation/error-4": "validation error with 4 % of the weights",
     },
     idea=ticket,
     claims={
@@ -210,25 +213,17 @@ STUDY = Study(
         "a mask of 9 % of the weights drawn as soon as masks settle gives the error of one drawn at the end": alike(
             "early-bird", "one-shot", MATTERS, "You et al. 2020 (arXiv:1909.11957), sec. 3", of=f"{BEST}-9"
         ),
-        "with 9 % of the weights their first signs with sizes drawn anew err less than sizes with signs anew": lower(
-            "signs", "sizes", ZHOU, of=f"{BEST}-9", matters=MATTERS
+        "under a ticket's mask first signs with new magnitudes err less than first magnitudes with new signs": lower(
+            "signs", "magnitudes", ZHOU, of=f"{BEST}-9", matters=MATTERS
         ),
-        "after 100 steps a ticket of 9 % of the weights errs less than its signs with sizes drawn anew": lower(
+        "after 100 steps a ticket of 9 % of the weights errs less than its signs with magnitudes drawn anew": lower(
             "ticket", "signs", "beyond the paper", of=f"{EARLY}-9"
         ),
-        "after 100 steps 4 % of the weights drawn anew under a ticket's mask err less than first ones by chance": lower(
+        "after 100 steps new weights under a ticket's mask of 4 % err less than first ones under a random mask": lower(
             "reinit", "random-mask", "beyond the paper", of=f"{EARLY}-4"
         ),
     },
     charts=(
-        plane(
-            *errors(EARLY),
-            x="weights left, in percent",
-            y="test error after 100 steps",
-            title="How much is learnt after 100 steps, by the weights that are left",
-            log_x=True,
-            variants=("ticket", "one-shot", "reinit", "random-mask"),
-        ),
         plane(
             *errors(BEST),
             x="weights left, in percent",
@@ -237,10 +232,18 @@ STUDY = Study(
             log_x=True,
             variants=("ticket", "one-shot", "reinit", "random-mask"),
         ),
+        plane(
+            *errors(EARLY),
+            x="weights left, in percent",
+            y="test error after 100 steps",
+            title="How much is learnt after 100 steps, by the weights that are left",
+            log_x=True,
+            variants=("ticket", "one-shot", "reinit", "random-mask"),
+        ),
         bars(f"{EARLY}-9", f"{BEST}-9", title="With 9 % of the weights: after 100 steps, and at the best look"),
         curves(
             "validation/error-4",
-            title="Learning with 4 % of the weights, and with all (broken)",
+            title="Learning with 4 % of the weights, and with all (broken line)",
             reference="validation/error-100",
             variants=("ticket", "reinit", "random-mask"),
         ),

@@ -58,7 +58,7 @@ def shuffle(masks: Masks, generator: torch.Generator) -> Masks:
     return pruning.layer_masks(pruning.random_scores(masks, generator), pruning.counts(masks))
 
 
-def join(signs: State, sizes: State) -> dict[str, Tensor]:
-    """Weights with the signs of one state and the magnitudes of another (Zhou et al. 2019, arXiv:1905.01067, sec. 4):
-    |b| sign(a), and |b| where a is 0."""
-    return {name: tensor.abs() * torch.where(signs[name] < 0, -1.0, 1.0) for name, tensor in sizes.items()}
+def join(signs: State, magnitudes: State) -> dict[str, Tensor]:
+    """Weights |b| sign(a): the signs a of one state and the magnitudes of another, b (Zhou et al. 2019,
+    arXiv:1905.01067, sec. 4). Where a is 0 they are |b|."""
+    return {name: tensor.abs() * torch.where(signs[name] < 0, -1.0, 1.0) for name, tensor in magnitudes.items()}
