@@ -61,8 +61,8 @@ def check(cfg: "Config", pictures: int) -> None:
     """Raise Problem where the fields do not fit each other, or the number of training pictures of the set."""
     if not cfg.compared or not {*cfg.compared} <= {*cfg.remaining}:
         raise Problem(f"compared is {cfg.compared} and remaining is {cfg.remaining}; compare some of those shares")
-    if not cfg.rewind < cfg.early < cfg.steps:
-        raise Problem(f"rewind, early and steps are {cfg.rewind}, {cfg.early} and {cfg.steps}; they must rise")
+    if max(cfg.rewind, cfg.early) >= cfg.steps or cfg.rewind == cfg.early:
+        raise Problem(f"rewind and early are {cfg.rewind} and {cfg.early}; take two steps below steps, {cfg.steps}")
     if cfg.held_out + max(1, cfg.examples) > pictures:
         raise Problem(f"{cfg.held_out} held out and {cfg.examples or 1} to train on are more than {pictures} pictures")
 
@@ -140,8 +140,9 @@ def report(run: Run, e: Examples, model: nn.Module, kept: Kept, masks: Masks | N
     """Put what a trained network says of validation and test pictures into the result."""
     with run.autocast():
         for when, what in (("", "best"), ("-early", "early")):
-            found = outcome(put(model, kept.states[what]), e.d.test_x, e.d.test_y)
-            run.result(**{f"test/error{when}-{name}": found[1]})
+            if what in kept.states:  # a network rewound to a later step has no early one
+                error = outcome(put(model, kept.states[what]), e.d.test_x, e.d.test_y)[1]
+                run.result(**{f"test/error{when}-{name}": error})
     run.result(
         **{
             f"validation/error-{name}": kept.numbers["error"],
