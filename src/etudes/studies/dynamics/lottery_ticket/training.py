@@ -61,10 +61,13 @@ def check(cfg: "Config", pictures: int) -> None:
     """Raise Problem where the fields do not fit each other, or the number of training pictures of the set."""
     if not cfg.compared or not {*cfg.compared} <= {*cfg.remaining}:
         raise Problem(f"compared is {cfg.compared} and remaining is {cfg.remaining}; compare some of those shares")
-    if max(cfg.rewind, cfg.early) >= cfg.steps or cfg.rewind == cfg.early:
-        raise Problem(f"rewind and early are {cfg.rewind} and {cfg.early}; take two steps below steps, {cfg.steps}")
     if cfg.held_out + max(1, cfg.examples) > pictures:
         raise Problem(f"{cfg.held_out} held out and {cfg.examples or 1} to train on are more than {pictures} pictures")
+
+
+def moments(cfg: "Config") -> dict[str, int]:
+    """The steps after which weights are set aside, by name; a short training has them at its end, or a step before."""
+    return {"early": min(cfg.early, cfg.steps), "late": min(cfg.rewind, cfg.steps - 1), "final": cfg.steps}
 
 
 def label(share: float) -> str:
@@ -97,15 +100,14 @@ def learn(cfg: "Config", run: Run, e: Examples, start: State, masks: Masks | Non
     if masks is not None:
         pruning.hold(opt, model, masks)
     pictures, kept = shown(cfg, run, e.d), Kept()
-    moments = {cfg.early: "early", cfg.rewind: "late", cfg.steps: "final"}
 
     def step(i: int) -> dict[str, Tensor]:
         rows, x = pictures(i + done)
         x, y = part(x, e.d.y[rows])
         loss = descend(functional.cross_entropy(model(x).float(), y), opt, schedule)
         now = i + done + 1
-        if now in moments:
-            kept.states[moments[now]] = state(model, buffers=True)
+        for what in [what for what, moment in moments(cfg).items() if moment == now]:
+            kept.states[what] = state(model, buffers=True)
         if now % cfg.eval_every == 0 or now == cfg.steps:
             found, error = outcome(model, e.x, e.y)
             run.log(now, **{f"validation/error-{name}": error})
@@ -174,7 +176,7 @@ def chain(cfg: "Config", run: Run, e: Examples, states: Mapping[str, State], sta
     """
 
     def make(own: Run) -> None:
-        first = cfg.rewind if start == "late" else 0
+        first = moments(cfg)["late"] if start == "late" else 0
         final, masks, found = states["final"], None, {}
         for k, remaining in enumerate(cfg.remaining):
             weights = {name: final[name] for name in pruning.prunable(network(cfg, e.d))}
