@@ -281,6 +281,7 @@ def test_the_learning_rate_rises_first_where_it_is_asked_to():
     ("changes", "words"),
     [
         ({"compared": (0.5,)}, "compared is .* and remaining is"),
+        ({"compared": (0.21, 0.214), "remaining": (0.214, 0.21)}, "differ in per cent"),
         ({"held_out": 2000}, "held out"),
     ],
 )

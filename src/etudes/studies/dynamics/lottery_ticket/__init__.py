@@ -57,9 +57,7 @@ class Config(PictureRecipe):
     settled: Annotated[float, within(0, 1)] = 0.1  # share of a mask that may change between looks once it is settled
     prunes: bool = True  # whether anything is pruned
     masks: Literal["iterative", "one-shot", "early", "random"] = "iterative"  # where masks come from
-    weights: Literal["initial", "late", "redrawn", "signs", "magnitudes"] = (
-        "initial"  # what the masked network begins with
-    )
+    weights: Literal["initial", "late", "redrawn", "signs", "magnitudes"] = "initial"  # what training begins with
 
 
 def masks_at(cfg: Config, run: Run, e: Examples, states: dict[str, State], share: float) -> Masks:

@@ -61,6 +61,8 @@ def check(cfg: "Config", pictures: int) -> None:
     """Raise Problem where the fields do not fit each other, or the number of training pictures of the set."""
     if not cfg.compared or not {*cfg.compared} <= {*cfg.remaining}:
         raise Problem(f"compared is {cfg.compared} and remaining is {cfg.remaining}; compare some of those shares")
+    if len({label(share) for share in (1.0, *cfg.compared)}) <= len(cfg.compared):
+        raise Problem(f"compared is {cfg.compared}; take shares that differ in per cent, as numbers are called by it")
     if cfg.held_out + max(1, cfg.examples) > pictures:
         raise Problem(f"{cfg.held_out} held out and {cfg.examples or 1} to train on are more than {pictures} pictures")
 
