@@ -16,8 +16,18 @@ from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.lottery_ticket import STUDY, Config, beginning, masks_at
 from etudes.studies.dynamics.lottery_ticket.idea import join, layer_counts, prune, shuffle, ticket
 from etudes.studies.dynamics.lottery_ticket.networks import network, optimiser
-from etudes.studies.dynamics.lottery_ticket.training import Examples, Kept, check, load_states, moments, outcome, watch
+from etudes.studies.dynamics.lottery_ticket.training import (
+    Examples,
+    Kept,
+    check,
+    load_states,
+    moments,
+    outcome,
+    save_states,
+    watch,
+)
 from etudes.train import pruning
+from etudes.train.arithmetic import state
 
 LENET = {"2.weight": 300 * 784, "4.weight": 100 * 300, "6.weight": 10 * 100}
 TINY = Config(**STUDY.plan("smoke")[0].config)
@@ -229,6 +239,21 @@ def test_an_early_mask_is_drawn_when_it_no_longer_changes():
     again = Kept()
     again.load_state_dict(kept.state_dict())
     assert again.numbers == kept.numbers
+
+
+def test_deep_networks_are_pruned_together_and_rewound_with_their_statistics(tmp_path):
+    colour = dataclasses.replace(images("digits"), x=torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    cfg = Config(**STUDY.plan("conv")[0].config | {"width": 4})
+    model = network(cfg, colour).to(memory_format=torch.channels_last)
+    weights = dict(pruning.prunable(model))
+    masks = prune(weights, cfg.remaining, 1, cfg.layerwise)
+    assert sum(pruning.counts(masks).values()) == round(0.21 * sum(w.numel() for w in weights.values()))
+    before = state(model, buffers=True)
+    assert any(name.endswith("running_var") for name in before)
+    save_states(tmp_path / "states", {"initial": before, "masks": masks})
+    again = load_states(tmp_path / "states", Draws())
+    assert all(torch.equal(again["initial"][name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(again["masks"][name], mask) for name, mask in masks.items())
 
 
 def test_loss_and_error_are_means_over_all_pictures():

@@ -198,7 +198,7 @@ def common_fields(cfg: "Config") -> dict[str, Any]:
 
 
 def save_states(path: Path, states: Mapping[str, State]) -> None:
-    save_file({f"{name}/{key}": t.clone() for name, s in states.items() for key, t in s.items()}, path)
+    save_file({f"{name}/{key}": t.clone().contiguous() for name, s in states.items() for key, t in s.items()}, path)
 
 
 def load_states(path: Path, run: Run) -> dict[str, dict[str, Tensor]]:
