@@ -197,13 +197,13 @@ STUDY = Study(
             ("ticket", f"{BEST}-4"), DENSE, 0.01, "sec. 2, figs. 3 and 4"
         ),
         "with 9 % of the weights, drawn anew under the ticket's mask, a network errs more than the ticket": higher(
-            "reinit", "ticket", "sec. 2, fig. 4", of=f"{BEST}-9", matters=MATTERS
+            "reinit", "ticket", "sec. 2, fig. 4", of=f"{BEST}-9"
         ),
         "after 100 steps 21 % of the weights, drawn anew under the ticket's mask, err more than the whole": higher(
             ("reinit", f"{EARLY}-21"), DENSE_EARLY, "sec. 2, fig. 3"
         ),
         "4 % of the weights found by pruning in rounds err less than as many found by pruning once": lower(
-            "ticket", "one-shot", "sec. 2, fig. 4", of=f"{BEST}-4", matters=MATTERS
+            "ticket", "one-shot", "sec. 2, fig. 4", of=f"{BEST}-4"
         ),
         "with 4 % of the weights a ticket rewound to an early step errs less than one rewound to the start": lower(
             "late-rewinding", "ticket", "Frankle et al. 2020 (arXiv:1912.05671)", of=f"{BEST}-4", matters=MATTERS
@@ -212,7 +212,7 @@ STUDY = Study(
             "early-bird", "one-shot", MATTERS, "You et al. 2020 (arXiv:1909.11957), sec. 3", of=f"{BEST}-9"
         ),
         "under a ticket's mask first signs with new magnitudes err less than first magnitudes with new signs": lower(
-            "signs", "magnitudes", ZHOU, of=f"{BEST}-9", matters=MATTERS
+            "signs", "magnitudes", ZHOU, of=f"{BEST}-9"
         ),
         "after 100 steps a ticket of 9 % of the weights errs less than its signs with magnitudes drawn anew": lower(
             "ticket", "signs", "beyond the paper", of=f"{EARLY}-9"
