@@ -14,11 +14,12 @@
 | numbers that survive a kill | `Rows`, and `run.logged(name)` |
 | averaged weights | `EMA` |
 | weights kept with the run | `weights.save`, `weights.load` |
+| masks that prune weights, exact to the count | `pruning.layer_masks`, `pruning.hold` |
 | many tiny networks trained at once | `many.Together` |
 | task vectors: weights subtracted, added, scaled | `arithmetic.minus`, `arithmetic.plus`, `arithmetic.scaled` |
 """
 
-from etudes.train import arithmetic, many, weights
+from etudes.train import arithmetic, many, pruning, weights
 from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit, fitted
@@ -28,5 +29,5 @@ from etudes.train.rows import Rows
 
 __all__ = [
     "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit",
-    "fitted", "many", "opened", "part", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "fitted", "many", "opened", "part", "pruning", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
 ]  # fmt: skip
