@@ -11,6 +11,7 @@ from etudes.nn.ghost import GhostNorm
 
 Weight = float | Tensor
 
+
 class Rule(NamedTuple):
     """Weights of the running statistics beside those of the picture itself.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from etudes.core import Problem
 from etudes.data.images import Images
 from etudes.nn.ghost import BatchRenorm, GhostNorm
 from etudes.nn.norm import GroupNorm, Standardise
@@ -74,6 +75,8 @@ def network(cfg: "Config", d: Images) -> nn.Sequential:
         "group": lambda channels: GroupNorm(cfg.channel_groups, channels),
     }
     norm, channels = norms[cfg.norm], d.x.shape[1]
+    if cfg.norm == "group" and (64 if cfg.network == "resnet50" else cfg.width) % cfg.channel_groups:
+        raise Problem(f"evalnorm: channels do not fall into channel_groups = {cfg.channel_groups}; take a divisor")
     body = (
         resnet50(channels, d.classes, norm)
         if cfg.network == "resnet50"
