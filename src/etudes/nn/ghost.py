@@ -75,7 +75,8 @@ class BatchRenorm(GhostNorm):
     def _scale_and_shift(self, grouped: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         most_r, most_d = self.limits()
         with torch.no_grad():
-            variance, mean = torch.var_mean(grouped.float(), (0, 2, 3), correction=0)
+            mean = grouped.float().mean((0, 2, 3))
+            variance = (grouped.float() - mean[:, None, None]).square().mean((0, 2, 3))  # faster than torch.var_mean
             deviation = (self.running_var + self.eps).sqrt().repeat(groups)
             r = ((variance + self.eps).sqrt() / deviation).clamp(1 / most_r, most_r)
             d = ((mean - self.running_mean.repeat(groups)) / deviation).clamp(-most_d, most_d)

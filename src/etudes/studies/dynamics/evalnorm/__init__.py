@@ -57,14 +57,14 @@ from etudes.train import PictureRecipe, descend, fitted, opened, seeded, sgd, sh
 class Config(PictureRecipe):
     dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
     held_out: Annotated[int, at_least(1)] = 500  # training pictures that are kept for validation
-    tested: Annotated[int, at_least(64)] = 2560  # test pictures, drawn by the seed; a multiple of every group
+    tested: Annotated[int, at_least(64)] = 2048  # test pictures, drawn by the seed; a multiple of every group
     network: Literal["chain", "resnet50"] = "chain"  # five convolutions, or ResNet-50
     width: Annotated[int, at_least(1)] = 8  # channels of the chain's first convolution
     norm: Literal["batch", "renorm", "group"] = "batch"  # batch (re)normalisation, or group normalisation
     group: Annotated[int, at_least(1)] = 64  # B, pictures that share their statistics in training
     channel_groups: Annotated[int, at_least(1)] = 4  # of group normalisation
     averaging: Annotated[float, within(0, 1)] = 0.1  # weight of a step in the running statistics
-    looked_at: Annotated[int, at_least(1)] = 1024  # training pictures to recalibrate and to learn alpha and beta from
+    looked_at: Annotated[int, at_least(1)] = 512  # training pictures to recalibrate and to learn alpha and beta from
     contrast: Annotated[float, positive] = 0.75  # of the faded test pictures; 1: as they are
 
 

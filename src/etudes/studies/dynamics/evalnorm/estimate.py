@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from etudes.nn.ghost import GhostNorm
-from etudes.studies.dynamics.evalnorm.idea import Rule, biased_variance, layers, statistics
+from etudes.studies.dynamics.evalnorm.idea import Rule, biased_variance, layers, picture_moments, statistics
 
 Pair = tuple[Tensor, Tensor]  # means and biased variances
 
@@ -39,7 +39,7 @@ def collect_moments(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Mo
             (x,) = inputs
             if name not in spread:  # before the first batch moves the running variance
                 spread[name] = biased_variance(norm, x).double().clone()
-            variance, mean = torch.var_mean(x.double(), (2, 3), correction=0)
+            mean, variance = picture_moments(x.double())
             seen[name].append(((mean, variance), pool(mean, variance, norm.group)))
 
         return look

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from etudes.nn.ghost import GhostNorm
@@ -69,6 +68,15 @@ def biased_variance(norm: GhostNorm, x: Tensor) -> Tensor:
     return norm.running_var * ((count - 1) / count)
 
 
+def picture_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the biased variance of each channel of each picture alone, [n, c], for [n, c, h, w].
+
+    In two passes, several times as fast on a CPU as `torch.var_mean` over the last two dimensions.
+    """
+    mean = x.mean((2, 3))
+    return mean, (x - mean[..., None, None]).square().mean((2, 3))
+
+
 class EvalNorm(nn.Module):
     """A trained batch normalisation as it is evaluated: pictures [n, c, h, w], each by itself, normalised by a rule."""
 
@@ -77,11 +85,11 @@ class EvalNorm(nn.Module):
         self.norm, self.rule = norm, rule
 
     def forward(self, x: Tensor) -> Tensor:
-        own_variance, own_mean = torch.var_mean(x.float(), (2, 3), correction=0)  # of each picture alone
         running = self.norm.running_mean, biased_variance(self.norm, x)
-        mean, variance = statistics(*running, own_mean, own_variance, *self.rule)
+        mean, variance = statistics(*running, *picture_moments(x.float()), *self.rule)
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
-        return x * scale[..., None, None] + (self.norm.bias - mean * scale)[..., None, None]
+        shift = self.norm.bias - mean * scale
+        return x * scale[..., None, None] + shift[..., None, None]
 
 
 def layers(model: nn.Module) -> dict[str, GhostNorm]:
