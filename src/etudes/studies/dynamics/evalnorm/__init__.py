@@ -161,28 +161,28 @@ STUDY = Study(
     },
     idea=statistics,
     claims={
-        "trained with the statistics of two pictures a network errs more, as usually evaluated, than with 64": higher(
+        "trained with two pictures a batch a network, as usually evaluated, errs more than with 64": higher(
             "bn-2", "bn-64", "abstract", matters=MATTERS
         ),
-        "trained with the statistics of one picture a network errs less with EvalNorm than as usually evaluated": lower(
+        "trained with one picture a batch a network errs less with EvalNorm than as usually evaluated": lower(
             ("bn-1", EVALNORM), ("bn-1", ERROR), "abstract", matters=MATTERS
         ),
-        "trained with those of two pictures a network errs less with EvalNorm than as usually evaluated": lower(
+        "trained with two pictures a batch a network errs less with EvalNorm than as usually evaluated": lower(
             ("bn-2", EVALNORM), ("bn-2", ERROR), "abstract, ImageNet", paper=-0.0618, matters=MATTERS
         ),
-        "trained with those of 64 pictures a network errs alike with EvalNorm and as usually evaluated": alike(
+        "trained with 64 pictures a batch a network errs alike with EvalNorm and as usually evaluated": alike(
             ("bn-64", EVALNORM), ("bn-64", ERROR), MATTERS, "abstract; fig. 1a"
         ),
-        "trained with two pictures a network errs with EvalNorm as one trained with 64 does, usually evaluated": alike(
+        "trained with two pictures a batch a network with EvalNorm errs as one with 64, usually evaluated, does": alike(
             ("bn-2", EVALNORM), ("bn-64", ERROR), MATTERS, "what EvalNorm is to regain"
         ),
-        "after training with two pictures learnt weights of EvalNorm err less than the rule of thumb": lower(
+        "trained with two pictures a batch a network errs less with learnt EvalNorm than with the rule of thumb": lower(
             ("bn-2", LEARNT), ("bn-2", EVALNORM), "introduction, both ways", matters=MATTERS
         ),
-        "after training with one picture EvalNorm errs less than recalibrated statistics": lower(
+        "trained with one picture a batch a network errs less with EvalNorm than with recalibrated statistics": lower(
             ("bn-1", EVALNORM), ("bn-1", RECALIBRATED), "beyond the paper", matters=MATTERS
         ),
-        "after training with two pictures EvalNorm's answers are nearer to training mode than the usual ones": Claim(
+        "trained with two pictures a batch a network answers more as in training with EvalNorm than usually": Claim(
             nearness,
             below(1),
             "introduction, fig. 1",
@@ -190,13 +190,13 @@ STUDY = Study(
             kind="ratio",
             matters=0.1,
         ),
-        "after training with two pictures true batches of two err less than the usual evaluation": lower(
+        "trained with two pictures a batch a network errs less with true batches than as usually evaluated": lower(
             ("bn-2", BATCH), ("bn-2", ERROR), "beyond the paper", matters=MATTERS
         ),
-        "with two pictures batch renormalisation errs less than batch normalisation, both as usually evaluated": lower(
+        "with two pictures a batch, batch renormalisation errs less than batch normalisation usually evaluated": lower(
             "renorm-2", "bn-2", "Ioffe 2017 (arXiv:1702.03275), abstract", matters=MATTERS
         ),
-        "after training with two pictures EvalNorm saves more of the error on faded pictures than on plain ones": Claim(
+        "trained with two pictures a batch a network gains more by EvalNorm on faded pictures than on plain": Claim(
             faded_gain,
             above(0),
             "beyond the paper",
