@@ -165,7 +165,7 @@ STUDY = Study(
             "bn-2", "bn-64", "abstract", matters=MATTERS
         ),
         "trained with one picture a batch a network errs less with EvalNorm than as usually evaluated": lower(
-            ("bn-1", EVALNORM), ("bn-1", ERROR), "abstract", matters=MATTERS
+            ("bn-1", EVALNORM), ("bn-1", ERROR), "abstract"
         ),
         "trained with two pictures a batch a network errs less with EvalNorm than as usually evaluated": lower(
             ("bn-2", EVALNORM), ("bn-2", ERROR), "abstract, ImageNet", paper=-0.0618, matters=MATTERS
@@ -180,7 +180,7 @@ STUDY = Study(
             ("bn-2", LEARNT), ("bn-2", EVALNORM), "introduction, both ways", matters=MATTERS
         ),
         "trained with one picture a batch a network errs less with EvalNorm than with recalibrated statistics": lower(
-            ("bn-1", EVALNORM), ("bn-1", RECALIBRATED), "beyond the paper", matters=MATTERS
+            ("bn-1", EVALNORM), ("bn-1", RECALIBRATED), "beyond the paper"
         ),
         "trained with two pictures a batch a network answers more as in training with EvalNorm than usually": Claim(
             nearness,
@@ -194,14 +194,13 @@ STUDY = Study(
             ("bn-2", BATCH), ("bn-2", ERROR), "beyond the paper", matters=MATTERS
         ),
         "with two pictures a batch, batch renormalisation errs less than batch normalisation usually evaluated": lower(
-            "renorm-2", "bn-2", "Ioffe 2017 (arXiv:1702.03275), abstract", matters=MATTERS
+            "renorm-2", "bn-2", "Ioffe 2017 (arXiv:1702.03275), abstract"
         ),
         "trained with two pictures a batch a network gains more by EvalNorm on faded pictures than on plain": Claim(
             faded_gain,
             above(0),
             "beyond the paper",
             number="error saved by EvalNorm on faded pictures minus that on plain ones, of bn-2",
-            matters=MATTERS,
         ),
     },
     charts=(
