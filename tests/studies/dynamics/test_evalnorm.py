@@ -142,7 +142,7 @@ def test_the_distance_from_moments_is_that_of_the_outputs():
     seen = collect_moments(nn.Sequential(norm), [x])["0"]
     weights = torch.tensor([0.6, 0.3], dtype=torch.float64)
     found = distance(seen, weights[0], weights[1]).item()
-    rule = EvalNorm(norm, Rule.learnt(0.6, 0.3))(x)
+    rule = EvalNorm(norm, Rule.of_weights(0.6, 0.3))(x)
     training = trained_layer(group=2).train()(x)
     assert found == pytest.approx((training - rule).square().mean().item(), rel=1e-3)
 

@@ -99,7 +99,7 @@ def learn_rule(moments: Moments, group: int) -> Rule:
 
     start = [1 - 1 / group] * 2
     alpha, beta = minimize(objective, start, jac=True, bounds=[(0, 1)] * 2, method="L-BFGS-B").x.tolist()
-    return Rule.learnt(alpha, beta)
+    return Rule.of_weights(alpha, beta)
 
 
 def learn_rules(model: nn.Module, batches: Iterable[Tensor]) -> Mapping[str, Rule]:

@@ -23,14 +23,14 @@ class Rule(NamedTuple):
     cross: float
 
     @classmethod
-    def learnt(cls, alpha: float, beta: float) -> "Rule":
+    def of_weights(cls, alpha: float, beta: float) -> "Rule":
         """With the cross term of two distributions that are mixed by alpha."""
         return cls(alpha, beta, alpha * (1 - alpha))
 
     @classmethod
     def of_batch(cls, group: int) -> "Rule":
         """The rule of thumb: alpha = beta = (B - 1) / B, as one of B pictures is the picture itself."""
-        return cls.learnt(1 - 1 / group, 1 - 1 / group)
+        return cls.of_weights(1 - 1 / group, 1 - 1 / group)
 
 
 def statistics(
