@@ -249,6 +249,22 @@ def test_against_may_group_by_several_fields(report: Report) -> None:
     ]
 
 
+def test_metrics_together_have_a_line_each_on_one_axis(report: Report) -> None:
+    kept = dataclasses.replace(
+        report,
+        table=[row for row in report.table if row["config"]["alpha"] == 0],
+        trials=[trial for trial in report.trials if not trial["variant"].startswith("mixed")],
+    )
+    spec = against("noise", "test/error", "train/loss", together="share or loss").draw(kept).to_dict()
+    assert spec["layer"][0]["encoding"]["y"]["title"] == "share or loss"
+    lines = [rows(spec, layer) for layer in layers(spec, "line")]
+    assert [{row["group"] for row in line} for line in lines] == [{"test error"}, {"train loss"}]
+    for line, metric in zip(lines, ("test/error", "train/loss"), strict=True):
+        assert [row["value"] for row in line] == [row["metrics"][metric]["mean"] for row in kept.table]
+    with pytest.raises(Problem, match="leave out by or together"):
+        against("noise", "test/error", by="alpha", together="share").draw(kept)
+
+
 def of_rates(report: Report, rates: list[Any]) -> dict[str, Any]:
     kept = zip(report.table, rates, strict=False)
     table = [{**row, "config": {**row["config"], "rate": rate}} for row, rate in kept]
