@@ -1,4 +1,4 @@
-"""What the layers of a network give for inputs: studies ask here, and set no hooks of their own."""
+"""What the layers of a network give for inputs."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
