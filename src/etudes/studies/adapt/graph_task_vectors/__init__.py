@@ -47,12 +47,12 @@ from etudes.core import (
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars
 from etudes.studies.adapt.graph_task_vectors import findings
+from etudes.studies.adapt.graph_task_vectors.changes import change
 from etudes.studies.adapt.graph_task_vectors.idea import edit
 from etudes.studies.adapt.graph_task_vectors.networks import network
 from etudes.studies.adapt.graph_task_vectors.operations import (
     OPERATIONS,
     Bench,
-    change,
     cosines,
     own_scores,
     summary,

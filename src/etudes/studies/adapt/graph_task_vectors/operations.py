@@ -221,21 +221,3 @@ OPERATIONS: dict[str, Callable[[Bench], tuple[Weights, float]]] = {
     "corner-b": lambda bench: (bench.tuned_weights("corner-B"), 0.0),
     "corner-c": lambda bench: (bench.tuned_weights("corner-C"), 0.0),
 }
-
-
-def change(bench: Bench, operation: str, made: Weights) -> float:
-    """By how much the arithmetic changes the score that it aims at, on the test, from the weights that it starts from:
-    the mean of the added tasks by sums, the forgotten classes by negation, the corner D by the analogy."""
-    start = bench.tuned_weights("corner-C") if operation in ("analogy", "analogy-random") else bench.base()
-    before, after = (_aim(bench, operation, weights_) for weights_ in (start, made))
-    return after - before
-
-
-def _aim(bench: Bench, operation: str, weights_: Weights) -> float:
-    if operation.startswith(("analogy", "corner")):
-        return bench.corner(weights_, "D", "test")
-    forgotten, added = bench.aims.forgotten, bench.aims.added
-    if operation in ("negated", "negated-random", "ascent"):
-        return bench.scores(weights_, "test", [forgotten])[f"{forgotten}-high"]
-    found = bench.scores(weights_, "test", added)
-    return sum(found[task] for task in added) / len(added)
