@@ -187,7 +187,7 @@ def read_molecules(source: Source, folder: Path) -> Graph:
         }
     except (OSError, ValueError, StopIteration) as error:
         raise Problem(f"line {line} of {path} is not as it should be ({error}); get the set again") from None
-    classes, label = np.unique(y, return_inverse=True)
+    _, label = np.unique(y, return_inverse=True)
     kinds, column = np.unique(tags, return_inverse=True)
     x = sparse.csr_matrix((np.ones(len(tags)), column, np.arange(len(tags) + 1)), shape=(len(tags), len(kinds)))
     edges = both_ways(np.array(links, np.int64).reshape(-1, 2).T)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from scipy import sparse
 from torch import Tensor
 

@@ -27,8 +27,6 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from safetensors.torch import save_file
-
 from etudes.core import (
     Claim,
     Paper,
@@ -87,8 +85,8 @@ class Config:
     steps: Annotated[int, at_least(1)] = 200  # optimiser steps of tuning on a task, each with all rows
     lr: Annotated[float, positive] = 1e-3  # peak learning rate of tuning, by Adam
     schedule: Schedule = "cosine"  # learning rate over the steps
-    scalings: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # coefficients to choose from
-    reserve: Annotated[float, within(0, 1)] = 0.97  # of the control's score, which negation leaves on validation rows
+    scalings: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # coefficients to choose from
+    reserve: Annotated[float, within(0, 1)] = 0.98  # of the control's score, which negation leaves on validation rows
     log_every: Annotated[int, at_least(1)] = 10  # steps that one line of the log averages
 
     def drawing(self) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def train(cfg: Config, run: Run) -> None:
     weights.save(run.path("model.safetensors"), put(bench.net.body, made))
 
 
-LAPTOP = {"size": 6000, "width": 64, "features": 64, "base_steps": 60, "base_lr": 1e-2, "steps": 40, "lr": 3e-3}
+LAPTOP = {"size": 8000, "width": 64, "features": 64, "base_steps": 60, "base_lr": 1e-2, "steps": 40, "lr": 3e-3}
 DRAWN = {"packages": "drawn-packages", "papers": ("drawn-papers",), "least": 20}
 TINY = {"size": 200, "columns": 256, "width": 8, "features": 48, "base_steps": 4, "base_lr": 1e-2, "steps": 2,
         "lr": 3e-3, "scalings": (0.4, 0.8), "log_every": 1}  # fmt: skip
@@ -145,18 +143,13 @@ def control_kept(trial: Any) -> float:
 
 
 def over_each_alone(trial: Any) -> float:
-    """Scripts by their synopses: the analogy's score minus the best of what it is made of."""
+    """Newcomers among the scripts: the analogy's score minus the best of what it is made of."""
     return trial["analogy"][CORNER] - max(trial[name][CORNER] for name in ("corner-c", "corner-b", "analogy-base"))
 
 
 def least_gain(trial: Any) -> float:
     """The least gain of the sum over the base, of the five tasks."""
     return min(trial["sum"][of] - trial["base"][of] for of in TASKS)
-
-
-def papers_kept(trial: Any) -> float:
-    """The score on papers, which nothing was tuned on, after addition over before."""
-    return trial["sum"]["test/beside"] / trial["base"]["test/beside"]
 
 
 STUDY = Study(
@@ -181,11 +174,11 @@ STUDY = Study(
         Variant("negated", {"operation": "negated"}, "the base minus the vector of the rarer toolkits"),
         Variant("negated-random", {"operation": "negated-random"}, "minus a random vector of the same length"),
         Variant("ascent", {"operation": "ascent"}, "the base after climbing the loss of the rarer toolkits"),
-        Variant("analogy", {"operation": "analogy"}, "corner-c plus what brevity changed for compiled packages"),
-        Variant("analogy-base", {"operation": "analogy-base"}, "the base plus what brevity changed"),
+        Variant("analogy", {"operation": "analogy"}, "corner-c plus what being new changed for compiled packages"),
+        Variant("analogy-base", {"operation": "analogy-base"}, "the base plus what being new changed"),
         Variant("analogy-random", {"operation": "analogy-random"}, "corner-c plus a random vector"),
-        Variant("corner-c", {"operation": "corner-c"}, "the base tuned on scripts by their whole descriptions"),
-        Variant("corner-b", {"operation": "corner-b"}, "the base tuned on compiled packages by their synopses"),
+        Variant("corner-c", {"operation": "corner-c"}, "the base tuned on scripts as they are"),
+        Variant("corner-b", {"operation": "corner-b"}, "the base tuned on newcomers among compiled packages"),
     ),
     scales={
         "smoke": Scale(DRAWN | TINY, seeds=2, minutes=0.1, judges=False),
@@ -206,14 +199,14 @@ STUDY = Study(
         "gradient ascent on the rarer toolkits costs more of everything else than negation": lower(
             "ascent", "negated", "sec. 3, table 1", of=CONTROL, matters=MATTERS
         ),
+        "negation hides: if only the rarer toolkits may be answered the network is right more often than guessing": (
+            between("negated", 0.5, math.inf, BEYOND, of="test/toolkit-among", matters=0.05)
+        ),
         "the sum of five vectors keeps 85 % of what a network tuned on each task alone has": between(
             "sum", 0.85, math.inf, "sec. 4, fig. 2", of=KEPT
         ),
         "the sum of five vectors is better than the base on each of the five tasks": Claim(
             least_gain, above(0), "sec. 4", number="the least gain of the five", matters=MATTERS
-        ),
-        "the sum of five vectors leaves 95 % of the score on papers, which none of them is about": Claim(
-            papers_kept, above(0.95), BEYOND, number="score on papers: sum over base", kind="ratio"
         ),
         "with vectors from another base the sum is worse on the tasks of these vectors": lower(
             "sum-two-bases", "sum", "sec. 2", of=MOVED_TASKS, matters=MATTERS
@@ -224,7 +217,7 @@ STUDY = Study(
         "the part of the vectors in the table of words gives more of the tasks than the part in the graph's layers": (
             higher("sum-words", "sum-layers", BEYOND, of=KEPT, matters=MATTERS)
         ),
-        "of scripts known by their synopses the analogy knows more than each part that it is made of": Claim(
+        "of newcomers among the scripts the analogy knows more than each part that it is made of": Claim(
             over_each_alone, above(0), "sec. 5", number="macro-F1: analogy minus the best part", matters=MATTERS
         ),
     },
@@ -235,7 +228,7 @@ STUDY = Study(
             sections={
                 "arithmetic": ("sum", "sum-random", "negated", "negated-random", "analogy", "analogy-random"),
             },
-            says="Each changes another score: of five tasks, of the rarer toolkits, and of scripts by their synopses.",
+            says="Each changes another score: of five tasks, of rarer toolkits, and of newcomers among scripts.",
         ),
         bars(
             HIGH,
@@ -255,7 +248,7 @@ STUDY = Study(
         ),
         bars(
             CORNER,
-            title="Scripts known by their synopses alone, which no network has learnt",
+            title="Newcomers among the scripts, of which no network has learnt any",
             sections={
                 "carry over": ("base", "corner-c", "corner-b", "analogy-base", "analogy", "analogy-random"),
             },
@@ -268,7 +261,7 @@ STUDY = Study(
         HIGH: "share found of the rarer toolkits",
         "test/toolkit-among": "share found, no other toolkits allowed",
         CONTROL: "mean macro-F1 on everything else",
-        CORNER: "macro-F1 on scripts by their synopses",
+        CORNER: "macro-F1 on newcomers among the scripts",
         "test/beside": "macro-F1 on papers",
     },
     idea=edit,

@@ -23,9 +23,7 @@ def logits(net: Reader, examples: Examples, graph: str, part: str) -> Tensor:
         return net(examples.view(graph, part)).float().cpu()
 
 
-def scores(
-    net: Reader, examples: Examples, part: str, tasks: Sequence[str], least: dict[str, int]
-) -> dict[str, float]:
+def scores(net: Reader, examples: Examples, part: str, tasks: Sequence[str], least: dict[str, int]) -> dict[str, float]:
     """Of each task its macro-F1. Of tasks named in `least`, beside it: TASK-high, the share of rows of classes from
     there on that are found, TASK-low of those below, and TASK-among, of the high ones if no others are allowed."""
     found = {}

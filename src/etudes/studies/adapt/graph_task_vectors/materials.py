@@ -46,7 +46,8 @@ class Examples:
         ends, edges = self.kept[f"{graph}/ends"], self.kept[f"{graph}/edges"]
         member = self.kept.get(f"{graph}/member")
         inside = edges[:, (edges < n).all(0)]
-        return View(self.kept[f"{graph}/words"][: int(ends[n])], ends[:n], inside, None if member is None else member[:n])
+        words = self.kept[f"{graph}/words"][: int(ends[n])]
+        return View(words, ends[:n], inside, None if member is None else member[:n])
 
     def rows(self, task: str, part: str) -> tuple[Tensor, Tensor]:
         """Rows that have a class, and the classes, of a part, or of a part's group such as train-scripts."""

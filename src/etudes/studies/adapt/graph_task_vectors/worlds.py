@@ -39,7 +39,7 @@ FACETS = {"role": "role", "language": "implemented-in", "interface": "interface"
 IMPLIED = {"interface": ("graphical",)}  # values that stand beside another, x11, nearly always
 GROUPS = {"compiled": ("c", "c++"), "scripts": ("perl", "python")}  # languages
 HUB = 10  # neighbours of a package that is let in without a class of its own
-CARRIED = ("role",)  # tasks of the analogy
+CARRIED = ("role", "interface")  # tasks of the analogy
 FORGOTTEN = "toolkit"  # the task of negation
 TAGS = 64  # words that are kept for the tags of a set of molecules
 LARGE = {"small": False, "large": True}  # molecules by whether they have more nodes than half of their set
@@ -78,23 +78,25 @@ def package_list(name: str, columns: int, least: int) -> dict[str, Tensor]:
 
 def _texts(d: Packages, nodes: np.ndarray) -> dict[str, list[str]]:
     whole = [d.texts[i] for i in nodes]
-    return {"packages": whole, "synopses": [text.split("\n", 1)[0] for text in whole]}
+    return {"packages": whole, "newcomers": [text.split("\n", 1)[0] for text in whole]}
 
 
 def draw_packages(
     shared: dict[str, Tensor], size: int, columns: int, shares: Sequence[float], rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """What a seed draws: packages that hang together, and source packages to learn from, to choose by, to test on."""
+    """What a seed draws: packages that hang together, and source packages to learn from, to choose by, to test on.
+
+    Newcomers are the same packages, of which only the synopses are known, and not what they depend on."""
     n = len(shared["source"])
     nodes = connected_sample(shared["edges"], np.arange(n), size, rng)
     part = part_of_groups(shared["source"].numpy()[nodes], shares, rng)
     order = nodes[np.argsort(part, kind="stable")]
     counts = np.cumsum(np.bincount(part, minlength=3))
     found: dict[str, Tensor] = {}
-    for kind in ("packages", "synopses"):
+    for kind in ("packages", "newcomers"):
         indices, indptr = (shared[f"{kind}/{key}"].numpy() for key in ("columns", "ends"))
         x = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n, columns))
-        x, edges = reorder(x, shared["edges"], order)
+        x, edges = reorder(x, shared["edges"] if kind == "packages" else shared["edges"][:, :0], order)
         found |= graph_tensors(kind, bags(x, columns), edges, tuple(counts.tolist()))
     group = shared["group"].numpy()[order]
     begins = [0, *counts[:2]]
@@ -128,8 +130,8 @@ def paper_tensors(g: Graph, columns: int) -> dict[str, Tensor]:
 
 
 def draw_molecules(name: str, columns: int, first: int, rng: np.random.Generator) -> dict[str, Tensor]:
-    """A set of molecules: one of its ten folds, drawn, is tested on, the next chooses. A node's words are its tag, which
-    is the set's own (from word 16 + `first` on), and its number of neighbours, which means the same in all sets."""
+    """A set of molecules: one of its ten folds, drawn, is tested on, the next chooses. A node's words are its tag,
+    which is the set's own (from word 16 + `first` on), and its number of neighbours, which means the same in all."""
     g = graph(name)
     count = len(g.y)
     fold = np.empty(count, np.int64)
@@ -168,7 +170,7 @@ def _atoms(x: sparse.csr_matrix, edges: Tensor, columns: int, first: int) -> tup
 def open_world(cfg: Any, run: Run) -> tuple[Examples, Aims]:
     """The examples that this seed draws, and what is done with them; what they come from is noted in the run."""
     if cfg.world == "packages":
-        tasks = {task: "packages" for task in FACETS} | {name: name for name in cfg.papers}
+        tasks = dict.fromkeys(FACETS, "packages") | {name: name for name in cfg.papers}
     else:
         tasks = {name: name for name in cfg.molecules}
 
@@ -184,9 +186,9 @@ def open_world(cfg: Any, run: Run) -> tuple[Examples, Aims]:
     if cfg.world == "packages":
         corners = {
             "A": Lesson(CARRIED, "packages", "compiled"),
-            "B": Lesson(CARRIED, "synopses", "compiled"),
+            "B": Lesson(CARRIED, "newcomers", "compiled"),
             "C": Lesson(CARRIED, "packages", "scripts"),
-            "D": Lesson(CARRIED, "synopses", "scripts"),
+            "D": Lesson(CARRIED, "newcomers", "scripts"),
         }
         return examples, aims_of((*FACETS,), cfg.papers, FORGOTTEN, examples.classes[FORGOTTEN], corners)
     first, second = cfg.molecules[:2]
