@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from etudes.studies.adapt.graph_task_vectors.operations import OPERATIONS, summa
 from etudes.studies.adapt.graph_task_vectors.training import Lesson, lesson_rows
 from etudes.studies.adapt.graph_task_vectors.worlds import (
     FACETS,
-    GROUPS,
     draw_molecules,
     draw_packages,
+    in_noise,
     package_list,
     paper_tensors,
     part_of_groups,
@@ -143,7 +144,7 @@ def shared() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def examples(shared: dict[str, torch.Tensor]) -> Examples:
-    kept = draw_packages(shared, 400, COLUMNS, (0.5, 0.2), np.random.default_rng(0))
+    kept = draw_packages(shared, 400, COLUMNS, (0.5, 0.2), 3, np.random.default_rng(0))
     kept |= paper_tensors(graph("drawn-papers"), COLUMNS)
     tasks = dict.fromkeys(FACETS, "packages") | {"drawn-papers": "drawn-papers"}
     return Examples(kept, tasks, {task: int(kept[f"{task}/classes"]) for task in tasks})
@@ -174,30 +175,36 @@ def test_what_is_tested_on_is_not_there_when_it_is_learnt(examples: Examples) ->
     assert papers == [400] * 3  # transductive
 
 
-def test_packages_keep_their_words_classes_and_neighbours(shared: dict, examples: Examples) -> None:
+def test_packages_keep_their_words_and_neighbours(examples: Examples) -> None:
     whole = examples.view("packages", "test")
     d = packages("drawn-packages")
     degree = np.bincount(d.edges[0].numpy(), minlength=len(d.names))
     assert int(whole.edges[0].bincount(minlength=400).max()) <= degree.max()
     pairs = {(u, v) for u, v in whole.edges.T.tolist()}
     assert all((v, u) in pairs for u, v in pairs)
-    words = [{*row.tolist()} for row in whole.words.tensor_split(whole.begins[1:])]
-    short = examples.view("newcomers", "test")
-    fewer = [{*row.tolist()} for row in short.words.tensor_split(short.begins[1:])]
-    assert all(few <= many for few, many in zip(fewer, words, strict=True))
-    assert sum(map(len, fewer)) < sum(map(len, words)) / 2
-    assert short.edges.shape == (2, 0)
-    for name in GROUPS:
-        _, classes = examples.rows("language", f"train-{name}")
-        wanted = {k for k, value in enumerate(languages(shared)) if value in GROUPS[name]}
-        assert {*classes.tolist()} == wanted
+    noisy = examples.view("noisy", "test")
+    assert noisy.edges.equal(whole.edges)
+    learnt = {*examples.view("packages", "train").words.tolist()}
+    for node in range(0, 400, 37):
+        clean, more = (Counter(bag(view, node)) for view in (whole, noisy))
+        assert clean <= more  # its own words are there still
+        assert more.total() == 4 * clean.total()
+        assert {*(more - clean)} <= learnt  # and nothing is heard of packages to test on
 
 
-def languages(shared: dict) -> list[str]:
-    from etudes.data.packages import classes_of, facet_values
+def bag(view: View, node: int) -> list[int]:
+    return view.words.tensor_split(view.begins[1:])[node].tolist()
 
-    d = packages("drawn-packages")
-    return list(classes_of(facet_values(d.tags, "implemented-in"), 20))
+
+def test_noise_is_that_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    words, ends = torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3])
+    found, after = in_noise(words, ends, torch.tensor([7, 8]), 2, rng)
+    assert after.tolist() == [0, 6, 9]
+    assert found[:2].tolist() == [1, 2]
+    assert found[6] == 3
+    assert {*found[2:6].tolist(), *found[7:].tolist()} <= {7, 8}
+    assert in_noise(words, ends, words, 0, rng)[0].equal(words)
 
 
 def test_bags_and_reordering_are_those_of_a_loop() -> None:
@@ -307,8 +314,8 @@ def test_scores_of_a_network_that_knows_some_tasks(examples: Examples, part: str
     found = scores(net, examples, part, tuple(examples.tasks), {"role": 2})
     assert found["role"] == found["drawn-papers"] == found["role-high"] == found["role-among"] == 1
     assert all(found[task] < 0.3 for task in ("language", "use", "toolkit"))
-    assert corner(net, examples, ("role",), "newcomers", part, "scripts") == 1
-    assert corner(net, examples, ("role", "use"), "packages", part, "compiled") < 0.8
+    assert corner(net, examples, Lesson(("role",), "noisy"), part) == 1
+    assert corner(net, examples, Lesson(("role", "use")), part) < 0.8
     assert majority(examples, "use", part) < 0.3
 
 

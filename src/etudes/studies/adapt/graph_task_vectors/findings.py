@@ -9,6 +9,7 @@ from etudes.measure.error import evaluation_mode
 from etudes.measure.masks import confusions, dice, mean
 from etudes.studies.adapt.graph_task_vectors.materials import Examples
 from etudes.studies.adapt.graph_task_vectors.networks import Reader
+from etudes.studies.adapt.graph_task_vectors.training import Lesson
 
 
 def macro_f1(predicted: Tensor, truth: Tensor, classes: int) -> float:
@@ -52,12 +53,12 @@ def _by_class(right: Tensor, y: Tensor, kept: Tensor) -> float:
     return torch.stack([right[y == k].double().mean() for k in classes]).mean().item()
 
 
-def corner(net: Reader, examples: Examples, tasks: Sequence[str], graph: str, part: str, group: str) -> float:
-    """The mean macro-F1 of tasks over a group of a part's rows, in a graph."""
-    of_all = logits(net, examples, graph, part)
+def corner(net: Reader, examples: Examples, lesson: Lesson, part: str) -> float:
+    """The mean macro-F1 of a lesson's tasks over its rows of a part, in its graph."""
+    of_all = logits(net, examples, lesson.graph or examples.tasks[lesson.tasks[0]], part)
     found = []
-    for task in tasks:
-        rows, y = examples.rows(task, f"{part}-{group}")
+    for task in lesson.tasks:
+        rows, y = examples.rows(task, lesson.part(part))
         found.append(macro_f1(net.of_task(of_all[rows], task).argmax(1), y, examples.classes[task]))
     return sum(found) / len(found)
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from etudes.core import Run
 from etudes.data.graphs import Graph, graph
 from etudes.data.packages import (
-    Packages,
     classes_of,
     connected_sample,
     facet_values,
@@ -37,9 +36,8 @@ from etudes.studies.adapt.graph_task_vectors.training import Lesson
 FACETS = {"role": "role", "language": "implemented-in", "interface": "interface", "use": "use",
           "toolkit": "uitoolkit"}  # task: the facet of debtags whose values are its classes  # fmt: skip
 IMPLIED = {"interface": ("graphical",)}  # values that stand beside another, x11, nearly always
-GROUPS = {"compiled": ("c", "c++"), "scripts": ("perl", "python")}  # languages
 HUB = 10  # neighbours of a package that is let in without a class of its own
-CARRIED = ("role", "interface")  # tasks of the analogy
+NOISED = ("role", "interface")  # tasks that are learnt in noise too; its effect is carried over to the others
 FORGOTTEN = "toolkit"  # the task of negation
 TAGS = 64  # words that are kept for the tags of a set of molecules
 LARGE = {"small": False, "large": True}  # molecules by whether they have more nodes than half of their set
@@ -49,7 +47,7 @@ LARGE = {"small": False, "large": True}  # molecules by whether they have more n
 
 
 def package_list(name: str, columns: int, least: int) -> dict[str, Tensor]:
-    """What all seeds share: the packages that may be drawn, words of description and synopsis, classes, sources.
+    """What all seeds share: the packages that may be drawn, their words, classes and sources.
 
     A package may be drawn if it has a class in a task beside its role, or ten neighbours, and hangs together with the
     most of such; a class is a value that `least` of these have."""
@@ -59,10 +57,8 @@ def package_list(name: str, columns: int, least: int) -> dict[str, Tensor]:
     hub = np.bincount(d.edges[0].numpy(), minlength=len(d.names)) >= HUB
     nodes = largest_component(d.edges, np.flatnonzero(tagged | hub), len(d.names))
     masked = stems(d.tags, [*FACETS.values()])
-    found = {}
-    for kind, texts in _texts(d, nodes).items():
-        x = word_bags(texts, columns, masked)
-        found |= {f"{kind}/columns": torch.from_numpy(x.indices), f"{kind}/ends": torch.from_numpy(x.indptr)}
+    x = word_bags([d.texts[i] for i in nodes], columns, masked)
+    found = {"columns": torch.from_numpy(x.indices), "ends": torch.from_numpy(x.indptr)}
     _, source = np.unique([d.sources[i] for i in nodes], return_inverse=True)
     _, edges = reorder(sparse.csr_matrix((len(d.names), 1)), d.edges, nodes)
     for task in FACETS:
@@ -71,42 +67,41 @@ def package_list(name: str, columns: int, least: int) -> dict[str, Tensor]:
         place = {value: k for k, value in enumerate(names)}
         found[f"{task}/y"] = torch.tensor([place.get(value, -1) for value in own])
         found[f"{task}/classes"] = torch.tensor(len(names))
-    language = np.array([values["language"][i] for i in nodes])
-    group = np.select([np.isin(language, names) for names in GROUPS.values()], [0, 1], -1)
-    return found | {"edges": edges, "source": torch.from_numpy(source), "group": torch.from_numpy(group)}
-
-
-def _texts(d: Packages, nodes: np.ndarray) -> dict[str, list[str]]:
-    whole = [d.texts[i] for i in nodes]
-    return {"packages": whole, "newcomers": [text.split("\n", 1)[0] for text in whole]}
+    return found | {"edges": edges, "source": torch.from_numpy(source)}
 
 
 def draw_packages(
-    shared: dict[str, Tensor], size: int, columns: int, shares: Sequence[float], rng: np.random.Generator
+    shared: dict[str, Tensor], size: int, columns: int, shares: Sequence[float], noise: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """What a seed draws: packages that hang together, and source packages to learn from, to choose by, to test on.
-
-    Newcomers are the same packages, of which only the synopses are known, and not what they depend on."""
+    """What a seed draws: packages that hang together, and source packages to learn from, to choose by, to test on; and
+    the same graph with noise in the words."""
     n = len(shared["source"])
     nodes = connected_sample(shared["edges"], np.arange(n), size, rng)
     part = part_of_groups(shared["source"].numpy()[nodes], shares, rng)
     order = nodes[np.argsort(part, kind="stable")]
     counts = np.cumsum(np.bincount(part, minlength=3))
-    found: dict[str, Tensor] = {}
-    for kind in ("packages", "newcomers"):
-        indices, indptr = (shared[f"{kind}/{key}"].numpy() for key in ("columns", "ends"))
-        x = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n, columns))
-        x, edges = reorder(x, shared["edges"] if kind == "packages" else shared["edges"][:, :0], order)
-        found |= graph_tensors(kind, bags(x, columns), edges, tuple(counts.tolist()))
-    group = shared["group"].numpy()[order]
+    indices, indptr = (shared[key].numpy() for key in ("columns", "ends"))
+    x = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n, columns))
+    x, edges = reorder(x, shared["edges"], order)
+    clean = bags(x, columns)
+    pool = clean[0][: int(clean[1][counts[0]])]  # the words of packages to learn from
+    ends = tuple(counts.tolist())
+    found = graph_tensors("packages", clean, edges, ends)
+    found |= graph_tensors("noisy", in_noise(*clean, pool, noise, rng), edges, ends)
     begins = [0, *counts[:2]]
-    rows = {name: np.arange(begin, end) for name, begin, end in zip(PARTS, begins, counts, strict=True)}
-    for g, name in enumerate(GROUPS):
-        rows |= {f"{p}-{name}": rows[p][group[rows[p]] == g] for p in PARTS}
-    parts = {name: torch.from_numpy(found_rows) for name, found_rows in rows.items()}
+    parts = {name: torch.arange(begin, end) for name, begin, end in zip(PARTS, begins, counts, strict=True)}
     for task in FACETS:
         found |= task_tensors(task, shared[f"{task}/y"][torch.from_numpy(order)], int(shared[f"{task}/classes"]), parts)
     return found
+
+
+def in_noise(words: Tensor, ends: Tensor, pool: Tensor, times: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Bags of words, and where they end [n + 1], with so many words of the pool added to a bag for each that it has."""
+    counts = np.diff(ends.numpy())
+    added = pool[torch.from_numpy(rng.integers(len(pool), size=times * len(words)))]
+    owner = np.concatenate([np.repeat(np.arange(len(counts)), k * counts) for k in (1, times)])
+    order = torch.from_numpy(np.argsort(owner, kind="stable"))
+    return torch.cat([words, added])[order], (1 + times) * ends
 
 
 def part_of_groups(groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
@@ -184,11 +179,12 @@ def open_world(cfg: Any, run: Run) -> tuple[Examples, Aims]:
     run.note(data=drawn.env["data"])
     examples = read_examples(drawn.folder, tasks)
     if cfg.world == "packages":
+        others = tuple(task for task in FACETS if task not in NOISED)
         corners = {
-            "A": Lesson(CARRIED, "packages", "compiled"),
-            "B": Lesson(CARRIED, "newcomers", "compiled"),
-            "C": Lesson(CARRIED, "packages", "scripts"),
-            "D": Lesson(CARRIED, "newcomers", "scripts"),
+            "A": Lesson(NOISED, "packages"),
+            "B": Lesson(NOISED, "noisy"),
+            "C": Lesson(others, "packages"),
+            "D": Lesson(others, "noisy"),
         }
         return examples, aims_of((*FACETS,), cfg.papers, FORGOTTEN, examples.classes[FORGOTTEN], corners)
     first, second = cfg.molecules[:2]
@@ -209,7 +205,7 @@ def draw_debian(cfg: Any, own: Run) -> tuple[dict[str, Tensor], list[dict[str, s
     settings = {name: getattr(cfg, name) for name in ("packages", "columns", "least")}
     listed = own.once("list", settings, make, seed=0)
     shared = load_file(listed.folder / "list.safetensors")
-    found = draw_packages(shared, cfg.size, cfg.columns, cfg.shares, own.rng("packages"))
+    found = draw_packages(shared, cfg.size, cfg.columns, cfg.shares, cfg.noise, own.rng("packages"))
     papers = [graph(name) for name in cfg.papers]
     for one in papers:
         found |= paper_tensors(one, cfg.columns)
