@@ -130,7 +130,7 @@ LAPTOP = {"size": 8000, "width": 64, "features": 64, "share": 0.05, "base_steps"
           "lr": 2e-3}  # fmt: skip
 DRAWN = {"packages": "drawn-packages", "papers": ("drawn-papers",), "least": 20}
 TINY = {"size": 200, "columns": 256, "width": 8, "features": 48, "base_steps": 4, "base_lr": 1e-2, "steps": 2,
-        "lr": 3e-3, "scalings": (0.4, 0.8), "log_every": 1}  # fmt: skip
+        "lr": 3e-3, "scalings": (0.5,), "log_every": 1}  # fmt: skip
 MOLECULES = {"world": "molecules", "layer": "gin", "columns": 512, "width": 64, "features": 64, "share": 0.3,
              "base_steps": 100, "base_lr": 3e-3, "steps": 60, "lr": 1e-3}  # fmt: skip
 HIGH, CONTROL, KEPT, CORNER = "test/toolkit-high", "test/control", "test/kept", "test/corner-d"

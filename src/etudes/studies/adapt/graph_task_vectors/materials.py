@@ -78,7 +78,7 @@ def graph_tensors(
     """What Examples keeps of a graph."""
     found = {"words": x[0], "ends": x[1], "edges": edges, "counts": torch.tensor(counts)}
     found |= {} if member is None else {"member": member}
-    return {f"{name}/{key}": tensor.contiguous() for key, tensor in found.items()}
+    return {f"{name}/{key}": tensor.clone(memory_format=torch.contiguous_format) for key, tensor in found.items()}
 
 
 def task_tensors(name: str, y: Tensor, classes: int, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
