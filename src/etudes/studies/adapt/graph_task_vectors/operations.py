@@ -55,10 +55,12 @@ class Bench:
         if key not in self.kept:
             base, cfg, lesson = self.base(stream), self.cfg, self.aims.lessons[name]
 
-            def make(own: Run) -> None:
-                tune(own, cfg.recipe(cfg.steps, cfg.lr), self.net, base, self.examples, lesson)
+            lr = cfg.analogy_lr if name.startswith("corner") else cfg.lr
 
-            settings = cfg.base_settings() | {"steps": cfg.steps, "lr": cfg.lr}
+            def make(own: Run) -> None:
+                tune(own, cfg.recipe(cfg.steps, lr), self.net, base, self.examples, lesson)
+
+            settings = cfg.base_settings() | {"steps": cfg.steps, "lr": lr}
             self.kept[key] = self._read(self.run.once(f"tuned-{key}", settings, make))
         return self.kept[key]
 
