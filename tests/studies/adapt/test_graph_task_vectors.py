@@ -255,7 +255,7 @@ def test_lessons_show_what_they_are_called(examples: Examples) -> None:
     assert {*y.tolist()} == {2, 3}
     assert aims.lessons["ascent"].up
     assert [first_forgotten(k) for k in (2, 5, 6)] == [1, 3, 3]
-    assert aims.moved == ("role", "language", "interface", "use")
+    assert aims.foreign_tasks == ("role", "language", "interface", "use")
     whole = dict.fromkeys(aims.added, 0.5) | {"drawn-papers": 0.8, "role-low": 0.2, "role-high": 1.0}
     assert aims.control(whole) == pytest.approx((0.2 + 4 * 0.5 + 0.8) / 6)
 

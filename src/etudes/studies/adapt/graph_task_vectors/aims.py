@@ -21,7 +21,7 @@ class Aims:
     lessons: Mapping[str, Lesson]
 
     @property
-    def moved(self) -> tuple[str, ...]:
+    def foreign_tasks(self) -> tuple[str, ...]:
         """The tasks that another base is tuned on, where there are two: all but the last."""
         return self.added[:-1]
 

@@ -99,7 +99,7 @@ def summary(aims: Aims, found: dict[str, float], own: dict[str, float]) -> dict[
     return {
         "test/kept": kept_share(found, own, aims.added),
         "test/kept-least": min(kept_share(found, own, [task]) for task in aims.added),
-        "test/moved": sum(found[task] for task in aims.moved) / len(aims.moved),
+        "test/moved": sum(found[task] for task in aims.foreign_tasks) / len(aims.foreign_tasks),
     }
 
 
@@ -148,8 +148,8 @@ def random_sum(bench: Bench) -> tuple[Weights, float]:
 
 def sum_of_two_bases(bench: Bench) -> tuple[Weights, float]:
     """All vectors but one come from a network whose first weights were others, as was then its base."""
-    moved = bench.aims.moved
-    return best_sum(bench, [bench.vector(task, "other" if task in moved else "init") for task in bench.aims.added])
+    foreign = bench.aims.foreign_tasks
+    return best_sum(bench, [bench.vector(task, "other" if task in foreign else "init") for task in bench.aims.added])
 
 
 # Negation
