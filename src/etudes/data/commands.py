@@ -50,14 +50,16 @@ def get(name: str) -> str:
         from etudes.data.audio import sounds
         from etudes.data.domains import domains
         from etudes.data.extreme import documents
+        from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
         from etudes.data.masks import masks
+        from etudes.data.packages import packages
         from etudes.data.questions import questions
         from etudes.data.text import texts
 
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
-            "domains": domains,
+            "domains": domains, "graph": graph, "packages": packages,
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"

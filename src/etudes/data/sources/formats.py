@@ -16,7 +16,7 @@ Works = dict[str, list[str]]  # split -> texts, a work each
 _PLAYS = {"validation": ("as-you-like-it", "richard-ii"), "test": ("macbeth", "the-tempest")}
 
 
-class _NumpyOnly(pickle.Unpickler):
+class NumpyOnly(pickle.Unpickler):
     """Rebuilds plain numpy arrays and refuses every other global, so that loading runs no code of the file."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -36,10 +36,11 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def unpickle(data: bytes) -> Any:
-    """The plain values and numpy arrays of a pickle (Python 2 ones too). Problem for one that holds anything else."""
+def unpickle(data: bytes, reader: type[NumpyOnly] = NumpyOnly) -> Any:
+    """The plain values and numpy arrays of a pickle (Python 2 ones too), and what else the reader knows. Problem for
+    one that holds anything else."""
     try:
-        return _NumpyOnly(io.BytesIO(data), encoding="latin1").load()
+        return reader(io.BytesIO(data), encoding="latin1").load()
     except Problem:
         raise
     except Exception as error:
