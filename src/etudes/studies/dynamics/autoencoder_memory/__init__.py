@@ -1,0 +1,213 @@
+"""autoencoder-memory: a deep autoencoder, trained to give its few pictures back, has them as attractors.
+
+A network f is trained on f(x) = x for a few pictures x, until nothing is left of the loss. Then it is iterated:
+
+    x <- f(x),    which comes to rest at a training picture from all starts near it if |eigenvalue| < 1 for all of df/dx
+
+A single linear layer that begins at 0 becomes the projection on the span of the training pictures, with eigenvalues
+0 and 1: it gives every mixture of them back, and recalls none. Nonlinear layers push the eigenvalues at the training
+pictures below 1 as they get more and wider. With f(x_1) = x_2, ..., f(x_k) = x_1 the same happens to whole cycles.
+
+    etudes run autoencoder-memory                  MINUTES minutes on two cores, VARIANTS variants, 5 seeds
+    etudes run autoencoder-memory --scale paper    600 minutes on a GPU, 3 variants and 1 seed
+
+`--until decided` goes on to 20 seeds. Look at the sheets of pictures first. To expect: TODO
+
+Departures from the paper: 20 pictures of clothes of 14x14 pixels for hundreds of photos; TODO
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from etudes.core import (
+    Claim,
+    Paper,
+    Problem,
+    Run,
+    Scale,
+    Study,
+    Trial,
+    Variant,
+    at_least,
+    between,
+    higher,
+    lower,
+    positive,
+)
+from etudes.core.claims import below, within
+from etudes.data.images import images, unit
+from etudes.data.resize import resize
+from etudes.measure.size import count_parameters
+from etudes.optim.schedules import warmup
+from etudes.reports.charts import bars, pictures, plane
+from etudes.studies.dynamics.autoencoder_memory.findings import (
+    attraction,
+    destinations,
+    draw_recall,
+    draw_starts,
+    one_step,
+)
+from etudes.studies.dynamics.autoencoder_memory.idea import cycles, repeat, spectral_radii
+from etudes.studies.dynamics.autoencoder_memory.networks import Activation, Kind, network
+from etudes.train import descend, fit, seeded, weights
+
+
+@dataclass(frozen=True)
+class Config:
+    dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
+    side: Annotated[int, at_least(2)] = 14  # height and width to which pictures are brought, in pixels
+    examples: Annotated[int, at_least(2)] = 20  # training pictures, before `multiple`
+    multiple: Annotated[int, at_least(1)] = 1  # how many times as many
+    cycle: Annotated[int, at_least(1)] = 1  # pictures in a cycle, each of which is to give the next; 1: itself
+    network: Kind = "dense"  # or convolutional, at full resolution or strided
+    width: Annotated[int, at_least(1)] = 256  # units of a hidden dense layer, before `narrowing`
+    narrowing: Annotated[int, at_least(1)] = 1  # what the width is divided by
+    channels: Annotated[int, at_least(1)] = 16  # of the first convolution
+    depth: Annotated[int, at_least(0)] = 8  # hidden layers; of a strided network, how often it halves the resolution
+    activation: Activation = "leaky"  # after each hidden layer
+    gain: Annotated[float, at_least(0)] = 1.0  # standard deviation of first weights, times the root of a unit's inputs
+    rule: Literal["adam", "gd"] = "adam"  # how a gradient becomes a step; gd: gradient descent with heavy-ball momentum
+    lr: Annotated[float, positive] = 1e-3  # peak learning rate
+    momentum: Annotated[float, within(0, 1)] = 0.9  # of gradient descent
+    steps: Annotated[int, at_least(1)] = 3000  # steps at most, each on all pictures
+    enough: Annotated[float, at_least(0)] = 1e-8  # mean squared error of a pixel at which training ends
+    starts: Annotated[int, at_least(2)] = 100  # unseen pictures, and as many of noise, from which the map is iterated
+    iterations: Annotated[int, at_least(1)] = 1000  # at most, from every start
+    log_every: Annotated[int, at_least(1)] = 50  # steps that one line of the log averages
+
+
+def read(cfg: Config, run: Run) -> tuple[Tensor, Tensor]:
+    """Training pictures uint8 [examples, c, h, w], and unseen ones [starts, c, h, w] of the test split."""
+    d = images(cfg.dataset)
+    run.note(data=d.source)
+
+    def draw(x: Tensor, n: int, field: str) -> Tensor:
+        if len(x) < n:
+            raise Problem(f"{cfg.dataset} has {len(x)} such pictures and {field} asks for {n}; lower it")
+        return resize(x[torch.from_numpy(run.rng(field).permutation(len(x))[:n])], cfg.side)
+
+    return draw(d.x, cfg.examples * cfg.multiple, "examples"), draw(d.test_x, cfg.starts, "starts")
+
+
+class Ending(nn.Module):
+    """The loss at which training ended, or nan while it goes on: a part of `fit`, so that it survives a kill."""
+
+    loss: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("loss", torch.tensor(math.nan))
+
+
+def memorise(cfg: Config, run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
+    """Train f(x) = the next picture of the cycle until the loss is `enough`, or the steps are over."""
+    target = x[cycles(len(x), cfg.cycle).to(x.device)]
+    if cfg.rule == "adam":
+        opt: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), cfg.lr)
+    else:
+        opt = torch.optim.SGD(model.parameters(), cfg.lr, momentum=cfg.momentum)
+    schedule = LambdaLR(opt, lambda step: warmup(step, cfg.steps))
+    ending = Ending().to(x.device)
+
+    def step(i: int) -> dict[str, Tensor]:
+        if ending.loss.isfinite():  # nothing is left to learn
+            return {"train/loss": ending.loss}
+        loss = functional.mse_loss(model(x), target)
+        if loss.item() <= cfg.enough:
+            ending.loss.fill_(loss.item())
+            return {"train/loss": loss.detach()}
+        return {"train/loss": descend(loss, opt, schedule)}
+
+    parts = {"model": model, "opt": opt, "schedule": schedule, "ending": ending}
+    fit(run, parts, step, cfg.steps, log_every=cfg.log_every)
+    with torch.no_grad():
+        loss = functional.mse_loss(model(x), target).item()
+    return {"train/loss": loss, "train/steps": float(schedule.last_epoch), "parameters": count_parameters(model)}
+
+
+def train(cfg: Config, run: Run) -> None:
+    stored, unseen = read(cfg, run)
+    shape = c, h, w = tuple(stored.shape[1:])
+    width = cfg.width // cfg.narrowing if cfg.network == "dense" else cfg.channels
+    model = seeded(run, "init", lambda: network(cfg.network, (c, h, w), width, cfg.depth, cfg.activation, cfg.gain))
+    x = unit(stored).flatten(1).to(run.device)
+    starts = draw_starts(x, unit(unseen).flatten(1).to(run.device), run)
+    run.result(**memorise(cfg, run, model, x))
+    model.requires_grad_(False).eval()
+    around = repeat(model, cfg.cycle)  # of which every picture of a cycle is a fixed point
+    run.result(**attraction(around, starts, cfg.cycle, cfg.iterations))
+    run.result(**destinations(around, starts, cfg.iterations), **one_step(model, starts))
+    weights.save(run.path("model.safetensors"), model)
+    draw_recall(run.path("recall.png"), model, around, starts, shape, cfg.iterations)
+
+
+def median_ratio(trial: Trial) -> float:
+    """The median spectral radius a step of cycles over that of single pictures, with one hidden layer."""
+    return trial["cycles-1"]["train/radius"] / trial["depth-1"]["train/radius"]
+
+
+ATTRACTORS, RADIUS, UNSEEN, NOISE = "train/attractors", "train/radius", "test/recalled", "noise/recalled"
+PNAS = "Radhakrishnan 2020 (arXiv:1909.12362)"
+LINEAR = {"depth": 0, "activation": "linear", "gain": 0.0}
+DESCENT = {"rule": "gd", "lr": 1.0}
+STUDY = Study(
+    name="autoencoder-memory",
+    question="Does iterating a deep autoencoder lead from any picture to one of the few that it was trained on?",
+    paper=Paper(
+        "Memorization in Overparameterized Autoencoders",
+        "Radhakrishnan, Yang, Belkin, Uhler",
+        2019,
+        "https://arxiv.org/abs/1810.10333",
+    ),
+    config=Config,
+    program=train,
+    variants=(
+        Variant("deep", {}, "eight hidden layers of 256, leaky ReLU"),
+        Variant("linear", LINEAR | DESCENT, "one linear layer from 0, by gradient descent"),
+        Variant("linear-adam", LINEAR, "the same by Adam"),
+        Variant("depth-1", {"depth": 1}, "one hidden layer"),
+        Variant("depth-2", {"depth": 2}, "two"),
+        Variant("depth-4", {"depth": 4}, "four"),
+        Variant("narrow", {"narrowing": 4}, "eight hidden layers of 64"),
+        Variant("relu", {"activation": "relu"}, "as deep, with ReLU"),
+        Variant("elu", {"activation": "elu"}, "as deep, with ELU"),
+        Variant("swish", {"activation": "swish"}, "as deep, with swish"),
+        Variant("small-start", {"gain": 0.58}, "as deep, from first weights as small as PyTorch's"),
+        Variant("many", {"multiple": 3}, "as deep, trained on 60 pictures"),
+        Variant("cycles-1", {"depth": 1, "cycle": 4}, "one hidden layer, five cycles of four pictures"),
+        Variant("cycles", {"cycle": 4}, "as deep, five cycles of four pictures"),
+    ),
+    scales={
+        "smoke": Scale(
+            {"dataset": "digits", "side": 4, "width": 16, "examples": 4, "starts": 4, "iterations": 5, "steps": 4},
+            seeds=2,
+            minutes=0.1,
+            judges=False,
+        ),
+        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=3, offline={"dataset": "digits", "side": 8}),
+    },
+    claims={
+        "with eight hidden layers more training pictures are attractors than with one": higher(
+            "deep", "depth-1", "sec. 4", of=ATTRACTORS
+        ),
+    },
+    charts=(
+        pictures("recall.png", title="From any picture to a training picture", variants=("deep",)),
+        bars(ATTRACTORS, UNSEEN, title="Training pictures that attract, and unseen ones that end at one"),
+    ),
+    words={
+        ATTRACTORS: "share of training pictures that are attractors",
+        UNSEEN: "share of unseen pictures that end at a training picture",
+        NOISE: "share of noise that ends at a training picture",
+        RADIUS: "median spectral radius at training pictures",
+    },
+    idea=spectral_radii,
+    origin="C",
+    precision="fp32",
+)
