@@ -26,13 +26,11 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from etudes.core import (
-    Claim,
     Paper,
     Problem,
     Run,
     Scale,
     Study,
-    Trial,
     Variant,
     at_least,
     between,
@@ -40,12 +38,12 @@ from etudes.core import (
     lower,
     positive,
 )
-from etudes.core.claims import below, within
+from etudes.core.claims import within
 from etudes.data.images import images, unit
 from etudes.data.resize import resize
 from etudes.measure.size import count_parameters
 from etudes.optim.schedules import warmup
-from etudes.reports.charts import bars, pictures, plane
+from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.dynamics.autoencoder_memory.findings import (
     attraction,
     destinations,
@@ -75,7 +73,8 @@ class Config:
     rule: Literal["adam", "gd"] = "adam"  # how a gradient becomes a step; gd: gradient descent with heavy-ball momentum
     lr: Annotated[float, positive] = 1e-3  # peak learning rate
     momentum: Annotated[float, within(0, 1)] = 0.9  # of gradient descent
-    steps: Annotated[int, at_least(1)] = 3000  # steps at most, each on all pictures
+    steps: Annotated[int, at_least(1)] = 3000  # steps at most, each on all pictures, before `duration`
+    duration: Annotated[float, positive] = 1.0  # multiple of the steps
     enough: Annotated[float, at_least(0)] = 1e-8  # mean squared error of a pixel at which training ends
     starts: Annotated[int, at_least(2)] = 100  # unseen pictures, and as many of noise, from which the map is iterated
     iterations: Annotated[int, at_least(1)] = 1000  # at most, from every start
@@ -107,12 +106,13 @@ class Ending(nn.Module):
 
 def memorise(cfg: Config, run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
     """Train f(x) = the next picture of the cycle until the loss is `enough`, or the steps are over."""
+    steps = max(1, round(cfg.steps * cfg.duration))
     target = x[cycles(len(x), cfg.cycle).to(x.device)]
     if cfg.rule == "adam":
         opt: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), cfg.lr)
     else:
         opt = torch.optim.SGD(model.parameters(), cfg.lr, momentum=cfg.momentum)
-    schedule = LambdaLR(opt, lambda step: warmup(step, cfg.steps))
+    schedule = LambdaLR(opt, lambda step: warmup(step, steps))
     ending = Ending().to(x.device)
 
     def step(i: int) -> dict[str, Tensor]:
@@ -125,7 +125,7 @@ def memorise(cfg: Config, run: Run, model: nn.Module, x: Tensor) -> dict[str, fl
         return {"train/loss": descend(loss, opt, schedule)}
 
     parts = {"model": model, "opt": opt, "schedule": schedule, "ending": ending}
-    fit(run, parts, step, cfg.steps, log_every=cfg.log_every)
+    fit(run, parts, step, steps, log_every=cfg.log_every)
     with torch.no_grad():
         loss = functional.mse_loss(model(x), target).item()
     return {"train/loss": loss, "train/steps": float(schedule.last_epoch), "parameters": count_parameters(model)}
@@ -147,15 +147,26 @@ def train(cfg: Config, run: Run) -> None:
     draw_recall(run.path("recall.png"), model, around, starts, shape, cfg.iterations)
 
 
-def median_ratio(trial: Trial) -> float:
-    """The median spectral radius a step of cycles over that of single pictures, with one hidden layer."""
-    return trial["cycles-1"]["train/radius"] / trial["depth-1"]["train/radius"]
-
-
-ATTRACTORS, RADIUS, UNSEEN, NOISE = "train/attractors", "train/radius", "test/recalled", "noise/recalled"
-PNAS = "Radhakrishnan 2020 (arXiv:1909.12362)"
+ATTRACTORS, RECALLED, UNSEEN, NOISE = "train/attractors", "train/recalled", "test/recalled", "noise/recalled"
+RADIUS, STRETCH = "train/radius", "train/singular-value"
+SUCCESSOR = "Radhakrishnan 2020 (arXiv:1909.12362)"
 LINEAR = {"depth": 0, "activation": "linear", "gain": 0.0}
-DESCENT = {"rule": "gd", "lr": 1.0}
+CONVOLUTIONS = {"network": "convolutional", "lr": 3e-3, "duration": 0.3}
+TINY = {"dataset": "digits", "side": 4, "width": 16, "channels": 2, "examples": 4, "starts": 4} | {
+    "iterations": 5,
+    "steps": 4,
+}
+PAPER = {"dataset": "cifar10", "side": 32, "width": 1024, "channels": 64, "examples": 100, "steps": 50_000}
+SECTIONS = {
+    "Depth": ("linear", "linear-adam", "depth-1", "depth-2", "depth-4", "deep"),
+    "One thing changed": ("narrow", "relu", "swish", "cosid", "small-start", "descent", "many"),
+    "Convolutions": ("convolutions-1", "convolutions-8", "strided"),
+    "Cycles of four": ("cycles-1", "cycles"),
+}
+OTHERS = ("linear", "depth-1", "depth-4", "swish", "convolutions-8", "strided", "cycles")
+CURVES = ("deep", "depth-1", "narrow", "descent", "many", "strided")
+SHEET = """From left to right: the start, the picture after 1, 3, 10, 30 and 100 iterations and where it ends; after the
+gap the training picture nearest to the end. Rows: training pictures under strong noise, unseen pictures, noise."""
 STUDY = Study(
     name="autoencoder-memory",
     question="Does iterating a deep autoencoder lead from any picture to one of the few that it was trained on?",
@@ -169,43 +180,99 @@ STUDY = Study(
     program=train,
     variants=(
         Variant("deep", {}, "eight hidden layers of 256, leaky ReLU"),
-        Variant("linear", LINEAR | DESCENT, "one linear layer from 0, by gradient descent"),
+        Variant("linear", LINEAR | {"rule": "gd", "lr": 4.0}, "one linear layer from 0, by gradient descent"),
         Variant("linear-adam", LINEAR, "the same by Adam"),
         Variant("depth-1", {"depth": 1}, "one hidden layer"),
         Variant("depth-2", {"depth": 2}, "two"),
         Variant("depth-4", {"depth": 4}, "four"),
-        Variant("narrow", {"narrowing": 4}, "eight hidden layers of 64"),
+        Variant("narrow", {"narrowing": 4}, "as deep, with hidden layers of 64"),
         Variant("relu", {"activation": "relu"}, "as deep, with ReLU"),
-        Variant("elu", {"activation": "elu"}, "as deep, with ELU"),
         Variant("swish", {"activation": "swish"}, "as deep, with swish"),
+        Variant(
+            "cosid", {"activation": "cosid", "gain": 0.58, "depth": 11}, "eleven hidden layers, cosid, small start"
+        ),
         Variant("small-start", {"gain": 0.58}, "as deep, from first weights as small as PyTorch's"),
-        Variant("many", {"multiple": 3}, "as deep, trained on 60 pictures"),
-        Variant("cycles-1", {"depth": 1, "cycle": 4}, "one hidden layer, five cycles of four pictures"),
-        Variant("cycles", {"cycle": 4}, "as deep, five cycles of four pictures"),
+        Variant("descent", {"rule": "gd", "lr": 0.5}, "as deep, by gradient descent with momentum"),
+        Variant("many", {"multiple": 2}, "as deep, trained on twice as many pictures"),
+        Variant("convolutions-1", CONVOLUTIONS | {"depth": 1}, "one hidden layer of 3x3 convolutions"),
+        Variant("convolutions-8", CONVOLUTIONS | {"depth": 8}, "eight"),
+        Variant("strided", CONVOLUTIONS | {"network": "strided", "depth": 3}, "three that halve, three that double"),
+        Variant("cycles-1", {"depth": 1, "cycle": 4}, "one hidden layer, cycles of four pictures"),
+        Variant("cycles", {"cycle": 4}, "as deep, cycles of four pictures"),
     ),
     scales={
-        "smoke": Scale(
-            {"dataset": "digits", "side": 4, "width": 16, "examples": 4, "starts": 4, "iterations": 5, "steps": 4},
-            seeds=2,
-            minutes=0.1,
-            judges=False,
-        ),
+        "smoke": Scale(TINY, seeds=2, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=3, offline={"dataset": "digits", "side": 8}),
+        "cifar10": Scale({"dataset": "cifar10", "side": 10}, seeds=3, minutes=3),
+        "paper": Scale(PAPER, seeds=1, minutes=600, judges=False, variants=("deep", "cosid", "strided", "cycles")),
     },
     claims={
-        "with eight hidden layers more training pictures are attractors than with one": higher(
-            "deep", "depth-1", "sec. 4", of=ATTRACTORS
+        "with eight hidden layers a larger share of training pictures are attractors than with one": higher(
+            "deep", "depth-1", f"{SUCCESSOR}, depth and width", of=ATTRACTORS, matters=0.1
+        ),
+        "with hidden layers of 256 units a larger share of training pictures are attractors than with 64": higher(
+            "deep", "narrow", f"{SUCCESSOR}, depth and width", of=ATTRACTORS, matters=0.1
+        ),
+        "iterating the deep autoencoder leads from more than half of unseen pictures to a training picture": between(
+            "deep", 0.5, math.inf, "abstract", of=UNSEEN
+        ),
+        "iterating the deep autoencoder leads from more than half of pictures of noise to a training picture": between(
+            "deep", 0.5, math.inf, f"{SUCCESSOR}, abstract", of=NOISE
+        ),
+        "at training pictures the deep autoencoder still stretches some direction": between(
+            "deep", 1, math.inf, "beyond the paper: a radius below 1 is no norm below 1", of=STRETCH
+        ),
+        "with strides a larger share of training pictures are attractors of a convolutional network than without": higher(
+            "strided", "convolutions-8", "arXiv:1810.10333v1, downsampling", of=ATTRACTORS, matters=0.1
+        ),
+        "with one hidden layer more pictures are attractors as members of cycles than each by itself": higher(
+            "cycles-1", "depth-1", f"{SUCCESSOR}, abstract", of=ATTRACTORS, matters=0.1
+        ),
+        "with swish a smaller share of training pictures are attractors than with leaky ReLU": lower(
+            "swish", "deep", "beyond the paper", of=ATTRACTORS, matters=0.1
+        ),
+        "from first weights as small as PyTorch's a smaller share of training pictures become attractors": lower(
+            "small-start", "deep", "beyond the paper", of=ATTRACTORS, matters=0.1
+        ),
+        "of twice as many training pictures a smaller share are attractors": lower(
+            "many", "deep", "beyond the paper", of=ATTRACTORS, matters=0.1
+        ),
+        "trained by gradient descent a smaller share of training pictures are attractors than by Adam": lower(
+            "descent", "deep", f"{SUCCESSOR}, optimisers", of=ATTRACTORS, matters=0.1
         ),
     },
     charts=(
-        pictures("recall.png", title="From any picture to a training picture", variants=("deep",)),
-        bars(ATTRACTORS, UNSEEN, title="Training pictures that attract, and unseen ones that end at one"),
+        pictures(
+            "recall.png",
+            title="Iterated, the deep autoencoder turns any picture into a training picture",
+            says=SHEET,
+            variants=("deep",),
+        ),
+        bars(
+            ATTRACTORS,
+            RECALLED,
+            UNSEEN,
+            title="Training pictures that attract, are come back to, and are arrived at",
+            sections=SECTIONS,
+        ),
+        bars(
+            RADIUS,
+            STRETCH,
+            title="Spectral radius and largest singular value at training pictures",
+            sections=SECTIONS,
+        ),
+        pictures("recall.png", title="The same sheet of the others", says=SHEET, variants=OTHERS),
+        curves("train/loss", title="Training loss until it is small enough", log=True, variants=CURVES),
     ),
     words={
         ATTRACTORS: "share of training pictures that are attractors",
+        RECALLED: "share of them to which iteration comes back from strong noise",
         UNSEEN: "share of unseen pictures that end at a training picture",
-        NOISE: "share of noise that ends at a training picture",
+        NOISE: "share of pictures of noise that do",
+        "test/pictures": "training pictures at which unseen ones end",
+        "test/spurious": "other places at which pictures come to rest",
         RADIUS: "median spectral radius at training pictures",
+        STRETCH: "median largest singular value there",
     },
     idea=spectral_radii,
     origin="C",

@@ -22,8 +22,8 @@ AT = 0.01  # root mean square over pixels within which a picture is the same as 
 NUDGE = 0.05  # standard deviation of the noise after which an attractor must be come back to
 NOISE = 0.3  # of the noise on corrupted pictures
 SHOWN = (0, 1, 3, 10, 30, 100)  # iterations after which the sheet shows a picture
+CHUNK = 20  # pictures whose Jacobians are computed at once
 ROWS = 3  # starts of each kind on the sheet
-CHUNK = 10  # pictures whose Jacobians are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +47,6 @@ def draw_starts(stored: Tensor, unseen: Tensor, run: Run) -> Starts:
     return Starts(stored, stored + normal("nudge", NUDGE), stored + normal("corrupt", NOISE), unseen, noise)
 
 
-def spectrum(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The spectral radius [n] and the largest singular value [n] of the Jacobian of f at pictures x [n, d]."""
-    found = [
-        (spectral_radii(jacobian), torch.linalg.matrix_norm(jacobian, 2))
-        for jacobian in (jacobians(f, part) for part in x.split(CHUNK))
-    ]
-    radii, values = zip(*found, strict=True)
-    return torch.cat(radii), torch.cat(values)
-
-
 def resting_places(x: Tensor) -> int:
     """How many of the pictures x [n, d] are apart from each other: each counts that is not at one counted before."""
     count = 0
@@ -72,7 +62,9 @@ def attraction(f: Map, starts: Starts, length: int, most: int) -> dict[str, floa
     A picture is an attractor if the spectral radius is below 1 and iteration from the nudged picture comes to rest at
     it. Of a map that applies the network `length` times the radius and the singular value are those a step: the root.
     """
-    radii, values = spectrum(f, starts.stored)
+    some = [jacobians(f, x) for x in starts.stored.split(CHUNK)]
+    radii = torch.cat([spectral_radii(jacobian) for jacobian in some])
+    values = torch.cat([torch.linalg.matrix_norm(jacobian, 2) for jacobian in some])
 
     def back(x: Tensor) -> Tensor:
         ends, rests = iterate(f, x, most)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import jacrev, vmap
+from torch.func import jacrev
 
 from etudes.core import Problem
 
@@ -25,8 +25,11 @@ def repeat(f: Map, times: int) -> Map:
 
 
 def jacobians(f: Map, x: Tensor) -> Tensor:
-    """The derivatives [n, d, d] of f at pictures x [n, d]: entry i, j of each is the slope of output i in input j."""
-    return vmap(jacrev(lambda picture: f(picture[None])[0]))(x).detach()
+    """The derivatives [n, d, d] of f at pictures x [n, d]: entry i, j of each is the slope of output i in input j.
+
+    f takes each picture by itself, so that the sum over pictures of an output has the slopes of every picture's own.
+    """
+    return jacrev(lambda pictures: f(pictures).sum(0), chunk_size=16)(x).movedim(1, 0).detach()
 
 
 def spectral_radii(jacobian: Tensor) -> Tensor:
