@@ -28,9 +28,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
 from etudes.core import (
     Claim,
@@ -50,8 +48,6 @@ from etudes.core import (
 from etudes.core.claims import above, below, within
 from etudes.data.images import images, unit
 from etudes.data.resize import resize
-from etudes.measure.size import count_parameters
-from etudes.optim.schedules import warmup
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.dynamics.autoencoder_memory.findings import (
     attraction,
@@ -60,9 +56,10 @@ from etudes.studies.dynamics.autoencoder_memory.findings import (
     draw_starts,
     one_step,
 )
-from etudes.studies.dynamics.autoencoder_memory.idea import cycles, repeat, spectral_radii
+from etudes.studies.dynamics.autoencoder_memory.idea import repeat, spectral_radii
 from etudes.studies.dynamics.autoencoder_memory.networks import Activation, Kind, network
-from etudes.train import descend, fit, seeded, weights
+from etudes.studies.dynamics.autoencoder_memory.training import memorise
+from etudes.train import seeded, weights
 
 
 @dataclass(frozen=True)
@@ -101,43 +98,6 @@ def read(cfg: Config, run: Run) -> tuple[Tensor, Tensor]:
         return resize(x[torch.from_numpy(run.rng(field).permutation(len(x))[:n])], cfg.side)
 
     return draw(d.x, round(cfg.examples * cfg.multiple), "examples"), draw(d.test_x, cfg.starts, "starts")
-
-
-class Ending(nn.Module):
-    """The loss at which training ended, or nan while it goes on: a part of `fit`, so that it survives a kill."""
-
-    loss: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("loss", torch.tensor(math.nan))
-
-
-def memorise(cfg: Config, run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
-    """Train f(x) = the next picture of the cycle until the loss is `enough`, or the steps are over."""
-    steps = max(1, round(cfg.steps * cfg.duration))
-    target = x[cycles(len(x), cfg.cycle).to(x.device)]
-    if cfg.rule == "adam":
-        opt: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), cfg.lr)
-    else:
-        opt = torch.optim.SGD(model.parameters(), cfg.lr, momentum=cfg.momentum)
-    schedule = LambdaLR(opt, lambda step: warmup(step, steps))
-    ending = Ending().to(x.device)
-
-    def step(i: int) -> dict[str, Tensor]:
-        if ending.loss.isfinite():  # nothing is left to learn
-            return {"train/loss": ending.loss}
-        loss = functional.mse_loss(model(x), target)
-        if loss.item() <= cfg.enough:
-            ending.loss.fill_(loss.item())
-            return {"train/loss": loss.detach()}
-        return {"train/loss": descend(loss, opt, schedule)}
-
-    parts = {"model": model, "opt": opt, "schedule": schedule, "ending": ending}
-    fit(run, parts, step, steps, log_every=cfg.log_every)
-    with torch.no_grad():
-        loss = functional.mse_loss(model(x), target).item()
-    return {"train/loss": loss, "train/steps": float(schedule.last_epoch), "parameters": count_parameters(model)}
 
 
 def train(cfg: Config, run: Run) -> None:
@@ -209,9 +169,7 @@ STUDY = Study(
         Variant("depth-4", {"depth": 4}, "four"),
         Variant("narrow", {"narrowing": 4}, "as deep, with hidden layers of 64"),
         Variant("swish", {"activation": "swish"}, "as deep, with swish"),
-        Variant(
-            "cosid", {"activation": "cosid", "gain": 0.58, "depth": 11}, "eleven hidden layers, cosid, small start"
-        ),
+        Variant("cosid", {"activation": "cosid", "gain": 0.58, "depth": 11}, "eleven layers, cosid, small start"),
         Variant("small-start", {"gain": 0.58}, "as deep, from first weights as small as PyTorch's"),
         Variant("many", {"multiple": 2.0, "duration": 0.67}, "as deep, trained on twice as many pictures"),
         Variant("few", FEW, "as deep, trained on a quarter of the pictures"),
