@@ -10,7 +10,7 @@ from etudes.core import Problem
 
 Map = Callable[[Tensor], Tensor]  # pictures [n, d] -> pictures [n, d]
 
-FAR = 100.0  # a pixel beyond it, of pictures in [0, 1], is on its way to infinity
+FAR = 10.0  # a pixel beyond it, of pictures in [0, 1], is on its way to infinity
 
 
 def repeat(f: Map, times: int) -> Map:
