@@ -88,8 +88,8 @@ def test_a_map_that_stretches_but_has_small_eigenvalues_comes_to_rest():
     def f(x):
         return x @ STRETCHING.T
 
-    start = torch.tensor([[0.0, 1.0]])
-    assert f(start).norm() > 10
+    start = torch.tensor([[0.0, 0.5]])
+    assert f(start).norm() > 5
     ends, rests = iterate(f, start, 100)
     assert rests.all()
     assert ends.abs().max() < 1e-4

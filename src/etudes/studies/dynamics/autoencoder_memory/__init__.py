@@ -244,9 +244,8 @@ STUDY = Study(
         ),
         bars(
             ATTRACTORS,
-            RECALLED,
             UNSEEN,
-            title="Training pictures that attract, are come back to, and are arrived at",
+            title="Training pictures that attract, and unseen ones that end at one of them",
             sections=SECTIONS,
         ),
         bars(
@@ -259,9 +258,9 @@ STUDY = Study(
         curves("train/loss", title="Training loss until it is small enough", log=True, variants=CURVES),
     ),
     words={
-        ATTRACTORS: "share of training pictures that are attractors",
+        ATTRACTORS: "share of training pictures that attract",
         RECALLED: "share of them to which iteration comes back from strong noise",
-        UNSEEN: "share of unseen pictures that end at a training picture",
+        UNSEEN: "share of unseen pictures that end at one of them",
         NOISE: "share of pictures of noise that do",
         "test/pictures": "training pictures at which unseen ones end",
         "test/spurious": "other places at which pictures come to rest",
