@@ -12,7 +12,6 @@ from etudes.studies.dynamics.autoencoder_memory import STUDY, Config, read
 from etudes.studies.dynamics.autoencoder_memory.findings import (
     Starts,
     attraction,
-    destinations,
     draw_recall,
     draw_starts,
     one_step,
@@ -215,17 +214,12 @@ def test_the_radius_of_cycles_is_that_of_one_step():
     assert found["train/radius"] == pytest.approx(0.5)
 
 
-def test_destinations_are_training_pictures_or_spurious():
+def test_starts_end_at_training_pictures_or_at_spurious_ones():
     stored = pictures(3)
-    found = destinations(towards(stored, 0.5), starts_of(stored), 100)
-    assert found == {
-        "test/recalled": 1.0,
-        "test/pictures": 2.0,
-        "noise/recalled": 1.0,
-        "noise/pictures": 1.0,
-        "test/spurious": 0.0,
-    }
-    found = destinations(towards(stored + 0.05, 0.5), starts_of(stored), 100)
+    found = attraction(towards(stored, 0.5), starts_of(stored), 1, 100)
+    assert found["test/recalled"] == found["noise/recalled"] == 1
+    assert (found["test/pictures"], found["noise/pictures"], found["test/spurious"]) == (2, 1, 0)
+    found = attraction(towards(stored + 0.05, 0.5), starts_of(stored), 1, 100)
     assert found["test/recalled"] == found["noise/recalled"] == found["test/pictures"] == 0
     assert found["test/spurious"] == 2
 

@@ -50,7 +50,6 @@ from etudes.data.resize import resize
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.dynamics.autoencoder_memory.findings import (
     attraction,
-    destinations,
     draw_recall,
     draw_starts,
     one_step,
@@ -110,7 +109,7 @@ def train(cfg: Config, run: Run) -> None:
     model.requires_grad_(False).eval()
     around = repeat(model, cfg.cycle)  # of which every picture of a cycle is a fixed point
     run.result(**attraction(around, starts, cfg.cycle, cfg.iterations))
-    run.result(**destinations(around, starts, cfg.iterations), **one_step(model, starts))
+    run.result(**one_step(model, starts))
     weights.save(run.path("model.safetensors"), model)
     draw_recall(run.path("recall.png"), model, around, starts, shape, cfg.iterations)
 

@@ -56,35 +56,43 @@ def resting_places(x: Tensor) -> int:
     return count
 
 
-def attraction(f: Map, starts: Starts, length: int, most: int) -> dict[str, float]:
-    """The numbers of training pictures: of the Jacobian there, and of starts beside them.
+def settle(f: Map, starts: Starts, most: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """For each kind of start but the stored pictures themselves, where iteration leads and whether it rests there, as
+    of `iterate`. All are iterated together, as many small batches would take longer."""
+    kinds = ("nudged", "corrupted", "unseen", "noise")
+    parts = [getattr(starts, kind) for kind in kinds]
+    sizes = [len(part) for part in parts]
+    ends, rests = iterate(f, torch.cat(parts), most)
+    return dict(zip(kinds, zip(ends.split(sizes), rests.split(sizes), strict=True), strict=True))
 
-    A picture is an attractor if the spectral radius is below 1 and iteration from the nudged picture comes to rest at
-    it. Of a map that applies the network `length` times the radius and the singular value are those a step: the root.
+
+def attraction(f: Map, starts: Starts, length: int, most: int) -> dict[str, float]:
+    """What f has stored, from its Jacobian at training pictures and from where iteration leads.
+
+    A training picture is an attractor if the spectral radius is below 1 and iteration from the nudged picture comes to
+    rest at it. Of a map that applies the network `length` times the radius and the singular value are those a step: the
+    root. From unseen pictures and noise: the share that rests at a training picture, at how many of them, and how many
+    other places starts come to rest at.
     """
     some = [jacobians(f, x) for x in starts.stored.split(CHUNK)]
     radii = torch.cat([spectral_radii(jacobian) for jacobian in some])
     values = torch.cat([torch.linalg.matrix_norm(jacobian, 2) for jacobian in some])
+    settled = settle(f, starts, most)
 
-    def back(x: Tensor) -> Tensor:
-        ends, rests = iterate(f, x, most)
+    def back(kind: str) -> Tensor:
+        ends, rests = settled[kind]
         return rests & (distances(ends, starts.stored) < AT)
 
-    return {
+    numbers = {
         "train/radius": radii.median().item() ** (1 / length),
         "train/singular-value": values.median().item() ** (1 / length),
         "train/contractive": (radii < 1).float().mean().item(),
-        "train/attractors": ((radii < 1) & back(starts.nudged)).float().mean().item(),
-        "train/recalled": back(starts.corrupted).float().mean().item(),
+        "train/attractors": ((radii < 1) & back("nudged")).float().mean().item(),
+        "train/recalled": back("corrupted").float().mean().item(),
     }
-
-
-def destinations(f: Map, starts: Starts, most: int) -> dict[str, float]:
-    """Where iteration leads from unseen pictures and from noise: the share that ends at a training picture, at how many
-    of them, and how many other places starts come to rest at."""
-    numbers, others = {}, []
-    for split, x in (("test", starts.unseen), ("noise", starts.noise)):
-        ends, rests = iterate(f, x, most)
+    others = []
+    for split, kind in (("test", "unseen"), ("noise", "noise")):
+        ends, rests = settled[kind]
         apart, row = nearest(ends, starts.stored)
         recalled = rests & (apart < AT)
         numbers[f"{split}/recalled"] = recalled.float().mean().item()
