@@ -217,10 +217,10 @@ def test_the_radius_of_cycles_is_that_of_one_step():
 def test_starts_end_at_training_pictures_or_at_spurious_ones():
     stored = pictures(3)
     found = attraction(towards(stored, 0.5), starts_of(stored), 1, 100)
-    assert found["test/recalled"] == found["noise/recalled"] == 1
-    assert (found["test/pictures"], found["noise/pictures"], found["test/spurious"]) == (2, 1, 0)
+    assert found["test/recalled"] == found["test/recalled-noise"] == 1
+    assert (found["test/pictures"], found["test/pictures-noise"], found["test/spurious"]) == (2, 1, 0)
     found = attraction(towards(stored + 0.05, 0.5), starts_of(stored), 1, 100)
-    assert found["test/recalled"] == found["noise/recalled"] == found["test/pictures"] == 0
+    assert found["test/recalled"] == found["test/recalled-noise"] == found["test/pictures"] == 0
     assert found["test/spurious"] == 2
 
 

@@ -125,7 +125,7 @@ class Ratio:
         return trial[self.above][RADIUS] / trial[self.below][RADIUS]
 
 
-ATTRACTORS, RECALLED, UNSEEN, NOISE = "train/attractors", "train/recalled", "test/recalled", "noise/recalled"
+ATTRACTORS, RECALLED, UNSEEN, NOISE = "train/attractors", "train/recalled", "test/recalled", "test/recalled-noise"
 RADIUS, STRETCH = "train/radius", "train/singular-value"
 SUCCESSOR = "Radhakrishnan 2020 (arXiv:1909.12362)"
 LINEAR = {"depth": 0, "activation": "linear", "gain": 0.0}

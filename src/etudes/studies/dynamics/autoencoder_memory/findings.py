@@ -91,12 +91,12 @@ def attraction(f: Map, starts: Starts, length: int, most: int) -> dict[str, floa
         "train/recalled": back("corrupted").float().mean().item(),
     }
     others = []
-    for split, kind in (("test", "unseen"), ("noise", "noise")):
+    for kind, suffix in (("unseen", ""), ("noise", "-noise")):
         ends, rests = settled[kind]
         apart, row = nearest(ends, starts.stored)
         recalled = rests & (apart < AT)
-        numbers[f"{split}/recalled"] = recalled.float().mean().item()
-        numbers[f"{split}/pictures"] = float(len(row[recalled].unique()))
+        numbers[f"test/recalled{suffix}"] = recalled.float().mean().item()
+        numbers[f"test/pictures{suffix}"] = float(len(row[recalled].unique()))
         others.append(ends[rests & ~recalled])
     return {**numbers, "test/spurious": float(resting_places(torch.cat(others)))}
 
