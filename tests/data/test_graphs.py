@@ -11,6 +11,7 @@ from scipy import sparse
 
 from etudes.core.errors import Problem
 from etudes.data.graphs import both_ways, graph
+from etudes.data.sources.mirror import mirror
 
 # Planetoid's files are pickles of Python 2 (protocol 2), and name SciPy's matrices as SciPy did then.
 
@@ -172,3 +173,16 @@ def test_drawn_papers_cite_their_own_subject() -> None:
     assert d.source["fingerprint"] == graph("drawn-papers").source["fingerprint"]
     rows = torch.cat([*d.parts.values()])
     assert len(rows.unique()) == len(rows) == 400
+
+
+def test_a_mirror_has_papers_as_they_are_published(planetoid: Path, tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "copy"
+    assert mirror(target, ["citeseer"]) == [target / "kimiyoung" / "planetoid"]
+    first = graph("citeseer").source["fingerprint"]
+    monkeypatch.setenv("ETUDES_MIRROR", str(target))
+    assert graph("citeseer").source["fingerprint"] == first
+    with pytest.raises(Problem, match="drawn-papers is drawn where it is used"):
+        mirror(target, ["drawn-papers"])
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "nowhere"))
+    with pytest.raises(Problem, match="citeseer"):
+        mirror(tmp_path / "other", ["citeseer"])

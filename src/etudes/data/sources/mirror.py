@@ -1,12 +1,23 @@
 """A mirror written: the folder of hub-style parquet that ETUDES_MIRROR names, for classrooms and clusters."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etudes.core.errors import Problem
 from etudes.core.files import appearing, write_text
 from etudes.data.images import images
-from etudes.data.sources.reach import find, mirror_folder, possible, quiet, read_hub, read_mirror
+from etudes.data.sources.reach import (
+    find,
+    mirror_folder,
+    originals_folder,
+    possible,
+    quiet,
+    read_hub,
+    read_mirror,
+    unreachable,
+)
 from etudes.data.sources.source import Source
 from etudes.data.text import texts
 
@@ -18,10 +29,14 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
     """The folders written: hub-style parquet of each dataset, which ETUDES_MIRROR=folder then serves.
 
     Encoded pictures are copied as they are; where only decoded ones can be had, they are written as PNG. Texts are
-    written a row a work, unless another mirror has them.
+    written a row a work, unless another mirror has them. Graphs stand there as their authors publish them, and are
+    copied from such a folder. Raises Problem where there is nothing to copy.
     """
     written = []
     for source in [find(name) for name in names]:  # all of them before the first is fetched
+        if source.task == "graph":
+            written.append(_copy(source, Path(folder)))
+            continue
         name = source.name
         target = Path(folder) / source.folder
         here = mirror_folder(source)
@@ -40,6 +55,17 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
             _write(data, target, source, notes)
         written.append(target)
     return written
+
+
+def _copy(source: Source, folder: Path) -> Path:
+    if source.embedded:
+        raise Problem(f"{source.name} is drawn where it is used, and needs no mirror; leave it out")
+    here, target = originals_folder(source), folder / source.originals
+    if here is None:
+        raise unreachable(source, {})
+    if here.resolve() != target.resolve():
+        shutil.copytree(here, target, dirs_exist_ok=True)
+    return target
 
 
 def _notes(folder: Path) -> str:
