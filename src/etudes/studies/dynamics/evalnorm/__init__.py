@@ -119,8 +119,7 @@ MATTERS = 0.01  # of an error: a sixth of what the paper gains with two pictures
 
 STUDY = Study(
     name="evalnorm",
-    question="Batch normalisation learns from batches of few pictures: is it then better evaluated with statistics in "
-    "which each picture has its share?",
+    question="Does a test picture's own mean and variance repair batch normalisation that learnt from tiny batches?",
     paper=Paper(
         "EvalNorm: Estimating Batch Normalization Statistics for Evaluation",
         "Singh, Shrivastava",
