@@ -1,0 +1,123 @@
+"""optimizers: does second-order information save steps, on a convex loss and on networks?
+
+TODO
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from torch import Tensor
+
+from etudes.core import Paper, Run, Scale, Study, Variant, at_least, lower, positive
+from etudes.data.batches import Batches
+from etudes.reports.charts import bars, curves
+from etudes.studies.dynamics.optimizers.findings import summary
+from etudes.studies.dynamics.optimizers.rules import Rule, grid, move, optimiser, restart, state_numbers
+from etudes.studies.dynamics.optimizers.newton import NewtonCG
+from etudes.studies.dynamics.optimizers.shampoo import Graft, precondition
+from etudes.studies.dynamics.optimizers.tasks import Kind, Network, open_task
+from etudes.train import Rows, fit
+
+
+@dataclass(frozen=True)
+class Config:
+    task: Kind = "logistic"  # what is minimised
+    dataset: str = "digits"  # a picture set, as listed by `etudes data`
+    examples: Annotated[int, at_least(0)] = 1000  # training pictures; 0: all that are not held out
+    held_out: Annotated[int, at_least(1)] = 300  # training pictures for validation
+    network: Network = "small"  # "small", or a residual network in place of any model
+    width: Annotated[int, at_least(4)] = 32  # hidden units
+    penalty: Annotated[float, positive] = 1e-4  # mu of mu |w|^2 / 2, of the logistic regression alone
+    rule: Rule = "sgd"  # how a gradient becomes a step
+    rate: Annotated[float, positive] = 0.1  # the middle of the grid of learning rates; of Newton's method, of dampings
+    trials: Annotated[int, at_least(1)] = 6  # rates that are tried, each three times the one before
+    steps: Annotated[int, at_least(10)] = 300  # of each trial of duration 1
+    duration: Annotated[float, positive] = 1.0  # multiple of `steps`
+    batch: Annotated[int, at_least(0)] = 32  # examples a step of networks; 0: all. The logistic regression takes all
+    every: Annotated[int, at_least(1)] = 1  # steps between two computations of Shampoo's roots
+    block: Annotated[int, at_least(0)] = 0  # side of the blocks that Shampoo cuts tensors into; 0: none
+    graft: Graft = "none"  # whose length Shampoo's step has
+    iterations: Annotated[int, at_least(1)] = 50  # of conjugate gradients in a Newton step, at most
+    decay: Annotated[float, at_least(0)] = 0.0  # weight decay
+    coupled: bool = False  # whether it enters the gradient, or stands beside the step
+    gap_target: Annotated[float, positive] = 1e-3  # the convex loss to reach: its gap, as a share of the first one
+    loss_target: Annotated[float, positive] = 0.05  # the training loss that networks have to reach, nats
+    look_every: Annotated[int, at_least(1)] = 5  # steps between looks at the training and validation loss
+
+
+MOST = 1e3  # loss, in nats, above which a trial is given up
+
+
+def train(cfg: Config, run: Run) -> None:
+    task = open_task(run, cfg.dataset, cfg.task, cfg.network, cfg.width, cfg.examples, cfg.held_out, cfg.penalty)
+    model, n = task.model, len(task.train[0])
+    opt = optimiser(cfg.rule, model, cfg.every, cfg.block, cfg.graft, cfg.iterations)
+    weights, fresh = copy.deepcopy(model.state_dict()), copy.deepcopy(opt.state_dict())
+    best = copy.deepcopy(model)
+    every = 1 if isinstance(opt, NewtonCG) else cfg.look_every
+    looks = max(1, round(cfg.steps * cfg.duration) // every)
+    steps, rates = looks * every, grid(cfg.rate, cfg.trials)
+    whole = cfg.task == "logistic" or not 0 < cfg.batch < n
+    batches = Batches(n, n if whole else cfg.batch, run.seed("order"))
+    start = task.gap()
+    table = Rows(cfg.trials * looks, "loss", "validation", "passes")
+
+    def step(i: int) -> dict[str, Tensor]:
+        trial, t = divmod(i, steps)
+        if t == 0:
+            model.load_state_dict(weights)
+            restart(opt, fresh, rates[trial])
+        rows = None if whole else batches.at(t).to(run.device)
+        loss = move(opt, lambda: task.objective(rows), cfg.decay, cfg.coupled, MOST)
+        if (t + 1) % every == 0:
+            look(trial * looks + t // every, t + 1)
+        return {"train/loss-of-step": loss}
+
+    def look(row: int, done: int) -> None:
+        spent = opt.param_groups[0].get("work", done * (1.0 if whole else cfg.batch / n))
+        loss, held_out = (np.nan_to_num(value, nan=MOST).clip(None, MOST) for value in (task.gap(), validation()))
+        if row == 0 or held_out < table["validation"][:row].min():
+            best.load_state_dict(model.state_dict())
+        table.put(row, loss=loss, validation=held_out, passes=spent)
+
+    def validation() -> float:
+        return task.losses(task.validation)[0]
+
+    def evaluate() -> dict[str, float]:
+        model.load_state_dict(best.state_dict())
+        loss, error = task.losses(task.test)
+        return {"test/loss": loss, "test/error": error, "validation/loss": validation()}
+
+    parts = {"model": model, "opt": opt, "best": best, "table": table}
+    run.result(**fit(run, parts, step, cfg.trials * steps, evaluate=evaluate, log_every=steps))
+    losses, passes = (table[name].reshape(cfg.trials, looks) for name in ("loss", "passes"))
+    target = cfg.gap_target * start if cfg.task == "logistic" else cfg.loss_target
+    run.result(**summary(losses, passes, every, start, target))
+    count = sum(p.numel() for p in model.parameters())
+    run.result(parameters=count, **{"train/state-per-weight": state_numbers(opt) / count})
+    chosen = losses[losses[:, -1].argmin()]
+    for k, loss in enumerate([start, *chosen]):
+        run.log(k * every, **{"train/loss": max(loss, 1e-16)})
+
+CONVEX = {"task": "logistic"}
+DENSE = {"task": "mlp"}
+def V(name, **k): return Variant(name, k)
+STUDY = Study(
+    name="optimizers",
+    question="Does second-order information save steps?",
+    paper=Paper("Shampoo: Preconditioned Stochastic Tensor Optimization", "Gupta, Koren, Singer", 2018, "https://arxiv.org/abs/1802.09568"),
+    config=Config,
+    program=train,
+    precision="fp32",
+    variants=(
+        *[V(f"logistic-{r}", task="logistic", rule=r, rate=x) for r, x in dict(sgd=0.5, adagrad=0.3, adam=0.03, adafactor=0.03, shampoo=1.0, newton=1e-5).items()],
+        *[V(f"mlp-{r}", task="mlp", rule=r, rate=x) for r, x in dict(sgd=0.1, adagrad=0.03, adam=0.003, adafactor=0.003, muon=0.01, shampoo=0.3).items()],
+    ),
+    scales={"smoke": Scale({}, seeds=2, minutes=0.1, judges=False), "laptop": Scale({}, seeds=(5,8,12,20), minutes=5)},
+    claims={"logistic shampoo fewer": lower("logistic-shampoo", "logistic-adam", "x", of="train/steps-to-target")},
+    charts=(curves("train/loss", log=True),),
+    origin="D8",
+)
