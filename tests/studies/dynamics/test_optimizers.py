@@ -1,5 +1,6 @@
 """The study: what is minimised, how trials become numbers, and what its variants differ in."""
 
+import copy
 import json
 import math
 
@@ -15,7 +16,8 @@ from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.optimizers import STUDY, Config
 from etudes.studies.dynamics.optimizers.findings import first_passage, summary
 from etudes.studies.dynamics.optimizers.newton import NewtonCG
-from etudes.studies.dynamics.optimizers.tasks import Task, minimise, network, open_task, split_rows
+from etudes.studies.dynamics.optimizers.rules import move, optimiser, restart
+from etudes.studies.dynamics.optimizers.tasks import DECADES, Task, change_inputs, minimise, network, open_task, split_rows
 from etudes.sweep.local import perform
 
 
@@ -40,8 +42,8 @@ class Draws:
         self.metrics |= numbers
 
 
-def logistic_task(examples=150, mu=1e-3, seed=0):
-    return open_task(Draws(seed), "digits", "logistic", "small", 8, examples, 50, mu)
+def logistic_task(examples=150, mu=1e-3, seed=0, inputs="pixels"):
+    return open_task(Draws(seed), "digits", "logistic", inputs, "small", 8, examples, 50, mu)
 
 
 def test_the_least_convex_loss_is_sklearns():
@@ -80,6 +82,33 @@ def test_parts_are_drawn_under_the_seed_and_do_not_meet():
     assert len(split_rows(Draws(1), d, 0, 40)[0]) == len(d.x) - 40
     with pytest.raises(Problem, match="too few"):
         split_rows(Draws(1), d, len(d.x), 40)
+
+
+def test_inputs_are_scaled_over_two_decades_and_turned_without_a_change_of_length():
+    scaled, rotated = (change_inputs(Draws(), kind, 64) for kind in ("scaled", "rotated"))
+    factors = scaled.diag()
+    assert torch.equal(scaled, factors.diag())
+    assert factors.max() / factors.min() == pytest.approx(10**DECADES)
+    assert torch.allclose(rotated @ rotated.mT, scaled @ scaled.mT)
+    assert torch.equal(change_inputs(Draws(), "pixels", 5), torch.eye(5, dtype=torch.float64))
+
+
+def test_a_turn_changes_neither_the_least_loss_nor_shampoos_path_but_adams():
+    tasks = [logistic_task(inputs=kind) for kind in ("scaled", "rotated")]
+    assert tasks[0].least == pytest.approx(tasks[1].least, abs=1e-12)
+    ends = {}
+    for rule in ("sgd", "shampoo", "adam"):
+        for task in tasks:
+            model = copy.deepcopy(task.model)
+            mine = Task(model, task.train, task.validation, task.test, task.penalty, task.least)
+            opt = optimiser(rule, model, 1, 0, "none", 1)
+            restart(opt, copy.deepcopy(opt.state_dict()), 0.1)
+            for _ in range(5):
+                move(opt, mine.objective, 0.0, False, 1e3)
+            ends.setdefault(rule, []).append(mine.gap())
+    for rule in ("sgd", "shampoo"):
+        assert ends[rule][0] == pytest.approx(ends[rule][1], rel=1e-6), rule
+    assert abs(ends["adam"][0] - ends["adam"][1]) > 0.01
 
 
 def test_losses_of_a_split_are_those_of_a_loop():

@@ -11,14 +11,14 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
-from etudes.core import Paper, Run, Scale, Study, Variant, at_least, lower, positive
+from etudes.core import Paper, Run, Scale, Study, Variant, at_least, Claim, above, below, between, positive
 from etudes.data.batches import Batches
 from etudes.reports.charts import bars, curves
 from etudes.studies.dynamics.optimizers.findings import summary
 from etudes.studies.dynamics.optimizers.rules import Rule, grid, move, optimiser, restart, state_numbers
 from etudes.studies.dynamics.optimizers.newton import NewtonCG
 from etudes.studies.dynamics.optimizers.shampoo import Graft, precondition
-from etudes.studies.dynamics.optimizers.tasks import Kind, Network, open_task
+from etudes.studies.dynamics.optimizers.tasks import Inputs, Kind, Network, open_task
 from etudes.train import Rows, fit
 
 
@@ -26,15 +26,16 @@ from etudes.train import Rows, fit
 class Config:
     task: Kind = "logistic"  # what is minimised
     dataset: str = "digits"  # a picture set, as listed by `etudes data`
-    examples: Annotated[int, at_least(0)] = 1000  # training pictures; 0: all that are not held out
+    examples: Annotated[int, at_least(0)] = 500  # training pictures; 0: all that are not held out
     held_out: Annotated[int, at_least(1)] = 300  # training pictures for validation
+    inputs: Inputs = "pixels"  # of the logistic regression: as they are, badly scaled, or badly scaled and turned
     network: Network = "small"  # "small", or a residual network in place of any model
     width: Annotated[int, at_least(4)] = 32  # hidden units
-    penalty: Annotated[float, positive] = 1e-4  # mu of mu |w|^2 / 2, of the logistic regression alone
+    penalty: Annotated[float, positive] = 1e-5  # mu of mu |w|^2 / 2, of the logistic regression alone
     rule: Rule = "sgd"  # how a gradient becomes a step
     rate: Annotated[float, positive] = 0.1  # the middle of the grid of learning rates; of Newton's method, of dampings
-    trials: Annotated[int, at_least(1)] = 6  # rates that are tried, each three times the one before
-    steps: Annotated[int, at_least(10)] = 300  # of each trial of duration 1
+    trials: Annotated[int, at_least(1)] = 5  # rates that are tried, each three times the one before
+    steps: Annotated[int, at_least(10)] = 200  # of each trial of duration 1
     duration: Annotated[float, positive] = 1.0  # multiple of `steps`
     batch: Annotated[int, at_least(0)] = 32  # examples a step of networks; 0: all. The logistic regression takes all
     every: Annotated[int, at_least(1)] = 1  # steps between two computations of Shampoo's roots
@@ -44,15 +45,15 @@ class Config:
     decay: Annotated[float, at_least(0)] = 0.0  # weight decay
     coupled: bool = False  # whether it enters the gradient, or stands beside the step
     gap_target: Annotated[float, positive] = 1e-3  # the convex loss to reach: its gap, as a share of the first one
-    loss_target: Annotated[float, positive] = 0.05  # the training loss that networks have to reach, nats
-    look_every: Annotated[int, at_least(1)] = 5  # steps between looks at the training and validation loss
+    loss_target: Annotated[float, positive] = 0.1  # the training loss that networks have to reach, nats
+    look_every: Annotated[int, at_least(1)] = 4  # steps between looks at the training and validation loss
 
 
 MOST = 1e3  # loss, in nats, above which a trial is given up
 
 
 def train(cfg: Config, run: Run) -> None:
-    task = open_task(run, cfg.dataset, cfg.task, cfg.network, cfg.width, cfg.examples, cfg.held_out, cfg.penalty)
+    task = open_task(run, cfg.dataset, cfg.task, cfg.inputs, cfg.network, cfg.width, cfg.examples, cfg.held_out, cfg.penalty)
     model, n = task.model, len(task.train[0])
     opt = optimiser(cfg.rule, model, cfg.every, cfg.block, cfg.graft, cfg.iterations)
     weights, fresh = copy.deepcopy(model.state_dict()), copy.deepcopy(opt.state_dict())
@@ -102,9 +103,13 @@ def train(cfg: Config, run: Run) -> None:
     for k, loss in enumerate([start, *chosen]):
         run.log(k * every, **{"train/loss": max(loss, 1e-16)})
 
-CONVEX = {"task": "logistic"}
-DENSE = {"task": "mlp"}
-def V(name, **k): return Variant(name, k)
+
+LONG = {"duration": 1.5}
+SCALED, ROTATED = LONG | {"inputs": "scaled"}, LONG | {"inputs": "rotated"}
+GRAFTED = {"rule": "shampoo", "graft": "adagrad"}
+MLP, CNN, FULL = {"task": "mlp"}, {"task": "cnn"}, {"task": "mlp", "batch": 0}
+SGD, ADAGRAD, ADAM, ADAFACTOR, MUON = {"rule": "sgd"}, {"rule": "adagrad"}, {"rule": "adam"}, {"rule": "adafactor"}, {"rule": "muon"}
+SHAMPOO, NEWTON = {"rule": "shampoo"}, {"rule": "newton"}
 STUDY = Study(
     name="optimizers",
     question="Does second-order information save steps?",
@@ -113,11 +118,39 @@ STUDY = Study(
     program=train,
     precision="fp32",
     variants=(
-        *[V(f"logistic-{r}", task="logistic", rule=r, rate=x) for r, x in dict(sgd=0.5, adagrad=0.3, adam=0.03, adafactor=0.03, shampoo=1.0, newton=1e-5).items()],
-        *[V(f"mlp-{r}", task="mlp", rule=r, rate=x) for r, x in dict(sgd=0.1, adagrad=0.03, adam=0.003, adafactor=0.003, muon=0.01, shampoo=0.3).items()],
+        Variant("logistic-sgd", LONG | SGD | {"rate": 5.0}),
+        Variant("logistic-adagrad", LONG | ADAGRAD | {"rate": 1.0}),
+        Variant("logistic-adam", LONG | ADAM | {"rate": 0.3}),
+        Variant("logistic-adafactor", LONG | ADAFACTOR | {"rate": 0.3}),
+        Variant("logistic-shampoo", LONG | SHAMPOO | {"rate": 20.0}),
+        Variant("logistic-grafted", LONG | GRAFTED | {"rate": 5.0}),
+        Variant("logistic-newton", NEWTON | {"rate": 1e-6, "duration": 0.1}),
+        Variant("scaled-adam", SCALED | ADAM | {"rate": 1.0}),
+        Variant("rotated-adam", ROTATED | ADAM | {"rate": 1.0}),
+        Variant("rotated-shampoo", ROTATED | SHAMPOO | {"rate": 20.0}),
+        Variant("mlp-sgd", MLP | SGD | {"rate": 0.3}),
+        Variant("mlp-adagrad", MLP | ADAGRAD | {"rate": 0.1}),
+        Variant("mlp-adam", MLP | ADAM | {"rate": 0.02}),
+        Variant("mlp-adafactor", MLP | ADAFACTOR | {"rate": 0.02}),
+        Variant("mlp-muon", MLP | MUON | {"rate": 0.03}),
+        Variant("mlp-shampoo", MLP | SHAMPOO | {"rate": 0.5, "every": 5}),
+        Variant("mlp-grafted", MLP | GRAFTED | {"rate": 0.5, "every": 5}),
+        Variant("mlp-grafted-blocks", MLP | GRAFTED | {"rate": 0.5, "every": 5, "block": 16}),
+        Variant("mlp-grafted-seldom", MLP | GRAFTED | {"rate": 0.5, "every": 20}),
+        Variant("full-sgd", FULL | SGD | {"rate": 0.3}),
+        Variant("full-adam", FULL | ADAM | {"rate": 0.02}),
+        Variant("full-grafted", FULL | GRAFTED | {"rate": 0.5, "every": 5}),
+        Variant("full-newton", FULL | NEWTON | {"rate": 3e-3, "duration": 0.15}),
+        Variant("adam-coupled", MLP | ADAM | {"rate": 0.02, "decay": 0.01, "coupled": True}),
+        Variant("adam-decoupled", MLP | ADAM | {"rate": 0.02, "decay": 1.0}),
+        Variant("grafted-coupled", MLP | GRAFTED | {"rate": 0.5, "every": 5, "decay": 0.01, "coupled": True}),
+        Variant("grafted-decoupled", MLP | GRAFTED | {"rate": 0.5, "every": 5, "decay": 0.1}),
+        Variant("cnn-sgd", CNN | SGD | {"rate": 0.3}),
+        Variant("cnn-adam", CNN | ADAM | {"rate": 0.03}),
+        Variant("cnn-grafted", CNN | GRAFTED | {"rate": 0.5, "every": 5}),
     ),
-    scales={"smoke": Scale({}, seeds=2, minutes=0.1, judges=False), "laptop": Scale({}, seeds=(5,8,12,20), minutes=5)},
-    claims={"logistic shampoo fewer": lower("logistic-shampoo", "logistic-adam", "x", of="train/steps-to-target")},
+    scales={"smoke": Scale({"examples": 60, "steps": 20}, seeds=2, minutes=0.1, judges=False), "laptop": Scale({}, seeds=(5,8,12,20), minutes=5)},
+    claims={"x": between("mlp-sgd", 0.0, 1.0, "x", of="train/loss")},
     charts=(curves("train/loss", log=True),),
     origin="D8",
 )

@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 TINY = 1e-30  # epsilon_1 of algorithms 4 and 5
 
 
-def factored_second_moment(rows: Tensor, columns: Tensor) -> Tensor:
-    """R C / mean(R): the second moments [..., n, m] that row means R [..., n] and column means C [..., m] stand for.
+def inverse_deviation(rows: Tensor, columns: Tensor) -> Tensor:
+    """V^(-1/2) [..., n, m] of the second moments V = R C / mean(R) that means of rows R [..., n] and of columns C
+    [..., m] stand for (algorithm 4).
 
-    Of all matrices with these means it is the rank-one one that is nearest in generalised Kullback-Leibler divergence
-    (sec. 3, lemma 1).
+    Of all matrices with these means V is the one of rank one (sec. 3). The roots are taken before the product: where a
+    pixel is always black both factors are 1e-30, and their product would be 0 in float32.
     """
-    return (rows / rows.mean(-1, keepdim=True)).unsqueeze(-1) * columns.unsqueeze(-2)
+    return (rows / rows.mean(-1, keepdim=True)).rsqrt().unsqueeze(-1) * columns.rsqrt().unsqueeze(-2)
 
 
 class Adafactor(Optimizer):
@@ -45,7 +46,7 @@ class Adafactor(Optimizer):
                 state["steps"] += 1
                 for name, mean in means.items():
                     state[name].lerp_(mean, state["steps"] ** group["decay"])
-                v = factored_second_moment(state["rows"], state["columns"]) if p.ndim > 1 else state["all"]
-                update = p.grad * v.rsqrt()
+                scale = inverse_deviation(state["rows"], state["columns"]) if p.ndim > 1 else state["all"].rsqrt()
+                update = p.grad * scale
                 update /= (update.square().mean().sqrt() / group["clip"]).clamp_min(1)
                 p.sub_(update, alpha=group["lr"])

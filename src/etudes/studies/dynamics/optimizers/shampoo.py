@@ -65,7 +65,8 @@ class Shampoo(Optimizer):
 
     For tensors of any order k (algorithm 2; for matrices algorithm 1; of a vector it is full-matrix AdaGrad). With
     `momentum` b the average M <- b M + (1 - b) G takes the place of G in the step, and not in the sums. The roots are
-    computed anew at the first step and then at every `every`-th. `block` cuts large tensors into pieces that have sums
+    computed anew at every `every`-th step, and at each of the first `every`: those of a single gradient are far too
+    large in all directions but its own. `block` cuts large tensors into pieces that have sums
     of their own. With `graft` each tensor's step has the length that plain descent ("sgd") or diagonal AdaGrad
     ("adagrad") would give it, and Shampoo's direction. Raises Problem on numbers that make no sense.
     """
@@ -125,7 +126,7 @@ class Shampoo(Optimizer):
         """Compute the roots where it is time: all of one size and power at once."""
         alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for state in states:
-            if state["steps"] % group["every"] == 0:
+            if state["steps"] < group["every"] or state["steps"] % group["every"] == 0:
                 for sums, roots in zip(state["sums"], state["roots"], strict=True):
                     for h, root in zip(sums, roots, strict=True):
                         alike[len(h), 2 * len(sums)].append((h, root))

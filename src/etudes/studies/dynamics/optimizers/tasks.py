@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +18,9 @@ from etudes.studies.dynamics.optimizers.newton import NewtonCG
 from etudes.train import seeded
 
 Kind = Literal["logistic", "mlp", "cnn"]
+Inputs = Literal["pixels", "scaled", "rotated"]
 Network = Literal["small", "resnet20", "resnet32"]
+DECADES = 2.0  # between the largest and the least factor on an input
 PART = 1000  # pictures at a time where a whole split is looked at
 
 
@@ -115,16 +118,45 @@ def split_rows(run: Run, d: Images, examples: int, held_out: int) -> tuple[Tenso
     return rows[held_out:][: examples or None], rows[:held_out]
 
 
+def change_inputs(run: Run, kind: Inputs, features: int) -> Tensor:
+    """A matrix [features, features] by which pictures, as rows, are multiplied; float64.
+
+    "scaled": every pixel by a factor of its own, evenly spread over the decades from 1 down, in an order drawn under
+    the run's seed. "rotated": these turned by a rotation drawn under the seed. Both have the same loss of the best
+    weights, as lengths of weights are those before the turn: what the loss is like differs by its axes alone.
+    """
+    if kind == "pixels":
+        return torch.eye(features, dtype=torch.float64)
+    factors = torch.from_numpy(10 ** -np.linspace(0, DECADES, features)[run.rng("factors").permutation(features)])
+    if kind == "scaled":
+        return factors.diag()
+    turn, upper = np.linalg.qr(run.rng("turn").normal(size=(features, features)))
+    return factors.diag() @ torch.from_numpy(turn * np.sign(np.diag(upper)))
+
+
 def open_task(
-    run: Run, dataset: str, kind: Kind, size: Network, width: int, examples: int, held_out: int, mu: float
+    run: Run,
+    dataset: str,
+    kind: Kind,
+    inputs: Inputs,
+    size: Network,
+    width: int,
+    examples: int,
+    held_out: int,
+    mu: float,
 ) -> Task:
-    """The task of a run: pictures noted in its env.json, a model with the run's own first weights."""
+    """The task of a run: pictures noted in its env.json, a model with the run's own first weights.
+
+    The logistic regression has float64 numbers, and `inputs` says what is done to its pixels.
+    """
     d = images(dataset)
     run.note(data=d.source)
     run.result(**{"test/error-majority": d.majority_error})
     kept, apart = split_rows(run, d, examples, held_out)
-    number = torch.float64 if kind == "logistic" else torch.float32
-    x, test_x = (unit(pictures).to(run.device, number) for pictures in (d.x[torch.cat([kept, apart])], d.test_x))
+    x, test_x = (unit(pictures).to(run.device) for pictures in (d.x[torch.cat([kept, apart])], d.test_x))
+    if kind == "logistic":
+        change = change_inputs(run, inputs, math.prod(d.shape)).to(run.device)
+        x, test_x = ((pictures.double().flatten(1) @ change).view(pictures.shape) for pictures in (x, test_x))
     y = d.y[torch.cat([kept, apart])].to(run.device)
     n = len(kept)
     parts = (x[:n], y[:n]), (x[n:], y[n:]), (test_x, d.test_y.to(run.device))
