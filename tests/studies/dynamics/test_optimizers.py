@@ -1,6 +1,7 @@
 """The study: what is minimised, how trials become numbers, and what its variants differ in."""
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -17,7 +18,17 @@ from etudes.studies.dynamics.optimizers import STUDY, Config
 from etudes.studies.dynamics.optimizers.findings import first_passage, summary
 from etudes.studies.dynamics.optimizers.newton import NewtonCG
 from etudes.studies.dynamics.optimizers.rules import move, optimiser, restart
-from etudes.studies.dynamics.optimizers.tasks import DECADES, Task, change_inputs, minimise, network, open_task, split_rows
+from etudes.studies.dynamics.optimizers.tasks import (
+    DECADES,
+    Pictures,
+    Task,
+    change_inputs,
+    logistic_task,
+    minimise,
+    network,
+    read_pictures,
+    split_rows,
+)
 from etudes.sweep.local import perform
 
 
@@ -42,13 +53,14 @@ class Draws:
         self.metrics |= numbers
 
 
-def logistic_task(examples=150, mu=1e-3, seed=0, inputs="pixels"):
-    return open_task(Draws(seed), "digits", "logistic", inputs, "small", 8, examples, 50, mu)
+def convex(inputs="pixels"):
+    run = Draws()
+    return logistic_task(run, read_pictures(run, "digits", 150, 50), inputs, 1e-3)
 
 
 def test_the_least_convex_loss_is_sklearns():
-    task = logistic_task()
-    x, y = task.train
+    task = convex()
+    x, y = task.pictures.train
     n = len(x)
     ones = np.hstack([x.flatten(1).numpy(), np.ones((n, 1))])  # a column of ones: the bias is penalised too
     peer = LogisticRegression(C=1 / (1e-3 * n), fit_intercept=False, tol=1e-10, max_iter=5000).fit(ones, y.numpy())
@@ -59,7 +71,7 @@ def test_the_least_convex_loss_is_sklearns():
 
 
 def test_newton_comes_within_1e_8_of_the_least_convex_loss():
-    task = logistic_task()
+    task = convex()
     opt = NewtonCG(task.model.parameters())
     for _ in range(25):
         opt.step(task.objective)
@@ -69,7 +81,7 @@ def test_newton_comes_within_1e_8_of_the_least_convex_loss():
 def test_a_least_loss_that_cannot_be_found_is_refused():
     model = torch.nn.Linear(1, 1).double()
     with pytest.raises(Problem, match="raise the penalty"):  # nothing is least of a straight line
-        minimise(lambda: model(torch.ones(1, 1, dtype=torch.float64)).sum(), model)
+        minimise(lambda: model(torch.ones(1, 1, dtype=torch.float64)).sum(), model, 1.0)
 
 
 def test_parts_are_drawn_under_the_seed_and_do_not_meet():
@@ -94,13 +106,13 @@ def test_inputs_are_scaled_over_two_decades_and_turned_without_a_change_of_lengt
 
 
 def test_a_turn_changes_neither_the_least_loss_nor_shampoos_path_but_adams():
-    tasks = [logistic_task(inputs=kind) for kind in ("scaled", "rotated")]
+    tasks = [convex(kind) for kind in ("scaled", "rotated")]
     assert tasks[0].least == pytest.approx(tasks[1].least, abs=1e-12)
     ends = {}
     for rule in ("sgd", "shampoo", "adam"):
         for task in tasks:
             model = copy.deepcopy(task.model)
-            mine = Task(model, task.train, task.validation, task.test, task.penalty, task.least)
+            mine = dataclasses.replace(task, model=model)
             opt = optimiser(rule, model, 1, 0, "none", 1)
             restart(opt, copy.deepcopy(opt.state_dict()), 0.1)
             for _ in range(5):
@@ -112,20 +124,21 @@ def test_a_turn_changes_neither_the_least_loss_nor_shampoos_path_but_adams():
 
 
 def test_losses_of_a_split_are_those_of_a_loop():
-    task = logistic_task()
+    task = convex()
     torch.nn.init.normal_(task.model[1].weight)
-    x, y = task.validation
-    loss, error = task.losses(task.validation)
+    x, y = task.pictures.validation
+    loss, error = task.losses(task.pictures.validation)
     each = [functional.cross_entropy(task.model(p[None]), label[None]).item() for p, label in zip(x, y, strict=True)]
     assert loss == pytest.approx(np.mean(each))
     assert error == pytest.approx(np.mean([int(task.model(p[None]).argmax() != c) for p, c in zip(x, y, strict=True)]))
 
 
 def test_rows_of_the_objective_are_those_asked_for():
-    task = logistic_task()
+    task = convex()
     torch.nn.init.normal_(task.model[1].weight)
     rows = torch.tensor([3, 5])
-    twice = Task(task.model, (task.train[0][rows], task.train[1][rows]), *[task.test] * 2, task.penalty, 0.0)
+    x, y = task.pictures.train
+    twice = Task(task.model, Pictures((x[rows], y[rows]), *[task.pictures.test] * 2, 10), mu=task.mu)
     assert float(task.objective(rows).detach()) == pytest.approx(float(twice.objective().detach()))
 
 

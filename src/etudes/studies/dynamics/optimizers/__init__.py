@@ -18,8 +18,8 @@ from etudes.studies.dynamics.optimizers.findings import summary
 from etudes.studies.dynamics.optimizers.rules import Rule, grid, move, optimiser, restart, state_numbers
 from etudes.studies.dynamics.optimizers.newton import NewtonCG
 from etudes.studies.dynamics.optimizers.shampoo import Graft, precondition
-from etudes.studies.dynamics.optimizers.tasks import Inputs, Kind, Network, open_task
-from etudes.train import Rows, fit
+from etudes.studies.dynamics.optimizers.tasks import Inputs, Kind, Network, Task, logistic_task, network, read_pictures
+from etudes.train import Rows, fit, seeded
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Config:
     trials: Annotated[int, at_least(1)] = 5  # rates that are tried, each three times the one before
     steps: Annotated[int, at_least(10)] = 200  # of each trial of duration 1
     duration: Annotated[float, positive] = 1.0  # multiple of `steps`
-    batch: Annotated[int, at_least(0)] = 32  # examples a step of networks; 0: all. The logistic regression takes all
+    batch: Annotated[int, at_least(1)] = 32  # examples a step of networks; the logistic regression takes all
+    whole: bool = False  # whether networks take all as well
     every: Annotated[int, at_least(1)] = 1  # steps between two computations of Shampoo's roots
     block: Annotated[int, at_least(0)] = 0  # side of the blocks that Shampoo cuts tensors into; 0: none
     graft: Graft = "none"  # whose length Shampoo's step has
@@ -47,21 +48,27 @@ class Config:
     gap_target: Annotated[float, positive] = 1e-3  # the convex loss to reach: its gap, as a share of the first one
     loss_target: Annotated[float, positive] = 0.1  # the training loss that networks have to reach, nats
     look_every: Annotated[int, at_least(1)] = 4  # steps between looks at the training and validation loss
+    look_at: Annotated[int, at_least(0)] = 0  # training pictures that a look sees; 0: all
 
 
 MOST = 1e3  # loss, in nats, above which a trial is given up
 
 
 def train(cfg: Config, run: Run) -> None:
-    task = open_task(run, cfg.dataset, cfg.task, cfg.inputs, cfg.network, cfg.width, cfg.examples, cfg.held_out, cfg.penalty)
-    model, n = task.model, len(task.train[0])
+    d = read_pictures(run, cfg.dataset, cfg.examples, cfg.held_out)
+    if cfg.task == "logistic":
+        task = logistic_task(run, d, cfg.inputs, cfg.penalty)
+    else:
+        model = seeded(run, "init", lambda: network(cfg.task, cfg.network, d.shape, d.classes, cfg.width))
+        task = Task(model, d, cfg.look_at)
+    model, n = task.model, len(d.train[0])
     opt = optimiser(cfg.rule, model, cfg.every, cfg.block, cfg.graft, cfg.iterations)
     weights, fresh = copy.deepcopy(model.state_dict()), copy.deepcopy(opt.state_dict())
     best = copy.deepcopy(model)
     every = 1 if isinstance(opt, NewtonCG) else cfg.look_every
     looks = max(1, round(cfg.steps * cfg.duration) // every)
     steps, rates = looks * every, grid(cfg.rate, cfg.trials)
-    whole = cfg.task == "logistic" or not 0 < cfg.batch < n
+    whole = cfg.whole or cfg.task == "logistic" or cfg.batch >= n
     batches = Batches(n, n if whole else cfg.batch, run.seed("order"))
     start = task.gap()
     table = Rows(cfg.trials * looks, "loss", "validation", "passes")
@@ -85,11 +92,11 @@ def train(cfg: Config, run: Run) -> None:
         table.put(row, loss=loss, validation=held_out, passes=spent)
 
     def validation() -> float:
-        return task.losses(task.validation)[0]
+        return task.losses(d.validation)[0]
 
     def evaluate() -> dict[str, float]:
         model.load_state_dict(best.state_dict())
-        loss, error = task.losses(task.test)
+        loss, error = task.losses(d.test)
         return {"test/loss": loss, "test/error": error, "validation/loss": validation()}
 
     parts = {"model": model, "opt": opt, "best": best, "table": table}
@@ -107,7 +114,7 @@ def train(cfg: Config, run: Run) -> None:
 LONG = {"duration": 1.5}
 SCALED, ROTATED = LONG | {"inputs": "scaled"}, LONG | {"inputs": "rotated"}
 GRAFTED = {"rule": "shampoo", "graft": "adagrad"}
-MLP, CNN, FULL = {"task": "mlp"}, {"task": "cnn"}, {"task": "mlp", "batch": 0}
+MLP, CNN, FULL = {"task": "mlp"}, {"task": "cnn"}, {"task": "mlp", "whole": True}
 SGD, ADAGRAD, ADAM, ADAFACTOR, MUON = {"rule": "sgd"}, {"rule": "adagrad"}, {"rule": "adam"}, {"rule": "adafactor"}, {"rule": "muon"}
 SHAMPOO, NEWTON = {"rule": "shampoo"}, {"rule": "newton"}
 STUDY = Study(

@@ -80,11 +80,12 @@ class NewtonCG(Optimizer):
         group["work"] += 1.0 + 2.0 * count  # the graph of the products is one more gradient
         with torch.no_grad():
             start, slope = parameters_to_vector(parameters), float(gradient @ direction)
+            rounding = 4 * torch.finfo(loss.dtype).eps * abs(value)  # a loss that rises by less has not risen
             for halving in range(HALVINGS):
                 t = 0.5**halving
                 vector_to_parameters(start + t * direction, parameters)
                 group["work"] += 1 / 3
-                if float(closure()) <= value + ARMIJO * t * slope:
+                if float(closure()) <= value + ARMIJO * t * slope + rounding:
                     return loss.detach()
             vector_to_parameters(start, parameters)
         return loss.detach()

@@ -15,47 +15,60 @@ from etudes.core.errors import Problem
 from etudes.data.images import Images, images, unit
 from etudes.nn.resnet import preact_resnet
 from etudes.studies.dynamics.optimizers.newton import NewtonCG
-from etudes.train import seeded
 
 Kind = Literal["logistic", "mlp", "cnn"]
 Inputs = Literal["pixels", "scaled", "rotated"]
 Network = Literal["small", "resnet20", "resnet32"]
 DECADES = 2.0  # between the largest and the least factor on an input
-PART = 1000  # pictures at a time where a whole split is looked at
+AT_ONCE = 1000  # pictures at a time where a whole part is looked at
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The parts of a set: pictures in [0, 1], [n, c, h, w], with their classes int64 [n]."""
+
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        c, h, w = self.train[0].shape[1:]
+        return c, h, w
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model on a training part, with what is held out of it, and a test part. Pictures in [0, 1], [n, c, h, w]."""
+    """A model, and the loss of it on pictures that is minimised."""
 
     model: nn.Module
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    penalty: float  # mu of mu |w|^2 / 2, a part of the loss that is minimised; 0 for networks
-    least: float  # the least training loss that there is; 0 where it is not known
+    pictures: Pictures
+    looked: int = 0  # training pictures whose loss is looked at; 0: all
+    mu: float = 0.0  # of the penalty mu |w|^2 / 2, a part of the loss; 0 for networks
+    least: float = 0.0  # the least training loss that there is; 0 where it is not known
 
     def objective(self, rows: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of training rows (all without), in nats, plus the penalty: with its graph."""
-        x, y = self.train
+        x, y = self.pictures.train
         loss = functional.cross_entropy(self.model(x if rows is None else x[rows]), y if rows is None else y[rows])
-        return loss + penalty(self.model, self.penalty) if self.penalty else loss
+        return loss + penalty(self.model, self.mu) if self.mu else loss
 
-    @torch.no_grad()
     def gap(self) -> float:
-        """The loss of the whole training part above the least that there is."""
-        loss, _ = self.losses(self.train)
-        return loss + float(penalty(self.model, self.penalty)) - self.least
+        """The loss of the training pictures that are looked at, above the least that there is."""
+        x, y = self.pictures.train
+        loss, _ = self.losses((x[: self.looked or None], y[: self.looked or None]))
+        return loss + float(penalty(self.model, self.mu).detach()) - self.least
 
     @torch.no_grad()
-    def losses(self, split: tuple[Tensor, Tensor]) -> tuple[float, float]:
-        """The mean cross-entropy of a split without penalty, in nats, and the share of it that is misclassified."""
-        x, y = split
+    def losses(self, part: tuple[Tensor, Tensor]) -> tuple[float, float]:
+        """The mean cross-entropy of a part without penalty, in nats, and the share of it that is misclassified."""
+        x, y = part
         was_training = self.model.training
         self.model.eval()
         loss = wrong = 0.0
-        for part, labels in zip(x.split(PART), y.split(PART), strict=True):
-            logits = self.model(part)
+        for some, labels in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
+            logits = self.model(some)
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             wrong += float((logits.argmax(1) != labels).sum())
         self.model.train(was_training)
@@ -97,15 +110,19 @@ def network(kind: Kind, size: Network, shape: tuple[int, int, int], classes: int
     )
 
 
-def minimise(objective: Callable[[], Tensor], model: nn.Module) -> float:
-    """The least value of a strongly convex objective of a float64 model, by undamped Newton steps down to a gradient of
-    1e-11. The model is left there. Raises Problem where a hundred steps do not suffice."""
+def minimise(objective: Callable[[], Tensor], model: nn.Module, mu: float) -> float:
+    """A value at most 1e-13 above the least of an objective of a float64 model, by undamped Newton steps.
+
+    Where all curvatures are mu or more, a gradient g leaves a gap of at most |g|^2 / (2 mu). The model stays there.
+    Raises Problem where a hundred steps do not suffice.
+    """
     opt = NewtonCG(model.parameters(), tolerance=0.1, iterations=1000)
     for _ in range(100):
-        value = opt.step(objective)
-        gradient = torch.autograd.grad(objective(), list(model.parameters()))
-        if math.hypot(*(float(g.norm()) for g in gradient)) < 1e-11:
-            return float(value)
+        opt.step(objective)
+        loss = objective()
+        gradient = torch.autograd.grad(loss, list(model.parameters()))
+        if sum(float(g.square().sum()) for g in gradient) <= 2 * mu * 1e-13:
+            return float(loss.detach())
     raise Problem("the least loss was not found in a hundred Newton steps; raise the penalty")
 
 
@@ -134,36 +151,25 @@ def change_inputs(run: Run, kind: Inputs, features: int) -> Tensor:
     return factors.diag() @ torch.from_numpy(turn * np.sign(np.diag(upper)))
 
 
-def open_task(
-    run: Run,
-    dataset: str,
-    kind: Kind,
-    inputs: Inputs,
-    size: Network,
-    width: int,
-    examples: int,
-    held_out: int,
-    mu: float,
-) -> Task:
-    """The task of a run: pictures noted in its env.json, a model with the run's own first weights.
-
-    The logistic regression has float64 numbers, and `inputs` says what is done to its pixels.
-    """
+def read_pictures(run: Run, dataset: str, examples: int, held_out: int) -> Pictures:
+    """The parts of a set that a run sees, on its device; the set is noted in its env.json."""
     d = images(dataset)
     run.note(data=d.source)
     run.result(**{"test/error-majority": d.majority_error})
-    kept, apart = split_rows(run, d, examples, held_out)
-    x, test_x = (unit(pictures).to(run.device) for pictures in (d.x[torch.cat([kept, apart])], d.test_x))
-    if kind == "logistic":
-        change = change_inputs(run, inputs, math.prod(d.shape)).to(run.device)
-        x, test_x = ((pictures.double().flatten(1) @ change).view(pictures.shape) for pictures in (x, test_x))
-    y = d.y[torch.cat([kept, apart])].to(run.device)
-    n = len(kept)
-    parts = (x[:n], y[:n]), (x[n:], y[n:]), (test_x, d.test_y.to(run.device))
-    model = seeded(run, "init", lambda: network(kind, size, d.shape, d.classes, width))
-    if kind != "logistic":
-        return Task(model, *parts, 0.0, 0.0)
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    least = minimise(Task(model, *parts, mu, 0.0).objective, model)
-    model.load_state_dict(start)
-    return Task(model, *parts, mu, least)
+    parts = [(d.x[rows], d.y[rows]) for rows in split_rows(run, d, examples, held_out)]
+    train, validation, test = ((unit(x).to(run.device), y.to(run.device)) for x, y in (*parts, (d.test_x, d.test_y)))
+    return Pictures(train, validation, test, d.classes)
+
+
+def logistic_task(run: Run, d: Pictures, inputs: Inputs, mu: float) -> Task:
+    """Multinomial logistic regression in float64 from weights of 0, with the least loss that it can have."""
+    change = change_inputs(run, inputs, math.prod(d.shape)).to(run.device)
+
+    def changed(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = part
+        return (x.double().flatten(1) @ change).view(x.shape), y
+
+    pictures = Pictures(changed(d.train), changed(d.validation), changed(d.test), d.classes)
+    model, solved = (network("logistic", "small", d.shape, d.classes, 1).to(run.device) for _ in range(2))
+    least = minimise(Task(solved, pictures, mu=mu).objective, solved, mu)
+    return Task(model, pictures, mu=mu, least=least)
