@@ -1,6 +1,8 @@
 """Each rule against a naive loop, a closed form or a peer."""
 
 import copy
+import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -147,7 +149,7 @@ def test_between_two_computations_the_roots_stay():
     for _ in range(10):
         walk(opt, [p], 1)
         seen.append(opt.state[p]["roots"][0][0].clone())
-    changes = [not torch.equal(before, after) for before, after in zip(seen, seen[1:], strict=False)]
+    changes = [not torch.equal(before, after) for before, after in itertools.pairwise(seen)]
     assert changes == [True, True, True, False, False, True, False, False, True]  # steps 1, 2, 3 and then 6 and 9
 
 
@@ -234,7 +236,7 @@ def test_where_the_curvature_is_negative_newton_still_goes_down():
         return (w[0] ** 2 - 1) ** 2 + w[1] ** 2
 
     values = [float(opt.step(loss)) for _ in range(12)]
-    assert all(after <= before for before, after in zip(values, values[1:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(values))
     assert float(loss().detach()) < 1e-12
 
 
@@ -253,6 +255,11 @@ def test_newton_refuses_what_makes_no_sense():
         NewtonCG([{"params": [w]}, {"params": [torch.zeros(1, requires_grad=True)]}])
 
 
+def loss(model):
+    """A loss of a model of four inputs."""
+    return model(torch.ones(2, 4, dtype=next(model.parameters()).dtype)).square().sum()
+
+
 def test_coupled_decay_is_that_of_adam_and_decoupled_that_of_adamw():
     for coupled, peer in ((True, torch.optim.Adam), (False, torch.optim.AdamW)):
         model = torch.nn.Linear(4, 3, dtype=torch.float64)
@@ -261,9 +268,9 @@ def test_coupled_decay_is_that_of_adam_and_decoupled_that_of_adamw():
         restart(opt, copy.deepcopy(opt.state_dict()), 0.1)
         theirs = peer(twin.parameters(), 0.1, weight_decay=0.05)
         for _ in range(3):
-            move(opt, lambda: model(torch.ones(1, 4, dtype=torch.float64)).square().sum(), 0.05, coupled, 1e9)
+            move(opt, functools.partial(loss, model), 0.05, coupled, 1e9)
             theirs.zero_grad()
-            twin(torch.ones(1, 4, dtype=torch.float64)).square().sum().backward()
+            loss(twin).backward()
             theirs.step()
         for a, b in zip(model.parameters(), twin.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-12)
@@ -279,7 +286,7 @@ def test_a_restart_forgets_all_but_the_rate():
             model.load_state_dict(weights)
             restart(opt, fresh, 0.01)
             for _ in range(3):
-                move(opt, lambda: model(torch.ones(2, 4)).square().sum(), 0.0, False, 1e9)
+                move(opt, functools.partial(loss, model), 0.0, False, 1e9)
             ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
         assert torch.equal(*ends), rule
 

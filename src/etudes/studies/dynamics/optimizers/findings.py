@@ -4,6 +4,12 @@ import math
 
 import numpy as np
 
+from etudes.core import Claim, Trial
+from etudes.core.claims import Interval, below
+
+STEPS, PASSES = "train/steps-to-target", "train/passes-to-target"
+BELOW = below(1)
+
 
 def first_passage(losses: np.ndarray, target: float, start: float, costs: np.ndarray) -> np.ndarray:
     """The cost [trials] at which each trial's loss [trials, looks] is at the target for the first time.
@@ -23,7 +29,9 @@ def first_passage(losses: np.ndarray, target: float, start: float, costs: np.nda
     return found
 
 
-def summary(losses: np.ndarray, costs: np.ndarray, every: int, start: float, target: float) -> dict[str, float]:
+def summary(
+    losses: np.ndarray, costs: np.ndarray, every: int, start: float, target: float, name: str = "loss"
+) -> dict[str, float]:
     """The numbers of a run's trials with training losses [trials, looks], a look every `every` steps.
 
     A rule that no rate brings to the target counts all steps, or all passes, of its trials: as the least that it needs.
@@ -36,11 +44,26 @@ def summary(losses: np.ndarray, costs: np.ndarray, every: int, start: float, tar
     passes = min(first_passage(losses, target, start, costs).min(), costs.max())
     early = losses[:, max(0, looks // 10 - 1)]
     return {
-        "train/steps-to-target": soonest,
-        "train/passes-to-target": passes,
+        STEPS: soonest,
+        PASSES: passes,
         "train/reached": float(np.isfinite(arrival).mean()),
         "train/rates-near-best": float((arrival <= 2 * soonest).sum()),
         "train/best-rate": float(losses[:, -1].argmin() + 1),
-        "train/loss": max(losses[:, -1].min(), 1e-16),
-        "train/loss-early": early.min(),
+        f"train/{name}": max(losses[:, -1].min(), 1e-16),
+        f"train/{name}-early": early.min(),
     }
+
+
+def share(trial: Trial, a: str, b: str, of: str = STEPS) -> float:
+    """A number of variant `a` as a share of that of `b`."""
+    return trial[a][of] / trial[b][of]
+
+
+def lead(trial: Trial, a: str, b: str, other_a: str, other_b: str) -> float:
+    """How many times as many steps as `a` variant `b` needs, over the same number of another pair."""
+    return share(trial, b, a) / share(trial, other_b, other_a)
+
+
+def fewer(a: str, b: str, where: str, of: str = STEPS, expect: Interval = BELOW) -> Claim:
+    """The claim that `a` needs fewer steps than `b`, or that its share of them is as expected."""
+    return Claim(lambda trial: share(trial, a, b, of), expect, where, number=f"{of}: {a} over {b}", kind="ratio")

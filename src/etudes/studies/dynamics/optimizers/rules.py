@@ -61,8 +61,8 @@ def restart(opt: Optimizer, fresh: dict[str, Any], rate: float) -> None:
 
 
 def decay(opt: Optimizer, strength: float, coupled: bool) -> None:
-    """Pull all weights towards 0 before a step. Coupled: `strength` w is added to the gradient, as the gradient of an L2
-    penalty. Decoupled: w <- (1 - lr strength) w, beside the step (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """Pull all weights towards 0 before a step. Coupled: `strength` w is added to the gradient, as by an L2 penalty.
+    Decoupled: w <- (1 - lr strength) w, beside the step (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
     with torch.no_grad():
         for group in opt.param_groups:
             for p in group["params"]:

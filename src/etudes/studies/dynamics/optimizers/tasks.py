@@ -84,8 +84,8 @@ def network(kind: Kind, size: Network, shape: tuple[int, int, int], classes: int
     """A model of pictures of a shape (c, h, w) that gives logits [n, classes].
 
     "logistic" is one dense layer that begins at 0, "mlp" has two hidden layers of `width` units, "cnn" two
-    convolutions of `width / 4` and `width / 2` channels and an average over the picture. ResNet-20 and ResNet-32 are
-    those of He et al. 2016, sec. 4.2, with 16, 32 and 64 channels, here with pre-activation.
+    convolutions of `width / 4` and `width / 2` channels that halve the sides, and a dense layer. ResNet-20 and
+    ResNet-32 are those of He et al. 2016, sec. 4.2, with 16, 32 and 64 channels, here with pre-activation.
     """
     inputs = math.prod(shape)
     if size != "small":
@@ -99,15 +99,9 @@ def network(kind: Kind, size: Network, shape: tuple[int, int, int], classes: int
         dense = nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes)
         return nn.Sequential(nn.Flatten(), *dense)
     few, many = width // 4, width // 2
-    return nn.Sequential(
-        nn.Conv2d(shape[0], few, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(few, many, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(many, classes),
-    )
+    left = many * math.prod(math.ceil(side / 4) for side in shape[1:])
+    convolutions = nn.Conv2d(shape[0], few, 3, 2, 1), nn.ReLU(), nn.Conv2d(few, many, 3, 2, 1), nn.ReLU()
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(left, classes))
 
 
 def minimise(objective: Callable[[], Tensor], model: nn.Module, mu: float) -> float:
