@@ -1,6 +1,6 @@
 """optimizers: does looking at more than one weight at a time save steps, on a convex loss and on networks?
 
-Adam divides every number of a gradient by its usual size. Shampoo keeps, for each of the k sides of a tensor, the sum of
+Adam divides every number of a gradient by its usual size. Shampoo keeps for each of the k sides of a tensor the sum of
 what gradients say of that side, and multiplies every side by a root of its inverse (algorithm 2):
 
     H_i <- H_i + G_(i) G_(i)',    W <- W - lr G x_1 H_1^(-1/2k) x_2 ... x_k H_k^(-1/2k)
@@ -12,8 +12,8 @@ knows the curvature. Adafactor is a first-order method: its "second" means secon
     etudes run optimizers --scale mnist    30 minutes, 9 variants and 3 seeds: the dense network on MNIST-5k
     etudes run optimizers --scale paper    900 minutes on a GPU, 4 variants and 1 seed: ResNet-32 on CIFAR-10
 
-To expect: grafted Shampoo needs a fraction of Adam's steps, less so on networks; Shampoo with its own step lengths does
-well on the convex loss and badly on networks; Newton's method takes a handful of steps, each of them many passes.
+To expect: grafted Shampoo needs a fraction of Adam's steps, a larger one on networks; with its own step lengths Shampoo
+does well on the convex loss and badly on networks; Newton's method takes a handful of steps, each of many passes.
 
 Departures from the paper: digits and small models at laptop scale; constant rates, five a rule; no augmentation at any
 scale. Shampoo's roots are computed at each of the first steps, then at every fifth on networks.
