@@ -8,15 +8,15 @@ what gradients say of that side, and multiplies every side by a root of its inve
 Beside them stand SGD, AdaGrad, Adafactor, Muon, and Newton's method with conjugate gradients, the only one here that
 knows the curvature. Adafactor is a first-order method: its "second" means second moments, as in Adam.
 
-    etudes run optimizers                  5 minutes on two cores, 30 variants, 5 seeds
+    etudes run optimizers                  5 minutes on two cores, 29 variants, 5 seeds
     etudes run optimizers --scale mnist    30 minutes, 9 variants and 3 seeds: the dense network on MNIST-5k
-    etudes run optimizers --scale paper    900 minutes on a GPU, 4 variants and 1 seed: ResNet-32 on CIFAR-10
+    etudes run optimizers --scale paper    900 minutes on a GPU, 3 variants and 1 seed: ResNet-32 on CIFAR-10
 
 To expect: grafted Shampoo needs a fraction of Adam's steps, a larger one on networks; with its own step lengths Shampoo
 does well on the convex loss and badly on networks; Newton's method takes a handful of steps, each of many passes.
 
 Departures from the paper: digits and small models at laptop scale; constant rates, five a rule; no augmentation at any
-scale. Shampoo's roots are computed at each of the first steps, then at every fifth.
+scale. Grafted Shampoo's roots are computed at each of the first steps, then at every fifth.
 """
 
 import copy
@@ -68,7 +68,7 @@ class Config:
 
 
 MOST = 1e3  # loss, in nats, above which a trial is given up
-LEAST = 1e-16  # of a loss in the log: gaps below are rounding
+LEAST = 1e-8  # of a loss in the log: nearer than that is arrived
 
 
 def train(cfg: Config, run: Run) -> None:
@@ -126,7 +126,7 @@ def train(cfg: Config, run: Run) -> None:
     for k, loss in enumerate([start, *losses[losses[:, -1].argmin()]]):
         run.log(k * every, **{f"train/{name}": max(loss, LEAST)})
     for k, loss in enumerate(losses[:, -1]):
-        run.log(k + 1, **{f"train/{name}-of-rate": max(loss, LEAST)})
+        run.log(k + 1, **{f"train/{name}-at-the-end": max(loss, LEAST)})
 
 
 SGD, ADAGRAD, ADAM, ADAFACTOR, MUON, SHAMPOO, NEWTON = (
@@ -145,8 +145,8 @@ OFFLINE = {"dataset": "digits", "examples": 500, "held_out": 200}
 CONVEX_RULES = ("sgd", "adagrad", "adam", "adafactor", "shampoo", "grafted", "newton")
 DENSE = ("sgd", "adagrad", "adam", "adafactor", "muon", "shampoo", "grafted", "blocks", "seldom")
 MAIN = [f"mlp-{name}" for name in DENSE[:-2]]
-FEW = [f"logistic-{name}" for name in ("sgd", "adam", "adafactor", "grafted", "newton")]
-LEADERS = ("sgd", "adam", "muon", "grafted")
+FEW = [f"logistic-{name}" for name in ("sgd", "adam", "shampoo", "newton")]
+LEADERS = ("sgd", "adam", "grafted")
 SECTIONS = {
     "Logistic regression": [f"logistic-{name}" for name in CONVEX_RULES],
     "Dense network": [f"mlp-{name}" for name in DENSE],
@@ -171,9 +171,7 @@ STUDY = Study(
         Variant("logistic-adagrad", CONVEX | ADAGRAD | {"rate": 1.0}, "sums of squares, a number a weight"),
         Variant("logistic-adam", CONVEX | ADAM | {"rate": 0.3}),
         Variant("logistic-adafactor", CONVEX | ADAFACTOR | {"rate": 0.3}, "first order, little memory"),
-        Variant(
-            "logistic-shampoo", CONVEX | SHAMPOO | {"rate": 10.0, "every": 5}, "algorithm 2, roots at every fifth step"
-        ),
+        Variant("logistic-shampoo", CONVEX | SHAMPOO | {"rate": 10.0}, "algorithm 2, roots at every step"),
         Variant(
             "logistic-grafted", CONVEX | GRAFTED | {"rate": 5.0, "every": 5}, "Shampoo's direction, AdaGrad's length"
         ),
@@ -187,7 +185,7 @@ STUDY = Study(
         Variant("mlp-adam", MLP | ADAM | {"rate": 0.02}),
         Variant("mlp-adafactor", MLP | ADAFACTOR | {"rate": 0.01}),
         Variant("mlp-muon", MLP | MUON | {"rate": 0.03}, "hidden matrices; SGD for the rest"),
-        Variant("mlp-shampoo", MLP | SHAMPOO | {"rate": 0.2, "every": 5}, "algorithm 2, roots at every fifth step"),
+        Variant("mlp-shampoo", MLP | SHAMPOO | {"rate": 0.5}, "algorithm 2, roots at every step"),
         Variant("mlp-grafted", BLEND, "Shampoo's direction, AdaGrad's length"),
         Variant("mlp-blocks", BLEND | {"block": 16}, "as mlp-grafted, in blocks of 16 x 16"),
         Variant("mlp-seldom", BLEND | {"every": 20}, "as mlp-grafted, roots at every twentieth step"),
@@ -201,7 +199,6 @@ STUDY = Study(
         Variant("grafted-decoupled", BLEND | {"decay": 0.01}),
         Variant("cnn-sgd", CNN | SGD | {"rate": 0.3}, "two convolutions, batches of 32"),
         Variant("cnn-adam", CNN | ADAM | {"rate": 0.02}),
-        Variant("cnn-muon", CNN | MUON | {"rate": 0.03}),
         Variant("cnn-grafted", CNN | GRAFTED | {"rate": 0.5, "every": 5}, "tensors of four modes"),
     ),
     scales={
@@ -270,8 +267,8 @@ STUDY = Study(
         "Adafactor needs as many steps as Adam on the dense network, within a factor of two": fewer(
             "mlp-adafactor", "mlp-adam", "Shazeer and Stern 2018 (arXiv:1804.04235)", expect=within(0.5, 2)
         ),
-        "tuned alike, Adam needs at most 1.4 times as many steps as Muon on the dense network": fewer(
-            "mlp-adam", "mlp-muon", "Wen et al. 2025 (arXiv:2509.02046), abstract", expect=below(1.4)
+        "on the dense network Muon needs fewer steps to the target than Adam": fewer(
+            "mlp-muon", "mlp-adam", "Jordan et al. 2024, and Wen et al. 2025 (arXiv:2509.02046), abstract"
         ),
     },
     charts=(
@@ -285,7 +282,7 @@ STUDY = Study(
         bars(STEPS, title="Steps to the target, with the best of five rates", by="rule", key="rule", sections=SECTIONS),
         curves("train/loss", title="Dense network: the training loss", log=True, by="rule", variants=MAIN),
         curves(
-            "train/loss-of-rate",
+            "train/loss-at-the-end",
             title="Dense network: the training loss at the end by rate",
             log=True,
             step="rate, each three times the one before",
