@@ -8,12 +8,12 @@ what gradients say of that side, and multiplies every side by a root of its inve
 Beside them stand SGD, AdaGrad, Adafactor, Muon, and Newton's method with conjugate gradients, the only one here that
 knows the curvature. Adafactor is a first-order method: its "second" means second moments, as in Adam.
 
-    etudes run optimizers                  5 minutes on two cores, 29 variants, 5 seeds
-    etudes run optimizers --scale mnist    30 minutes, 9 variants and 3 seeds: the dense network on MNIST-5k
+    etudes run optimizers                  5 minutes on two cores, 30 variants, 5 seeds
+    etudes run optimizers --scale mnist    30 minutes, 10 variants and 3 seeds: the dense network on MNIST-5k
     etudes run optimizers --scale paper    900 minutes on a GPU, 3 variants and 1 seed: ResNet-32 on CIFAR-10
 
 To expect: grafted Shampoo needs a fraction of Adam's steps, a larger one on networks; with its own step lengths Shampoo
-does well on the convex loss and badly on networks; Newton's method takes a handful of steps, each of many passes.
+does nearly as well, but not with old roots; Newton's method takes a handful of steps, each of many passes.
 
 Departures from the paper: digits and small models at laptop scale; constant rates, five a rule; no augmentation at any
 scale. Grafted Shampoo's roots are computed at each of the first steps, then at every fifth.
@@ -26,7 +26,7 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
-from etudes.core import Claim, Paper, Run, Scale, Study, Variant, at_least, lower, positive
+from etudes.core import Claim, Paper, Run, Scale, Study, Variant, at_least, positive
 from etudes.core.claims import above, below, within
 from etudes.data.batches import Batches
 from etudes.reports.charts import bars, curves
@@ -143,8 +143,8 @@ PAPER = {"dataset": "cifar10", "network": "resnet32", "examples": 0, "held_out":
 SELDOM = {"look_every": 500, "look_at": 5000}
 OFFLINE = {"dataset": "digits", "examples": 500, "held_out": 200}
 CONVEX_RULES = ("sgd", "adagrad", "adam", "adafactor", "shampoo", "grafted", "newton")
-DENSE = ("sgd", "adagrad", "adam", "adafactor", "muon", "shampoo", "grafted", "blocks", "seldom")
-MAIN = [f"mlp-{name}" for name in DENSE[:-2]]
+DENSE = ("sgd", "adagrad", "adam", "adafactor", "muon", "shampoo", "grafted", "blocks", "seldom", "stale")
+MAIN = [f"mlp-{name}" for name in DENSE[:-3]]
 FEW = [f"logistic-{name}" for name in ("sgd", "adam", "shampoo", "newton")]
 LEADERS = ("sgd", "adam", "grafted")
 SECTIONS = {
@@ -186,6 +186,7 @@ STUDY = Study(
         Variant("mlp-adafactor", MLP | ADAFACTOR | {"rate": 0.01}),
         Variant("mlp-muon", MLP | MUON | {"rate": 0.03}, "hidden matrices; SGD for the rest"),
         Variant("mlp-shampoo", MLP | SHAMPOO | {"rate": 0.5}, "algorithm 2, roots at every step"),
+        Variant("mlp-stale", MLP | SHAMPOO | {"rate": 0.2, "every": 5}, "as mlp-shampoo, roots at every fifth step"),
         Variant("mlp-grafted", BLEND, "Shampoo's direction, AdaGrad's length"),
         Variant("mlp-blocks", BLEND | {"block": 16}, "as mlp-grafted, in blocks of 16 x 16"),
         Variant("mlp-seldom", BLEND | {"every": 20}, "as mlp-grafted, roots at every twentieth step"),
@@ -240,13 +241,13 @@ STUDY = Study(
         "on the dense network grafted Shampoo needs fewer steps to the target than Adam": fewer(
             "mlp-grafted", "mlp-adam", "abstract"
         ),
-        "on the dense network grafted Shampoo has a lower test loss than Adam": lower(
-            "mlp-grafted", "mlp-adam", "beyond the paper", of="test/loss", matters=0.02
-        ),
         "on the dense network Shampoo needs fewer steps with AdaGrad's step lengths than with its own": fewer(
             "mlp-grafted", "mlp-shampoo", "Anil et al. 2020 (arXiv:2002.09018), grafting"
         ),
-        "roots at every twentieth step cost the dense network at most a quarter more steps than at every fifth": fewer(
+        "roots at every fifth step cost Shampoo without grafting at most a quarter more steps than fresh ones": fewer(
+            "mlp-stale", "mlp-shampoo", "sec. 5, delayed updates", expect=below(1.25)
+        ),
+        "roots at every twentieth step cost grafted Shampoo at most a quarter more steps than at every fifth": fewer(
             "mlp-seldom", "mlp-grafted", "sec. 5, delayed updates", expect=below(1.25)
         ),
         "grafted Shampoo's lead over Adam is smaller on the dense network than on logistic regression": Claim(
