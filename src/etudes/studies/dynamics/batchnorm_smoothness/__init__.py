@@ -29,7 +29,7 @@ class Config(PictureRecipe):
     noise_scale: Annotated[float, at_least(1)] = 1.25  # n_sigma, the largest factor of a channel's noise
     noise_spread: Annotated[float, at_least(0)] = 0.1  # r, how pictures differ in it
     rate: Annotated[float, positive] = 1.0  # multiple of the learning rate
-    look_every: Annotated[int, at_least(1)] = 20  # steps between looks along the gradient
+    look_every: Annotated[int, at_least(1)] = 25  # steps between looks along the gradient
     distances: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # of a look, in steps of training
     share: Annotated[float, positive] = 0.01  # of the weights' length, for the look at equal shares
 
@@ -67,7 +67,7 @@ def train(cfg: Config, run: Run) -> None:
     run.result(**summary(looks, losses))
 
 
-LAPTOP = {"dataset": "cifar10", "side": 16, "examples": 400, "batch": 64, "steps": 300, "lr": 0.1}
+LAPTOP = {"dataset": "cifar10", "side": 16, "examples": 400, "batch": 64, "steps": 250, "lr": 0.05}
 LAPTOP |= {"schedule": "constant", "momentum": 0.0, "weight_decay": 0.0}
 TINY = {"dataset": "digits", "side": 0, "examples": 0, "held_out": 50, "tested": 64, "steps": 4, "width": 4}
 OFFLINE = {"dataset": "digits", "side": 0, "examples": 0, "held_out": 200, "tested": 320}

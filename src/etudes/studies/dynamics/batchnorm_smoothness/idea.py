@@ -19,10 +19,8 @@ def average_norm(x: Tensor, p: float) -> Tensor:
     >>> average_norm(torch.tensor([[3.0, 0.0], [4.0, 2.0]])[:, :, None, None], 2)
     tensor([3.5355, 1.4142])
     """
-    size = x.abs()
-    if math.isinf(p):
-        return size.amax((0, 2, 3))
-    return size.pow(p).mean((0, 2, 3)).pow(1 / p)
+    count = x.numel() // x.shape[1]
+    return torch.linalg.vector_norm(x, p, (0, 2, 3)) / count ** (1 / p)
 
 
 class LpNorm(nn.Module):

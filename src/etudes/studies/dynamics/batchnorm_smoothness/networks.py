@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from etudes.studies.dynamics.batchnorm_smoothness import Config
 
 STACKS = {  # multiples of the width; a pool ends each stack
-    "small": ((1, 1), (2, 2), (4, 4), (4, 4)),
+    "small": ((1,), (2, 2), (4, 4), (4, 4, 4)),
     "vgg16": ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)),
 }
 
