@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from etudes.core import Problem
@@ -39,11 +40,11 @@ class Layer(nn.Module):
 
     def __init__(self, cfg: "Config", channels: int, out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, 3, padding=1, bias=cfg.norm == "none")
+        self.conv = nn.Conv2d(channels, out, 3, padding=1, bias=False)
         self.norm = normaliser(cfg, out)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
+        if cfg.norm == "none":  # no draw: all variants begin with the same weights
+            self.conv.bias = nn.Parameter(torch.zeros(out))
 
     def before(self, x: Tensor) -> Tensor:
         """What the ReLU is given: [n, out, h, w]."""
