@@ -1,7 +1,6 @@
 """What is looked at during training: the landscape along the gradient, and how layers' inputs and gradients shift."""
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -97,7 +96,7 @@ def summary(looks: Rows, losses: Rows) -> dict[str, float]:
     return numbers
 
 
-def recorded(cfg: "Config", run: Run, looks: Rows, numbers: dict[str, float], i: int) -> None:
-    """Put a look's numbers into the table and into the log."""
-    looks.put(i // cfg.look_every, **numbers)
+def put_look(run: Run, looks: Rows, numbers: dict[str, float], i: int, row: int) -> None:
+    """Put the numbers of a look at step i into a row of the table, and into the log."""
+    looks.put(row, **numbers)
     run.log(i, **{f"train/{name}": number for name, number in numbers.items()})

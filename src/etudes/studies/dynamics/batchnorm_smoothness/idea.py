@@ -78,9 +78,7 @@ class NoisyBatchNorm(BatchNorm):
         return disturb(y, *self.noise) if self.training else y * (1 + self.noise[1]) / 2
 
 
-def covariate_shift(
-    objective: Callable[[], Tensor], layers: Sequence[nn.Module], lr: float
-) -> tuple[Tensor, Tensor]:
+def covariate_shift(objective: Callable[[], Tensor], layers: Sequence[nn.Module], lr: float) -> tuple[Tensor, Tensor]:
     """Internal covariate shift by definition 2.1: how the gradient of a layer differs once those below are updated.
 
         G_i  = dL/dW_i (W_1, ..., W_k)        G'_i = dL/dW_i (W_1', ..., W_{i-1}', W_i, ..., W_k)

@@ -1,4 +1,4 @@
-"""The networks that are trained: a VGG for small pictures and VGG-16, with one normalisation behind each convolution."""
+"""The networks that are trained: a small VGG and VGG-16, with a normalisation behind each convolution."""
 
 import math
 from typing import TYPE_CHECKING
