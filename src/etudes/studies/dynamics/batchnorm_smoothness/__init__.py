@@ -13,7 +13,8 @@ own gradient g = dL/dw, at the distances d that a step could have:
     etudes run batchnorm-smoothness --scale cifar10    40 minutes, 8 variants, 3 seeds: all of CIFAR-10, twice as wide
     etudes run batchnorm-smoothness --scale paper      900 minutes on a GPU, 8 variants, 1 seed: VGG-16
 
-`--until decided` goes on to 20 seeds. To expect: TOEXPECT
+`--until decided` goes on to 20 seeds. To expect: batch normalisation is smoother by all three measures and errs less, and
+noise takes back a part of that alone; but the gradients of its layers do shift less, which the paper did not find.
 
 Departures from the paper: eight convolutions, pictures of 16 pixels and 240 steps; gradient descent without momentum,
 so that a step goes where is looked; the learning rate falls to 0, and looks keep to the first. The average norms are of
@@ -216,8 +217,8 @@ STUDY = Study(
         "internal covariate shift in layers' gradients is larger with batch normalisation than without": Claim(
             ratio("bn", "plain", ANGLE), above(1), "sec. 2.2, fig. 3", number=f"{ANGLE}: bn over plain", kind="ratio"
         ),
-        "each at its best learning rate, the loss varies less along the gradient with batch normalisation": smaller(
-            VARIATION, "beyond the paper", "bn-fast"
+        "each at its best learning rate, the gradient changes less along itself with batch normalisation": smaller(
+            CHANGE, "beyond the paper", "bn-fast"
         ),
         "moved by an equal share of the weights' length the gradient turns less with batch normalisation": smaller(
             TURN, "beyond the paper"
