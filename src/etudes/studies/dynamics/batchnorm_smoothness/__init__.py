@@ -13,8 +13,9 @@ own gradient g = dL/dw, at the distances d that a step could have:
     etudes run batchnorm-smoothness --scale cifar10    40 minutes, 8 variants, 3 seeds: all of CIFAR-10, twice as wide
     etudes run batchnorm-smoothness --scale paper      900 minutes on a GPU, 8 variants, 1 seed: VGG-16
 
-`--until decided` goes on to 20 seeds. To expect: batch normalisation is smoother by all three measures and errs less, and
-noise takes back a part of that alone; but the gradients of its layers do shift less, which the paper did not find.
+`--until decided` goes on to 20 seeds. To expect: batch normalisation is smoother by all three measures and
+errs less, and noise takes back a part of that alone; but the gradients of its layers do shift less, which the paper did
+not find.
 
 Departures from the paper: eight convolutions, pictures of 16 pixels and 240 steps; gradient descent without momentum,
 so that a step goes where is looked; the learning rate falls to 0, and looks keep to the first. The average norms are of
@@ -119,14 +120,14 @@ def ratio(one: str, other: str, metric: str) -> Callable[[Trial], float]:
     return lambda trial: trial[one][metric] / trial[other][metric]
 
 
-def smaller(metric: str, where: str, one: str = "bn", other: str = "plain") -> Claim:
-    """The claim that a metric of one variant is smaller than that of another, as a ratio."""
-    return Claim(ratio(one, other, metric), below(1), where, number=f"{metric}: {one} over {other}", kind="ratio")
+def smaller(metric: str, where: str) -> Claim:
+    """The claim that a metric is smaller with batch normalisation than without, as a ratio."""
+    return Claim(ratio("bn", "plain", metric), below(1), where, number=f"{metric}: bn over plain", kind="ratio")
 
 
 def norms_loss(trial: Trial) -> float:
-    """How much more the l1, l2 and linf networks err, on average, than the one with batch normalisation."""
-    return sum(trial[name][ERROR] for name in ("l1", "l2", "linf")) / 3 - trial["bn"][ERROR]
+    """How much more the l1 and l2 networks err, on average, than the one with batch normalisation."""
+    return (trial["l1"][ERROR] + trial["l2"][ERROR]) / 2 - trial["bn"][ERROR]
 
 
 LAPTOP = {"dataset": "cifar10", "side": 16, "examples": 400, "batch": 64, "steps": 240, "lr": 0.1}
@@ -208,17 +209,17 @@ STUDY = Study(
             CHANGE, "fig. 4b"
         ),
         "effective beta-smoothness is smaller with batch normalisation than without": smaller(BETA, "fig. 4c"),
-        "networks with l1, l2 and linf norms err on average as one with batch normalisation": Claim(
+        "networks with l1 and l2 norms err on average as one with batch normalisation": Claim(
             norms_loss,
             within(-MATTERS, MATTERS),
             "sec. 3.3, fig. 6",
-            number="test error: mean of l1, l2 and linf minus bn",
+            number="test error: mean of l1 and l2 minus bn",
+        ),
+        "a network with linf norms errs as one with batch normalisation": alike(
+            "linf", "bn", MATTERS, "sec. 3.3, fig. 6"
         ),
         "internal covariate shift in layers' gradients is larger with batch normalisation than without": Claim(
             ratio("bn", "plain", ANGLE), above(1), "sec. 2.2, fig. 3", number=f"{ANGLE}: bn over plain", kind="ratio"
-        ),
-        "each at its best learning rate, the gradient changes less along itself with batch normalisation": smaller(
-            CHANGE, "beyond the paper", "bn-fast"
         ),
         "moved by an equal share of the weights' length the gradient turns less with batch normalisation": smaller(
             TURN, "beyond the paper"
