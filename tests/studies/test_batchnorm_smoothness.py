@@ -232,12 +232,13 @@ def test_the_summary_has_geometric_means_of_what_varies_by_factors():
         looks.put(row, **dict.fromkeys(COLUMNS, number))
     for i in range(8):
         losses.put(i, loss=i)
-    found = summary(looks, losses)
+    found = summary(looks, losses, 2)
     assert found["train/beta"] == pytest.approx(2)
     assert found["train/loss-variation"] == pytest.approx(2)
     assert found["train/turn"] == pytest.approx(2.5)
     assert found["train/loss-end"] == pytest.approx(6.5)
     assert found["train/loss-whole"] == pytest.approx(3.5)
+    assert set(summary(looks, losses, 0)) == {"train/loss-end", "train/loss-whole"}
 
 
 class Colour:
@@ -270,10 +271,10 @@ def test_all_variants_begin_with_the_same_weights(digits):
 def test_what_cannot_be_run_is_refused(digits):
     with pytest.raises(Problem, match="channel_groups = 3"):
         network(dataclasses.replace(CONFIG, norm="group", channel_groups=3), digits)
-    with pytest.raises(Problem, match="no look"):
-        check(dataclasses.replace(CONFIG, steps=2, look_every=4))
+    with pytest.raises(Problem, match="held_out"):
+        check(CONFIG, 50)
     with pytest.raises(Problem, match="distances"):
-        check(dataclasses.replace(CONFIG, distances=(0.5, 0.0)))
+        check(dataclasses.replace(CONFIG, distances=(0.5, 0.0)), 1000)
 
 
 def test_what_the_variants_differ_in():

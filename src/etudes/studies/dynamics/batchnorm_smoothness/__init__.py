@@ -74,23 +74,21 @@ class Config(PictureRecipe):
 
 
 def train(cfg: Config, run: Run) -> None:
-    check(cfg)
     d, _ = opened(cfg, run)
-    if cfg.held_out >= len(d.x):
-        raise Problem(f"batchnorm-smoothness: held_out is {cfg.held_out} of {len(d.x)} pictures; keep fewer")
+    check(cfg, len(d.x))
     order = torch.from_numpy(run.rng("held out").permutation(len(d.x))).to(d.x.device)
     held, d = d.take(order[: cfg.held_out]), d.take(order[cfg.held_out :])
     tested = torch.from_numpy(run.rng("tested").permutation(len(d.test_x))[: cfg.tested]).to(d.x.device)
     model, lr = seeded(run, "init", lambda: network(cfg, d)), cfg.lr * cfg.rate
     opt, schedule = sgd(model, replace(cfg, lr=lr))
     pictures = shown(cfg, run, d)
-    first = cfg.look_every // 2
-    looks, losses = Rows(-(-(cfg.steps - first) // cfg.look_every), *COLUMNS), Rows(cfg.steps, "loss")
+    looked = range(cfg.look_every // 2, cfg.steps, cfg.look_every)
+    looks, losses = Rows(max(1, len(looked)), *COLUMNS), Rows(cfg.steps, "loss")
 
     def step(i: int) -> dict[str, Tensor]:
         rows, x = pictures(i)
-        if i % cfg.look_every == first:
-            put_look(run, looks, look(cfg, run, model, x, d.y[rows], i, lr), i, i // cfg.look_every)
+        if i in looked:
+            put_look(run, looks, look(cfg, run, model, x, d.y[rows], i, lr), i, looked.index(i))
         torch.manual_seed(run.seed("noise", i))
         loss = descend(cross_entropy(model(x), d.y[rows]), opt, schedule)
         losses.put(i, loss=loss)
@@ -104,15 +102,15 @@ def train(cfg: Config, run: Run) -> None:
 
     parts = {"model": model, "opt": opt, "schedule": schedule, "looks": looks, "losses": losses}
     run.result(**fitted(run, cfg, parts, step, evaluate))
-    run.result(**summary(looks, losses))
+    run.result(**summary(looks, losses, len(looked)))
 
 
-def check(cfg: Config) -> None:
-    """Raise Problem where a training has no look in it, or a look no distances."""
-    if cfg.steps <= cfg.look_every // 2:
-        raise Problem(f"batchnorm-smoothness: {cfg.steps} steps have no look in them; look_every must be smaller")
+def check(cfg: Config, pictures: int) -> None:
+    """Raise Problem where a look has no distances, or the training pictures do not suffice."""
     if not cfg.distances or min(cfg.distances) <= 0:
         raise Problem(f"batchnorm-smoothness: distances are {cfg.distances}; give at least one, all above 0")
+    if cfg.held_out >= pictures:
+        raise Problem(f"batchnorm-smoothness: held_out is {cfg.held_out} of {pictures} pictures; keep fewer")
 
 
 def ratio(one: str, other: str, metric: str) -> Callable[[Trial], float]:

@@ -84,12 +84,12 @@ def distribution_shift(before: Moments, after: Moments) -> float:
     return torch.stack(layers).mean().item()
 
 
-def summary(looks: Rows, losses: Rows) -> dict[str, float]:
+def summary(looks: Rows, losses: Rows, looked: int) -> dict[str, float]:
     """Geometric means over the looks of what varies by factors, plain means of the other columns, and the mean loss of
-    the last quarter of steps."""
+    the last quarter of steps and of all. A training too short to be looked at has losses alone."""
     loss = losses["loss"]
     numbers = {"train/loss-end": loss[-max(1, len(loss) // 4) :].mean(), "train/loss-whole": loss.mean()}
-    for name in COLUMNS:
+    for name in COLUMNS if looked else ():
         column = torch.from_numpy(looks[name])
         geometric = name in ("loss-variation", "gradient-change", "beta")
         numbers[f"train/{name}"] = (column.log().mean().exp() if geometric else column.mean()).item()
