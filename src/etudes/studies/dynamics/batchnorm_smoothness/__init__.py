@@ -114,7 +114,7 @@ def check(cfg: Config, pictures: int) -> None:
 
 
 def ratio(one: str, other: str, metric: str) -> Callable[[Trial], float]:
-    """A measure: the metric of one variant over that of another, under one seed."""
+    """A measure: a metric of one variant over that of another, under one seed."""
     return lambda trial: trial[one][metric] / trial[other][metric]
 
 
@@ -165,7 +165,9 @@ STUDY = Study(
     precision="fp32",
     variants=(
         *(Variant(name, {"norm": norm}, says) for name, (norm, says) in NORMS.items()),
-        Variant("bn-fast", {"norm": "batch", "rate": 4.0}, "batch normalisation at the learning rate that is its best"),
+        Variant(
+            "bn-fast", {"norm": "batch", "rate": 4.0}, "batch normalisation at four times the learning rate, its best"
+        ),
     ),
     scales={
         "smoke": Scale(LAPTOP | TINY, seeds=2, minutes=0.1, judges=False),
@@ -182,7 +184,7 @@ STUDY = Study(
         TURN: "turn of the gradient",
         ANGLE: "internal covariate shift",
         SHIFT: "distribution shift",
-        "train/loss-end": "training loss at the end",
+        "train/covariate-shift": "covariate shift, as a length",
     },
     idea=covariate_shift,
     claims={
@@ -228,7 +230,7 @@ STUDY = Study(
             VARIATION,
             SHIFT,
             ERROR,
-            title="Loss variation along the gradient, distribution shift of a step, and test error",
+            title="How rough the loss is, how far distributions shift, and the test error",
         ),
         bars(CHANGE, BETA, TURN, title="How the gradient changes along itself"),
         bars(ANGLE, "train/covariate-shift", title="Internal covariate shift: as an angle, and as a length"),
