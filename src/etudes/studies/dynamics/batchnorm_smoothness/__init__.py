@@ -166,7 +166,7 @@ STUDY = Study(
     variants=(
         *(Variant(name, {"norm": norm}, says) for name, (norm, says) in NORMS.items()),
         Variant(
-            "bn-fast", {"norm": "batch", "rate": 4.0}, "batch normalisation at four times the learning rate, its best"
+            "bn-fast", {"norm": "batch", "rate": 4.0}, "batch normalisation at its own best rate, four times as large"
         ),
     ),
     scales={
