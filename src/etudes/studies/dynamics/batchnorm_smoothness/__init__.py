@@ -8,8 +8,8 @@ own gradient g = dL/dw, at the distances d that a step could have:
     loss variation  max L(w - d g) - min L(w - d g)        d from eta / 2 to 4 eta
     gradient change max |g(w - d g) - g|                   beta-smoothness  max |g(w - d g) - g| / |d g|
 
-    etudes run batchnorm-smoothness                    4 minutes on two cores, 8 variants, 5 seeds
-    etudes run batchnorm-smoothness --scale fashion    4 minutes, 8 variants, 5 seeds: Fashion-MNIST
+    etudes run batchnorm-smoothness                    3 minutes on two cores, 8 variants, 5 seeds
+    etudes run batchnorm-smoothness --scale fashion    3 minutes, 8 variants, 5 seeds: Fashion-MNIST
     etudes run batchnorm-smoothness --scale cifar10    40 minutes, 8 variants, 3 seeds: all of CIFAR-10, twice as wide
     etudes run batchnorm-smoothness --scale paper      900 minutes on a GPU, 8 variants, 1 seed: VGG-16
 
