@@ -13,13 +13,13 @@ own gradient g = dL/dw, at the distances d that a step could have:
     etudes run batchnorm-smoothness --scale cifar10    40 minutes, 8 variants, 3 seeds: all of CIFAR-10, twice as wide
     etudes run batchnorm-smoothness --scale paper      900 minutes on a GPU, 8 variants, 1 seed: VGG-16
 
-`--until decided` goes on to 20 seeds. To expect: batch normalisation is smoother by all three measures and
-errs less, and noise takes back a part of that alone; but the gradients of its layers do shift less, which the paper did
-not find.
+`--until decided` goes on to 20 seeds. To expect: batch normalisation is smoother by all three measures and errs
+less, and noise takes back only a part of that; but the gradients of its layers shift less too, which the paper did not
+find.
 
 Departures from the paper: eight convolutions, pictures of 16 pixels and 240 steps; gradient descent without momentum,
 so that a step goes where is looked; the learning rate falls to 0, and looks keep to the first. The average norms are of
-activations as they are, before centring, as the paper has it. Group normalisation, each normalisation at its own best
+activations as they are, before centring, as the paper has it. Group normalisation, batch normalisation at its own best
 rate, and looks at equal shares of the weights' length are ours. Its networks without nonlinearity are left out.
 """
 
