@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem
-from etudes.measure.sharpness import hessian_product, sharpness
+from etudes.measure.sharpness import along_gradient, hessian_product, sharpness
 
 
 def explicit(loss_of: Callable[[Tensor], Tensor], point: Tensor) -> np.ndarray:
@@ -160,3 +160,80 @@ def test_bad_input_is_one_sentence():
     assert math.isnan(sharpness(diagonal(np.full(3, np.nan)), 3, np.random.default_rng(0)))
     with pytest.raises(Problem, match="raise the tolerance"):
         sharpness(diagonal(np.linspace(0, 1, 20_000)), 20_000, np.random.default_rng(0), tolerance=1e-12)
+
+
+@pytest.fixture
+def bowl():
+    """A quadratic w H w / 2 in two tensors of parameters, and its H."""
+    rng = np.random.default_rng(3)
+    root = torch.from_numpy(rng.standard_normal((5, 5)))
+    matrix = root @ root.T
+    a, b = (torch.from_numpy(rng.standard_normal(n)).requires_grad_() for n in (2, 3))
+
+    def objective() -> Tensor:
+        w = torch.cat([a, b])
+        return w @ matrix @ w / 2
+
+    return objective, [a, b], matrix
+
+
+def test_along_the_gradient_of_a_quadratic_everything_has_a_closed_form(bowl):
+    objective, parameters, matrix = bowl
+    w = torch.cat(parameters).detach()
+    g = matrix @ w
+    steps = (0.05, 0.1, 0.4)
+    walk = along_gradient(objective, parameters, steps)
+    assert walk.loss == pytest.approx((w @ matrix @ w / 2).item())
+    assert walk.length == pytest.approx(g.norm().item())
+    places = [w - step * g for step in steps]
+    losses = [(v @ matrix @ v / 2).item() for v in places]
+    assert walk.losses.tolist() == pytest.approx(losses)
+    assert walk.distances.tolist() == pytest.approx([step * g.norm().item() for step in steps])
+    assert walk.loss_variation == pytest.approx(max(losses) - min(losses))
+    assert walk.gradient_change == pytest.approx(0.4 * (matrix @ g).norm().item())
+    assert walk.beta_smoothness == pytest.approx((matrix @ g).norm().item() / g.norm().item())
+
+
+def test_effective_smoothness_is_below_the_largest_curvature_and_reaches_it_along_its_own_direction():
+    matrix = torch.diag(torch.tensor([9.0, 1.0]).double())
+    w = torch.tensor([1.0, 5.0]).double().requires_grad_()
+    assert along_gradient(lambda: w @ matrix @ w / 2, [w], [0.1]).beta_smoothness < 9
+    w = torch.tensor([1.0, 0.0]).double().requires_grad_()
+    assert along_gradient(lambda: w @ matrix @ w / 2, [w], [0.1]).beta_smoothness == pytest.approx(9)
+
+
+def test_the_largest_of_several_changes_counts_and_not_the_last():
+    w = torch.tensor([0.0]).double().requires_grad_()
+    walk = along_gradient(lambda: w.sin().sum(), [w], [math.pi / 2, math.pi, 2 * math.pi])
+    assert walk.changes.tolist() == pytest.approx([1, 2, 0], abs=1e-9)
+    assert walk.gradient_change == pytest.approx(2)
+    assert walk.beta_smoothness == pytest.approx(2 / math.pi)
+    assert walk.loss_variation == pytest.approx(1)  # -1, 0 and 0: the loss at the start, 0, is none of them
+
+
+def test_the_parameters_end_as_they_began_even_where_the_objective_fails(bowl):
+    objective, parameters, _ = bowl
+    before = [p.detach().clone() for p in parameters]
+    along_gradient(objective, parameters, [0.5, 1.0])
+    asked = []
+
+    def fails() -> Tensor:
+        asked.append(1)
+        if len(asked) > 1:
+            raise ArithmeticError
+        return objective()
+
+    with pytest.raises(ArithmeticError):
+        along_gradient(fails, parameters, [0.5])
+    assert all(torch.equal(p, w) for p, w in zip(parameters, before, strict=True))
+    assert all(p.grad is None for p in parameters)
+
+
+def test_steps_and_gradients_that_lead_nowhere_are_refused(bowl):
+    objective, parameters, _ = bowl
+    for steps in ((), (0.1, 0.0), (-1.0,)):
+        with pytest.raises(Problem, match="above 0"):
+            along_gradient(objective, parameters, steps)
+    flat = torch.zeros(2, requires_grad=True)
+    with pytest.raises(Problem, match="zero"):
+        along_gradient(lambda: flat.square().sum(), [flat], [0.1])

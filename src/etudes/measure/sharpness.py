@@ -5,7 +5,8 @@ Gradient descent with step size eta on a quadratic diverges where the sharpness 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -91,3 +92,75 @@ def _largest(apply: Callable[[np.ndarray], np.ndarray], dimension: int, start: n
         except ArpackError:
             continue
     raise Problem(f"the largest of {dimension} eigenvalues was not found to {tolerance:g}; raise the tolerance")
+
+
+class Walk(NamedTuple):
+    """What was met along a gradient: the loss, and the gradient's length, at the start; then float64 `[k]` each the
+    losses at k places, the l2 distances of their gradients from the first, and how far they are from the start.
+
+    Named as in Santurkar et al. 2018 (arXiv:1805.11604), sec. 3.1 and fig. 4.
+    """
+
+    loss: float
+    length: float
+    losses: Tensor
+    changes: Tensor
+    distances: Tensor
+
+    @property
+    def loss_variation(self) -> float:
+        """The largest loss met minus the smallest, the start apart."""
+        return (self.losses.max() - self.losses.min()).item()
+
+    @property
+    def gradient_change(self) -> float:
+        """The largest change of the gradient: small where the gradient is predictive."""
+        return self.changes.max().item()
+
+    @property
+    def beta_smoothness(self) -> float:
+        """The largest change of the gradient over the distance at which it was met: effective beta-smoothness."""
+        return (self.changes / self.distances).max().item()
+
+
+def along_gradient(objective: Callable[[], Tensor], parameters: Iterable[Tensor], steps: Sequence[float]) -> Walk:
+    """What is met at w - step * g for each of the steps, where w are all parameters together and g their gradient.
+
+    `objective()` is the loss at the parameters as they are. It must be one function of them, with no new draws and no
+    new batch, and is asked for len(steps) + 1 gradients. The parameters end as they began. Raises Problem on steps that
+    are not above 0 or where the gradient is zero.
+    """
+    if not steps or min(steps) <= 0:
+        raise Problem(f"steps along the gradient are {tuple(steps)}; give at least one, all above 0")
+    parameters = list(parameters)
+    loss, gradient = _gradient(objective, parameters)
+    length = _norm(gradient)
+    if not length:
+        raise Problem("there is no way along a gradient that is zero; start from other parameters")
+    start = [p.detach().clone() for p in parameters]
+    losses, changes = [], []
+    try:
+        for step in steps:
+            with torch.no_grad():
+                for p, w, g in zip(parameters, start, gradient, strict=True):
+                    p.copy_(w - step * g)
+            other_loss, other = _gradient(objective, parameters)
+            losses.append(other_loss)
+            changes.append(_norm([a - b for a, b in zip(other, gradient, strict=True)]))
+    finally:
+        with torch.no_grad():
+            for p, w in zip(parameters, start, strict=True):
+                p.copy_(w)
+    numbers = [torch.tensor(column, dtype=torch.float64) for column in (losses, changes, [s * length for s in steps])]
+    return Walk(loss, length, *numbers)
+
+
+def _gradient(objective: Callable[[], Tensor], parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
+    with torch.enable_grad():
+        loss = objective()
+        return loss.item(), list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+
+
+def _norm(tensors: Iterable[Tensor]) -> float:
+    """The l2 norm of all tensors together."""
+    return math.sqrt(sum(t.double().square().sum().item() for t in tensors))
