@@ -13,6 +13,7 @@ All compute with one thread. Sides take turns, and the median of the ratios of n
 """
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,8 +27,10 @@ from etudes.data.images import images, unit
 from etudes.losses.cross_entropy import one_hot
 from etudes.measure.sharpness import hessian_product, sharpness
 from etudes.measure.size import count_parameters
+from etudes.studies.dynamics.optimizers.shampoo import Shampoo
+from etudes.train.many import train_one_by_one, train_together
 
-PRECISION, STARTS = 1e-3, 5
+PRECISION, STARTS, SHAMPOO_STEPS = 1e-3, 5, 10
 TOLERANCES = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 
 
@@ -113,12 +116,81 @@ def compare_hessians() -> Iterator[str]:
         )
 
 
+def compare_many() -> Iterator[str]:
+    for count, width in ((24, 16), (24, 64), (48, 128)):
+        torch.manual_seed(0)
+        networks = [nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10)) for _ in range(count)]
+        d = images("digits")
+        rows = torch.stack([torch.randperm(len(d.y))[:200] for _ in range(count)])
+        x, y = unit(d.x).flatten(1)[rows], d.y[rows]
+        apart = (train_together(networks, x, y, 30, 0.01) - train_one_by_one(networks, x, y, 30, 0.01)).abs().max()
+        if apart > 1e-3:
+            raise SystemExit(f"the losses differ by {apart:.3g}")
+        runs = [
+            seconds(functools.partial(train, networks, x, y, 30, 0.01)) for train in (train_together, train_one_by_one)
+        ]
+        yield (
+            f"many {count} networks 64-{width}-10, 200 examples, 30 steps of Adam: seconds {turns(7, *runs)}; "
+            f"losses within {apart:.1g}; goal at most 0.5"
+        )
+
+
+def take_steps(make: Callable[[nn.Module], torch.optim.Optimizer], model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """All weights of a copy of the model after some steps."""
+    model = copy.deepcopy(model)
+    opt = make(model)
+    for _ in range(SHAMPOO_STEPS):
+        opt.zero_grad()
+        squared_error(model(x), y).backward()
+        opt.step()
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def step_seconds(make: Callable[[nn.Module], torch.optim.Optimizer], model: nn.Module) -> Callable[[], float]:
+    """Seconds of a step of the optimiser alone, its gradients being there."""
+    opt = make(model)
+    return seconds(lambda: [opt.step() for _ in range(SHAMPOO_STEPS)])
+
+
+def compare_shampoo() -> Iterator[str]:
+    from pytorch_optimizer import Shampoo as Peer
+
+    def mine(model: nn.Module) -> torch.optim.Optimizer:
+        return Shampoo(model.parameters(), 0.01, epsilon=1e-4)
+
+    def other(model: nn.Module) -> torch.optim.Optimizer:
+        return Peer(model.parameters(), 0.01, matrix_eps=1e-4)
+
+    x, y = digits(100)
+    for name, make in (("dense", dense), ("convolutional", convolutional)):
+        torch.manual_seed(0)
+        model = make()
+        exact = copy.deepcopy(model).double()
+        ends = [take_steps(side, exact, x.double(), y.double()) for side in (mine, other)]
+        apart = (ends[0] - ends[1]).abs().max()
+        if apart > 1e-6:
+            raise SystemExit(f"the weights differ by {apart:.3g}")
+        squared_error(model(x), y).backward()
+        runs = [step_seconds(side, copy_with_gradients(model)) for side in (mine, other)]
+        yield (
+            f"shampoo {name}, {count_parameters(model):,} parameters: seconds of {SHAMPOO_STEPS} steps "
+            f"{turns(7, *runs)}; in float64 weights within {apart:.1g}; goal at most 0.8"
+        )
+
+
+def copy_with_gradients(model: nn.Module) -> nn.Module:
+    other = copy.deepcopy(model)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        q.grad = p.grad.clone()
+    return other
+
+
 def main() -> None:
     torch.set_num_threads(1)
     facts = environment()
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     print(f"{facts['host']}; {torch.get_num_threads()} threads; {libraries}")
-    for compare, peer in ((compare_hessians, "pyhessian"),):
+    for compare, peer in ((compare_many, ""), (compare_hessians, "pyhessian"), (compare_shampoo, "pytorch_optimizer")):
         try:
             for line in compare():
                 print(line, flush=True)
