@@ -43,7 +43,7 @@ def lengths(model: nn.Module) -> Tensor:
 
 
 def optimiser(model: nn.Module, cfg: "Config") -> Optimizer:
-    """SGD with momentum or AdamW, with decay on: the dense layer always; convolutions unless `cfg.decayed` is "last";
+    """SGD with momentum or AdamW, with decay on: the dense layer always, `cfg.last_decay`; convolutions unless `cfg.decayed` is "last";
     scales and shifts only where it is "all".
 
     First weights `cfg.weight_scale` times as large learn at that times squared the rate (to the first power with AdamW), and
@@ -60,7 +60,7 @@ def optimiser(model: nn.Module, cfg: "Config") -> Optimizer:
     groups = [
         {"params": weights, "lr": lr * faster, "weight_decay": 0 if cfg.decayed == "last" else decay / faster},
         {"params": others, "weight_decay": decay if cfg.decayed == "all" else 0},
-        {"params": dense, "weight_decay": decay},
+        {"params": dense, "weight_decay": cfg.last_decay},
     ]
     groups = [group for group in groups if group["params"]]
     return AdamW(groups, lr=lr) if adam else SGD(groups, lr=lr, momentum=cfg.momentum)
