@@ -95,7 +95,7 @@ def nearness(trial: Trial, a: str, b: str) -> float:
 
 
 LAPTOP = {"side": 14, "examples": 350, "batch": 64, "steps": 240, "eval_every": 30, "schedule": "decay"}
-LAPTOP |= {"lr": 0.03, "weight_decay": 0.03}
+LAPTOP |= {"lr": 0.1, "weight_decay": 0.01}
 TINY = {"dataset": "digits", "side": 0, "examples": 0, "held_out": 50, "tested": 100, "plan": (4, 0, 4)}
 TINY |= {"steps": 6, "eval_every": 3, "log_every": 2}
 CIFAR = {"dataset": "cifar10", "side": 16, "examples": 0, "plan": (16, 0, 32, 32, 0, 64), "steps": 2000}

@@ -129,7 +129,9 @@ class LpNorm(nn.Module):
         if self.training:
             spread = deviation(centred, self.kind, self.k, self.half)
             self.running_mean.lerp_(mean.detach(), 0.1)
-            self.running_deviation.lerp_(spread.detach().clamp(max=LARGEST), 0.1)  # an average of infinity would stay so
+            self.running_deviation.lerp_(
+                spread.detach().clamp(max=LARGEST), 0.1
+            )  # an average of infinity would stay so
         else:
             spread = self.running_deviation
         return keep(centred * (self.weight / (spread + self.eps))[:, None, None] + self.bias[:, None, None])

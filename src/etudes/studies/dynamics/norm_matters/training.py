@@ -43,11 +43,11 @@ def lengths(model: nn.Module) -> Tensor:
 
 
 def optimiser(model: nn.Module, cfg: "Config") -> Optimizer:
-    """SGD with momentum or AdamW, with decay on: the dense layer always, `cfg.last_decay`; convolutions unless `cfg.decayed` is "last";
-    scales and shifts only where it is "all".
+    """SGD with momentum, or AdamW. The dense layer always decays, by `cfg.last_decay`, weights of convolutions unless
+    `cfg.decayed` is "last", scales and shifts only where it is "all".
 
-    First weights `cfg.weight_scale` times as large learn at that times squared the rate (to the first power with AdamW), and
-    decay at the same share a step.
+    Weights that begin `cfg.weight_scale` times as large have the rate times its square (itself with AdamW), and lose
+    the same share a step by decay: but for rounding the network learns the same.
     """
     convs, last = convolutions(model), [m for m in model.modules() if isinstance(m, nn.Linear)]
     weights = [conv.weight for conv in convs]
@@ -84,7 +84,7 @@ def mimic(cfg: "Config", model: nn.Module, before: list[Tensor], norms: Tensor, 
 
 
 def scheduled(opt: Optimizer, cfg: "Config") -> LambdaLR:
-    """The schedule on all rates; with scheduled norms the convolutions', which are the first group, stay as they are."""
+    """The schedule on all rates; with scheduled norms not on the convolutions', which are the first group."""
     factor = SCHEDULES[cfg.schedule]
     falling = [lambda step: factor(step, cfg.steps)] * len(opt.param_groups)
     return LambdaLR(opt, [lambda step: 1.0, *falling[1:]] if cfg.mimic == "norms" else falling)
