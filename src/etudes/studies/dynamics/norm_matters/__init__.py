@@ -9,8 +9,8 @@ without decay the corrected rate of each channel
 gives the decayed run, whose lengths |w_decay| at each step were written down (`idea.py`); so does a constant rate with
 scheduled lengths. And as only the direction counts, other norms than L2 can normalise: L1, the mean of the ten largest.
 
-    etudes run norm-matters                   4 minutes on two cores, 17 variants, 5 seeds
-    etudes run norm-matters --scale cifar10   30 minutes, 17 variants, 5 seeds: CIFAR-10, more steps and channels
+    etudes run norm-matters                   4 minutes on two cores, 19 variants, 5 seeds
+    etudes run norm-matters --scale cifar10   30 minutes, 19 variants, 5 seeds: CIFAR-10, more steps and channels
     etudes run norm-matters --scale paper     900 minutes on a GPU, 6 variants, 1 seed: VGG-11 on CIFAR-10
 
 `--until decided` goes on to 20 seeds. To expect: the corrected run stays as near to the decayed one as a twin of it
@@ -31,13 +31,13 @@ from etudes.core import (
     Study,
     Trial,
     Variant,
+    above,
     alike,
     at_least,
     below,
     higher,
     lower,
     positive,
-    within,
 )
 from etudes.reports.charts import bars, curves
 from etudes.studies.dynamics.norm_matters.idea import Kind, correct_step
@@ -58,7 +58,7 @@ from etudes.train import PictureRecipe
 class Config(PictureRecipe):
     dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
     held_out: Annotated[int, at_least(1)] = 500  # training pictures that are kept for validation
-    tested: Annotated[int, at_least(1)] = 4000  # test pictures, drawn by the seed; at most as many as there are
+    tested: Annotated[int, at_least(1)] = 3000  # test pictures, drawn by the seed; at most as many as there are
     plan: tuple[int, ...] = (8, 0, 16, 16, 0, 32)  # channels of the convolutions in order; 0: a 2x2 max-pool
     norm: Kind = "l2"  # norm by which batch normalisation measures a deviation
     k: Annotated[int, at_least(1)] = 10  # largest magnitudes that norm "top" averages
@@ -94,13 +94,13 @@ def nearness(trial: Trial, a: str, b: str) -> float:
     return trial[a]["train/distance"] / trial[b]["train/distance"]
 
 
-LAPTOP = {"side": 14, "examples": 350, "batch": 64, "steps": 240, "eval_every": 30, "schedule": "decay"}
-LAPTOP |= {"lr": 0.1, "weight_decay": 0.01}
+LAPTOP = {"side": 14, "examples": 350, "batch": 64, "steps": 220, "eval_every": 55, "schedule": "decay"}
+LAPTOP |= {"weight_decay": 0.01}
 TINY = {"dataset": "digits", "side": 0, "examples": 0, "held_out": 50, "tested": 100, "plan": (4, 0, 4)}
 TINY |= {"steps": 6, "eval_every": 3, "log_every": 2}
 CIFAR = {"dataset": "cifar10", "side": 16, "examples": 0, "plan": (16, 0, 32, 32, 0, 64), "steps": 2000}
 PAPER = {"dataset": "cifar10", "plan": VGG11, "held_out": 5000, "tested": 10_000, "steps": 28_160, "batch": 128}
-PAPER |= {"lr": 0.1, "weight_decay": 5e-4, "schedule": "decay", "augment": True, "eval_every": 352, "log_every": 32}
+PAPER |= {"weight_decay": 5e-4, "schedule": "decay", "augment": True, "eval_every": 352, "log_every": 32}
 OFFLINE = {"dataset": "digits", "side": 0, "examples": 0, "held_out": 300, "tested": 350}
 FAMILY = {"compared": True}
 BARE = {"decayed": "last", "compared": True}
@@ -136,6 +136,8 @@ STUDY = Study(
         Variant("l2-half", HALF, "the same by the mean square"),
         Variant("weight-norm", {"weights": "norm"}, "weight normalisation in place of batch normalisation"),
         Variant("bounded", {"weights": "bounded"}, "the same with fixed lengths"),
+        Variant("weight-norm-slow", {"weights": "norm", "lr": 0.03}, "weight-norm at three tenths of the rate"),
+        Variant("bounded-slow", {"weights": "bounded", "lr": 0.03}, "bounded at three tenths of the rate"),
         Variant("adamw", ADAM, "as decay, by AdamW"),
         Variant("adam", BARE | ADAM, "as no-decay, by Adam"),
         Variant("adam-corrected", BARE | ADAM | {"mimic": "rates-linear"}, "rates corrected by the ratio of norms"),
@@ -171,9 +173,9 @@ STUDY = Study(
             number="distance of the corrected training curve over that of the plain one without decay",
             kind="ratio",
         ),
-        "with corrected rates training without decay is as near to the decayed run as its twin, within half": Claim(
+        "with corrected rates training without decay parts from the decayed run little more than its twin": Claim(
             lambda trial: nearness(trial, "corrected", "twin"),
-            within(2 / 3, 3 / 2),
+            below(1.5),
             "sec. 2, fig. 1",
             number="distance of the corrected training curve over that of the twin",
             kind="ratio",
@@ -184,8 +186,12 @@ STUDY = Study(
         "with scheduled norms in place of rates a network errs as the decayed one does, within a point": alike(
             "norm-schedule", "decay", MATTERS, "sec. 2, fig. 2"
         ),
-        "decay of scales and shifts changes the test error by less than a point": alike(
-            "decay-all", "decay", MATTERS, "beyond the paper"
+        "decay of scales and shifts too parts the training curve from the decayed run more than chance does": Claim(
+            lambda trial: nearness(trial, "decay-all", "twin"),
+            above(1),
+            "beyond the paper",
+            number="distance of the curve with all decayed over that of the twin",
+            kind="ratio",
         ),
         "normalised by L1 a network errs as by L2, within a point": alike("l1", "decay", MATTERS, "sec. 3"),
         "normalised by the ten largest magnitudes a network errs as by L2, within a point": alike(
@@ -197,7 +203,7 @@ STUDY = Study(
         "with large weights in half precision a network normalised by L1 errs as in single, within a point": alike(
             "l1-half", "l1", MATTERS, "sec. 3, half precision"
         ),
-        "with weights of fixed length weight normalisation errs less than with lengths that are learnt": lower(
+        "at batch normalisation's rate weight normalisation errs less with fixed lengths than with learnt ones": lower(
             "bounded", "weight-norm", "sec. 4", matters=MATTERS
         ),
         "by Adam, rates corrected by the ratio of norms train more like AdamW than by its square": Claim(
@@ -230,7 +236,7 @@ STUDY = Study(
             sections={
                 "Weight decay": DECAYS,
                 "Norms": ("l1", "top-10", "l-infinity", "l1-half", "l2-half"),
-                "Norms of weights": ("weight-norm", "bounded"),
+                "Norms of weights": ("weight-norm", "bounded", "weight-norm-slow", "bounded-slow"),
                 "AdamW": ("adamw", "adam", "adam-corrected", "adam-squared"),
             },
         ),
