@@ -46,7 +46,7 @@ from etudes.studies.dynamics.norm_matters.training import (
     Examples,
     copy,
     curve_distance,
-    decayed,
+    decayed_run,
     learn,
     logged,
     reference_config,
@@ -67,7 +67,7 @@ class Config(PictureRecipe):
     weight_scale: Annotated[float, positive] = 1.0  # of first weights, with rates that make up for it
     optimiser: Literal["sgd", "adamw"] = "sgd"
     adam_lr: Annotated[float, positive] = 0.003  # peak learning rate of AdamW
-    adam_decay: Annotated[float, at_least(0)] = 1.0  # of AdamW: the share of weights that a step takes, over its rate
+    adam_decay: Annotated[float, at_least(0)] = 3.0  # of AdamW: the share of weights that a step takes, over its rate
     last_decay: Annotated[float, at_least(0)] = 5e-4  # weight decay of the dense layer, in all variants
     decayed: Literal["all", "weights", "last"] = "weights"  # also scales and shifts; weights; the dense layer's alone
     mimic: Literal["none", "rates", "rates-linear", "norms"] = "none"  # what is set by norms of the decayed run
@@ -80,7 +80,7 @@ def act(cfg: Config, run: Run) -> None:
     if not cfg.compared:
         learn(cfg, run, e)
         return
-    record, norms = decayed(cfg, run, e)
+    record, norms = decayed_run(cfg, run, e)
     if cfg == reference_config(cfg):
         copy(run, record)
         return

@@ -1,6 +1,5 @@
 """The networks that are trained: chains of 3x3 convolutions and pools, as VGG has them."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,8 +66,3 @@ def _body(cfg: "Config", channels: int) -> tuple[list[nn.Module], int]:
 def convolutions(model: nn.Module) -> list[nn.Conv2d]:
     """The convolutions of a network in order: with a normalisation behind them, the layers whose scale is no matter."""
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-
-
-def widths(plan: Sequence[int]) -> int:
-    """How many channels the convolutions of a plan have in all."""
-    return sum(plan)

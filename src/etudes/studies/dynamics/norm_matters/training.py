@@ -149,7 +149,7 @@ def correction(cfg: "Config", norms: Tensor, reference: Tensor) -> Tensor | floa
     return (norms / reference).pow(powers[cfg.mimic])
 
 
-def decayed(cfg: "Config", run: Run, e: Examples) -> tuple[Record, Tensor]:
+def decayed_run(cfg: "Config", run: Run, e: Examples) -> tuple[Record, Tensor]:
     """The run with weight decay on all weights, made once for all variants of a seed: its record, and its norms."""
     plain = reference_config(cfg)
 
