@@ -217,11 +217,16 @@ STUDY = Study(
     charts=(
         bars(
             "train/distance",
-            title="Distance from the decayed training curve: what chance does, no decay, corrections",
+            title="How far training curves part from the decayed run's",
+            sections={
+                "From decay, by SGD": DECAYS[1:],
+                "From AdamW": ("adam", "adam-corrected", "adam-squared"),
+            },
         ),
         curves(
             "train/effective-rate",
             title="Effective learning rate of the convolutions over training",
+            says="Decay, corrected and norm-schedule have one curve, by their making.",
             log=True,
             variants=("decay", "no-decay", "corrected", "norm-schedule"),
         ),
