@@ -204,7 +204,7 @@ STUDY = Study(
             "l1-half", "l1", MATTERS, "sec. 3, half precision"
         ),
         "at batch normalisation's rate weight normalisation errs less with fixed lengths than with learnt ones": lower(
-            "bounded", "weight-norm", "sec. 4", matters=MATTERS
+            "bounded", "weight-norm", "sec. 4"
         ),
         "by Adam, rates corrected by the ratio of norms train more like AdamW than by its square": Claim(
             lambda trial: nearness(trial, "adam-corrected", "adam-squared"),
