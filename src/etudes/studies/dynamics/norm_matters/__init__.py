@@ -16,7 +16,7 @@ scheduled lengths. And as only the direction counts, other norms than L2 can nor
 `--until decided` goes on to 20 seeds. To expect: the corrected run stays as near to the decayed one as a twin of it
 from nearly the same first weights; L1 and L2 err alike, and in half precision L2 fails on large weights.
 
-Departures from the paper: six layers of small pictures at laptop scale, with stronger decay over fewer steps; half
+Departures from the paper: four layers of small pictures at laptop scale, with stronger decay over fewer steps; half
 precision is simulated by rounding in normalisation alone; its ImageNet networks are not here.
 """
 
