@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from etudes.core.errors import Problem
 from etudes.data.images import unit
+from etudes.measure.error import evaluation_mode
 
 
 def gradient_times_input(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -13,7 +14,9 @@ def gradient_times_input(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return integrated_gradients(model, x, y, steps=1, middle=1.0)
 
 
-def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, steps: int = 16, middle: float = 0.5) -> Tensor:
+def integrated_gradients(
+    model: nn.Module, x: Tensor, y: Tensor, steps: int = 16, middle: float = 0.5, batch: int = 200
+) -> Tensor:
     """x times the mean of df_y / dx along the straight line from 0 to x, [n, c, h, w] (Sundararajan et al. 2017,
     arXiv:1703.01365, eq. 1), the baseline being a black picture.
 
@@ -22,18 +25,17 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, steps: int = 16
     """
     if steps < 1:
         raise Problem(f"integrated gradients take {steps} steps; give one or more")
-    x, total = unit(x), torch.zeros_like(unit(x))
-    was_training = model.training
-    model.eval()
-    try:
-        for k in range(steps):
-            at = (x * ((k + middle) / steps)).requires_grad_()
-            with torch.enable_grad():
-                score = model(at).float().gather(1, y[:, None]).sum()
+    parts: list[Tensor] = []
+    with evaluation_mode(model), torch.enable_grad():
+        for some, labels in zip(x.split(batch), y.split(batch), strict=True):
+            pictures = unit(some)
+            total = torch.zeros_like(pictures)
+            for k in range(steps):
+                at = (pictures * ((k + middle) / steps)).requires_grad_()
+                score = model(at).float().gather(1, labels[:, None]).sum()
                 total += torch.autograd.grad(score, at)[0]
-    finally:
-        model.train(was_training)
-    return x * total / steps
+            parts.append(pictures * total / steps)
+    return torch.cat(parts)
 
 
 def overlap(a: Tensor, b: Tensor, share: float = 0.1) -> float:
@@ -48,3 +50,14 @@ def overlap(a: Tensor, b: Tensor, share: float = 0.1) -> float:
     count = max(1, round(share * one.shape[1]))
     chosen = [torch.zeros_like(t, dtype=torch.bool).scatter_(1, t.topk(count).indices, True) for t in (one, other)]
     return (chosen[0] & chosen[1]).sum(1).div(count).double().mean().item()
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """The mean, over pictures, of the correlation of their attributions a and b: [n, c, h, w], with their signs.
+
+    A picture whose attributions are all alike counts 0. Raises Problem on shapes that differ.
+    """
+    if a.shape != b.shape:
+        raise Problem(f"attributions {list(a.shape)} and {list(b.shape)} do not fit; give those of the same pictures")
+    one, other = (t.flatten(1).double() - t.flatten(1).double().mean(1, keepdim=True) for t in (a, b))
+    return torch.nn.functional.cosine_similarity(one, other).mean().item()

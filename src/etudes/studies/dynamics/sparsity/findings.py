@@ -1,5 +1,6 @@
 """What is measured of a trained network."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,46 +11,74 @@ from etudes.core import Run
 from etudes.data.images import unit
 from etudes.exhibits.sheets import save_sheet
 from etudes.measure.activations import activations
-from etudes.measure.attributions import gradient_times_input, integrated_gradients, overlap
+from etudes.measure.attributions import correlation, gradient_times_input, integrated_gradients, overlap
 from etudes.measure.error import error_rate, evaluation_mode, predictions
 from etudes.studies.dynamics.sparsity.networks import hidden_layers
 from etudes.studies.dynamics.sparsity.quantise import int8_linear, quantise, round_weights
 from etudes.studies.dynamics.sparsity.storage import file_bytes
-from etudes.studies.dynamics.sparsity.training import Examples
 from etudes.train import pruning
 from etudes.train.arithmetic import put, state
 
 if TYPE_CHECKING:
     from etudes.studies.dynamics.sparsity import Config
+    from etudes.studies.dynamics.sparsity.training import Examples
 
 BITS = (8, 4, 3, 2)
 
 
-def measure(cfg: "Config", run: Run, e: Examples, model: nn.Sequential, whole: nn.Module, name: str) -> None:
-    """Put what a network is worth into the result, its numbers called by `name`; `whole` is the dense one."""
+@dataclass(frozen=True)
+class Reference:
+    """What sparse networks are compared with: the dense one's attributions, and how it errs on each class."""
+
+    integrated: Tensor  # attributions [n, c, h, w] of the first test pictures
+    gradient: Tensor  # the same by gradient times input
+    errors: Tensor  # share of errors on test [classes]
+    weak: Tensor  # bool [classes], the half of the classes on which it errs most on validation
+
+
+def reference(cfg: "Config", e: "Examples", whole: nn.Module) -> Reference:
+    """The dense network's side of all comparisons."""
+    x, y, n = e.d.test_x[: cfg.explained], e.d.test_y[: cfg.explained], e.d.classes
+    on_validation = class_errors(predictions(whole, e.x), e.y, n)
+    weak = torch.zeros(n, dtype=torch.bool, device=y.device)
+    weak[on_validation.sort(descending=True, stable=True).indices[: n // 2]] = True
+    errors = class_errors(predictions(whole, e.d.test_x), e.d.test_y, n)
+    return Reference(integrated_gradients(whole, x, y), gradient_times_input(whole, x, y), errors, weak)
+
+
+def measure(cfg: "Config", run: Run, e: "Examples", model: nn.Sequential, whole: Reference, name: str) -> None:
+    """Put what a network is worth into the result, its numbers called by `name`."""
     d, weights = e.d, pruning.prunable(model)
-    noise = torch.from_numpy(run.rng("noise").normal(size=d.test_x.shape, scale=cfg.noise).astype("float32"))
-    noisy = (unit(d.test_x) + noise.to(d.test_x.device)).clamp(0, 1)
     x, y = d.test_x[: cfg.explained], d.test_y[: cfg.explained]
     active, used = neurons(model, x, y, d.classes)
-    ours, theirs = (integrated_gradients(m, x, y) for m in (model, whole))
-    simple = overlap(*(gradient_times_input(m, x, y) for m in (model, whole)))
+    answers = predictions(model, d.test_x)
+    rise = class_errors(answers, d.test_y, d.classes) - whole.errors
     kept = sum(int((w != 0).sum()) for w in weights.values())
     numbers = {
         "train/weights": 100 * kept / sum(w.numel() for w in weights.values()),
         "train/neurons": float(connected(weights)),
         "validation/error": error_rate(model, e.x, e.y),
-        "test/error": error_rate(model, d.test_x, d.test_y),
-        "test/error-noisy": error_rate(model, noisy, d.test_y),
-        "test/rise-weak": weak_rise(model, whole, e),
+        "test/error": (answers != d.test_y).double().mean().item(),
+        "test/error-noisy": noisy_error(model, d.test_x, d.test_y, cfg.noise, run.seed("noise")),
+        "test/rise-weak": (rise[whole.weak].mean() - rise[~whole.weak].mean()).item(),
         "test/active": active,
         "test/used": used,
-        "test/overlap": overlap(ours, theirs),
-        "test/overlap-gradient": simple,
+        "test/overlap": overlap(integrated_gradients(model, x, y), whole.integrated),
+        "test/overlap-gradient": overlap(gradient_times_input(model, x, y), whole.gradient),
+        "test/agreement": correlation(integrated_gradients(model, x, y), whole.integrated),
     }
     kinds = file_bytes(state(model, buffers=True), {n: w.detach() for n, w in weights.items()})
     numbers |= {f"train/bytes-{kind}": size for kind, size in kinds.items()}
     run.result(**{f"{metric}-{name}": value for metric, value in numbers.items()})
+
+
+def noisy_error(model: nn.Module, x: Tensor, y: Tensor, deviation: float, seed: int, batch: int = 1000) -> float:
+    """The share of errors on pictures x: [n, c, h, w] with normal noise on each number, cut to [0, 1]; y: [n]."""
+    chance, wrong = torch.Generator().manual_seed(seed), 0
+    for some, labels in zip(x.split(batch), y.split(batch), strict=True):
+        noise = deviation * torch.randn(some.shape, generator=chance)
+        wrong += int((predictions(model, (unit(some) + noise.to(some.device)).clamp(0, 1)) != labels).sum())
+    return wrong / len(y)
 
 
 def neurons(model: nn.Sequential, x: Tensor, y: Tensor, classes: int) -> tuple[float, float]:
@@ -73,26 +102,13 @@ def connected(weights: dict[str, nn.Parameter]) -> int:
     return sum(int((w != 0).flatten(1).any(1).sum()) for w in weights.values())
 
 
-def weak_rise(model: nn.Module, whole: nn.Module, e: Examples) -> float:
-    """How much more the test error of weak classes rises, from the dense network to this one, than that of the others.
-
-    Weak are the half of the classes on which the dense network errs most on validation.
-    """
-    weakness = class_errors(whole, e.x, e.y, e.d.classes)
-    weak = weakness.sort(descending=True, stable=True).indices[: e.d.classes // 2]
-    rises = [class_errors(m, e.d.test_x, e.d.test_y, e.d.classes) for m in (model, whole)]
-    rise = rises[0] - rises[1]
-    others = torch.ones(e.d.classes, dtype=torch.bool, device=rise.device).index_fill(0, weak, False)
-    return (rise[weak].mean() - rise[others].mean()).item()
-
-
-def class_errors(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> Tensor:
-    """The share of errors [classes] among the pictures of each class; 0 for a class without any."""
+def class_errors(answers: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The share of errors [classes] among the pictures of each class y: [n]; 0 for a class without any."""
     members = functional.one_hot(y, classes).double()
-    return (predictions(model, x) != y).double() @ members / members.sum(0).clamp_min(1)
+    return (answers != y).double() @ members / members.sum(0).clamp_min(1)
 
 
-def measure_rounded(cfg: "Config", run: Run, e: Examples, model: nn.Sequential, name: str) -> None:
+def measure_rounded(cfg: "Config", run: Run, e: "Examples", model: nn.Sequential, name: str) -> None:
     """Put the test errors of a network with rounded weights into the result: a scale a channel, or one a tensor; of
     LeNet also as int8 computes it."""
     weights, own = pruning.prunable(model), state(model, buffers=True)
@@ -107,7 +123,7 @@ def measure_rounded(cfg: "Config", run: Run, e: Examples, model: nn.Sequential, 
 
 
 def int8_logits(model: nn.Sequential, x: Tensor) -> Tensor:
-    """The logits [n, classes], on the CPU, of a chain of dense layers with int8 products in place of those of floats."""
+    """The logits [n, classes], on the CPU, of a chain of dense layers whose products are those of int8."""
     x = unit(x)
     with evaluation_mode(model):
         for layer in model:

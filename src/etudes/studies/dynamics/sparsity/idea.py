@@ -1,5 +1,6 @@
 """Which weights go: by a mask, by a schedule of masks, or by a penalty that leads to exact zeros."""
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -53,11 +54,9 @@ def neuron_masks(weights: Mapping[str, Tensor], share: float) -> Masks:
     whose rows have the largest norm (Li et al. 2017, arXiv:1608.08710, sec. 3.1). Raises Problem on other networks.
     """
     tensors = [weight.detach() for weight in weights.values()]
-    for before, after in zip(tensors, tensors[1:], strict=False):
+    for before, after in itertools.pairwise(tensors):
         if after.shape[1] % before.shape[0]:
-            raise Problem(
-                "whole neurons can be pruned only where layers follow each other in a chain; take lenet or vgg"
-            )
+            raise Problem("whole neurons are pruned only where layers form a chain; take lenet or vgg")
     wanted = count(weights, share)
     for thousandth in range(1, 1001):
         rows = [max(1, round(thousandth / 1000 * t.shape[0])) for t in tensors[:-1]] + [tensors[-1].shape[0]]

@@ -58,7 +58,7 @@ def logits_and_activity(model: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor
 
 
 def optimiser(model: nn.Module, cfg: "Config", first: int, steps: int) -> tuple[Optimizer, LambdaLR]:
-    """Adam, or SGD with momentum and weight decay, whose schedule is that of `steps` steps of which `first` are over."""
+    """Adam, or SGD with momentum and weight decay, on a schedule of `steps` steps of which `first` are over."""
     opt: Optimizer
     if cfg.optimiser == "adam":
         opt = torch.optim.Adam(model.parameters(), cfg.lr, fused=True)

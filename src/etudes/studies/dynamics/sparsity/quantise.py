@@ -33,8 +33,8 @@ def round_weights(weights: Mapping[str, Tensor], bits: int, by_channel: bool = T
 def int8_linear(x: Tensor, integer: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
     """x w^T + b, [n, out], computed in int8 with sums in int32: x: [n, in] floats, w = integer * scale.
 
-    Each row of x is rounded with a scale of its own when it is met ("dynamic"), so that nothing is calibrated. PyTorch's
-    integer product runs on the CPU here.
+    Each row of x is rounded with a scale of its own when it is met ("dynamic"), so that nothing is calibrated. The
+    product is PyTorch's, on the CPU.
     """
     x_integer, x_scale = quantise(x, 8)
     product = torch._int_mm(x_integer.contiguous(), integer.t())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,9 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etudes.core import Problem, Run
+from etudes.core import Problem, Record, Run
 from etudes.data.images import Images, unit
 from etudes.nn.norm import recalibrate
+from etudes.studies.dynamics.sparsity.findings import measure, reference
 from etudes.studies.dynamics.sparsity.idea import neuron_masks, prune, share_left, shrink
 from etudes.studies.dynamics.sparsity.networks import logits_and_activity, network, optimiser
 from etudes.train import descend, fit, opened, pruning, seeded, shown
@@ -26,7 +26,7 @@ State = Mapping[str, Tensor]
 
 
 class Held:
-    """The masks under which a network is trained now: one of the parts of `fit`."""
+    """The masks of gradual pruning, as they are now: one of the parts of `fit`."""
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
@@ -65,12 +65,13 @@ class Examples:
 def learn(
     cfg: "Config", run: Run, e: Examples, start: State, name: str, aim: Aim, first: int = 0, last: int | None = None
 ) -> nn.Sequential:
-    """A network that went on from `start`, the weights after `steps` steps, by the steps `first` to `last` of `more`."""
+    """A network that went on from `start`, the weights after `steps` steps, by steps `first` to `last` of `more`."""
     last = cfg.more if last is None else last
     model = put(seeded(run, "init", lambda: network(cfg, e.d)), start)
-    held = Held(aim.masks or {})
-    pruning.apply(model, held.masks)
     opt, schedule = optimiser(model, cfg, first, cfg.more)
+    if aim.masks is not None:
+        pruning.hold(opt, model, aim.masks)
+    held = Held({})
     weights = pruning.prunable(model)
     pictures = shown(cfg, run, e.d)
     ramp = max(1, round(cfg.ramp * cfg.more))
@@ -115,23 +116,21 @@ def train_dense(cfg: "Config", run: Run, e: Examples, stream: str) -> tuple[nn.S
     return learn(cfg, run, e, base, "100", Aim()), base
 
 
-def dense(cfg: "Config", run: Run, e: Examples) -> tuple[State, nn.Sequential]:
-    """The dense network of a seed, trained once for all variants: its weights after `steps` steps, and it at the end."""
+def dense(cfg: "Config", run: Run, e: Examples) -> tuple[Record, State, nn.Sequential]:
+    """The dense network of a seed, made once for all variants: its numbers, its weights after `steps` steps, and it at
+    the end."""
 
     def make(own: Run) -> None:
         model, base = train_dense(cfg, own, e, "init")
         save_file(dict(base), own.path("base.safetensors"))
         save_file(state(model, buffers=True), own.path("final.safetensors"))
-        own.result(**{"train/steps": cfg.steps + cfg.more})
+        measure(cfg, own, e, model, reference(cfg, e, model), label(1))
 
     fields = {name: value for name, value in asdict(cfg).items() if name != "method"}
-    folder = run.once("dense", fields, make).folder
+    record = run.once("dense", fields, make)
     model = seeded(run, "init", lambda: network(cfg, e.d))
-    return load(folder / "base.safetensors", run), put(model, load(folder / "final.safetensors", run))
-
-
-def load(path: Path, run: Run) -> dict[str, Tensor]:
-    return load_file(path, device=str(run.device))
+    base, final = (load_file(record.folder / f"{name}.safetensors", str(run.device)) for name in ("base", "final"))
+    return record, base, put(model, final)
 
 
 def sparse(cfg: "Config", run: Run, e: Examples, base: State, share: float, way: nn.Module | None) -> nn.Sequential:
