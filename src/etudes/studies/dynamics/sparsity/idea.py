@@ -14,8 +14,8 @@ from etudes.train.pruning import Masks
 def prune(weights: Mapping[str, Tensor], share: float, within: Mapping[str, Tensor] | None = None) -> Masks:
     """The mask m, with m = 1 for the `share` of all weights together whose |w| is largest, else 0.
 
-    This is magnitude pruning (Han et al. 2015, arXiv:1506.02626, sec. 3; Hoefler et al. 2021, arXiv:2102.00554,
-    sec. 3.2), here over all layers at once. Weights outside the masks `within` stay out.
+    This is magnitude pruning (Han et al. 2015, arXiv:1506.02626, sec. 3), here over all layers at
+    once. Weights outside the masks `within` stay out.
 
     >>> prune({"a": torch.tensor([1.0, -4.0]), "b": torch.tensor([3.0, 2.0])}, 0.5)
     {'a': tensor([False,  True]), 'b': tensor([ True, False])}
@@ -42,7 +42,7 @@ def share_left(step: int, ramp: int, share: float) -> float:
 
 def shrink(weight: Tensor, amount: float) -> Tensor:
     """sign(w) max(|w| - amount, 0): the proximal step of an L1 penalty, which makes small weights exactly 0
-    (Hoefler et al. 2021, sec. 3.6; Parikh, Boyd 2014, sec. 6.5.2)."""
+    (Parikh, Boyd 2014, Proximal Algorithms, sec. 6.5.2)."""
     return torch.nn.functional.softshrink(weight, amount)
 
 
