@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from etudes.core import Problem
-from etudes.measure.attributions import gradient_times_input, integrated_gradients, overlap
+from etudes.measure.attributions import correlation, gradient_times_input, integrated_gradients, overlap
 
 
 @pytest.fixture
@@ -77,8 +77,26 @@ def test_overlap_of_random_pictures_is_the_share_of_places():
     assert overlap(a, b, share=0.1) == pytest.approx(0.1, abs=0.005)
 
 
+def test_correlation_is_the_mean_of_that_of_each_picture():
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5)
+    b[0] = 3 * a[0] + 1
+    b[1] = -a[1]
+    expected = sum(torch.corrcoef(torch.stack([a[i].flatten(), b[i].flatten()]))[0, 1].item() for i in range(4)) / 4
+    assert correlation(a, b) == pytest.approx(expected, abs=1e-6)
+    assert correlation(a[:1], b[:1]) == pytest.approx(1)
+    assert correlation(torch.ones(1, 1, 2, 2), torch.rand(1, 1, 2, 2)) == 0
+
+
+def test_pictures_are_attributed_in_batches_as_they_are_together(network):
+    whole = integrated_gradients(network, X, Y)
+    assert torch.allclose(integrated_gradients(network, X, Y, batch=2), whole)
+
+
 def test_what_cannot_be_attributed_is_refused(network):
     with pytest.raises(Problem, match="give one or more"):
         integrated_gradients(network, X, Y, steps=0)
     with pytest.raises(Problem, match="same pictures"):
         overlap(X, X[:3])
+    with pytest.raises(Problem, match="same pictures"):
+        correlation(X, X[:3])

@@ -162,7 +162,6 @@ PAPER = RESNET | LONG | {"more": 150_000, "batch": 256, "prune_every": 1000, "sh
 
 ERROR = "test/error"
 DENSE = ("dense", f"{ERROR}-100")
-MATTERS = 0.003  # of test error
 BYTES = (("dense", 100), ("csr", 10), ("csr", 5), ("csr", 2), ("csr", 1))
 ROUNDED = ("int8-100", "int4-100", "int3-100", "int3-tensor-100")
 PRUNED = ("magnitude", "random", "gradual", "neurons", "l1")
@@ -234,7 +233,7 @@ STUDY = Study(
             "neurons", "magnitude", "on structured removal", of=f"{ERROR}-10"
         ),
         "with 2 % of the weights those left by a proximal L1 penalty err less than those of largest magnitude": lower(
-            "l1", "magnitude", "on regularisation", of=f"{ERROR}-2", matters=MATTERS
+            "l1", "magnitude", "on regularisation", of=f"{ERROR}-2", matters=0.003
         ),
         "with weights of eight bits, one scale a channel, the whole network errs as with floats, within 0.002": alike(
             ("dense", f"{ERROR}-int8-100"), DENSE, 0.002, "Krishnamoorthi 2018 (arXiv:1806.08342), sec. 3"

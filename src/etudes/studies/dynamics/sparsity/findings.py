@@ -51,6 +51,7 @@ def measure(cfg: "Config", run: Run, e: "Examples", model: nn.Sequential, whole:
     d, weights = e.d, pruning.prunable(model)
     x, y = d.test_x[: cfg.explained], d.test_y[: cfg.explained]
     active, used = neurons(model, x, y, d.classes)
+    integrated = integrated_gradients(model, x, y)
     answers = predictions(model, d.test_x)
     rise = class_errors(answers, d.test_y, d.classes) - whole.errors
     kept = sum(int((w != 0).sum()) for w in weights.values())
@@ -63,9 +64,9 @@ def measure(cfg: "Config", run: Run, e: "Examples", model: nn.Sequential, whole:
         "test/rise-weak": (rise[whole.weak].mean() - rise[~whole.weak].mean()).item(),
         "test/active": active,
         "test/used": used,
-        "test/overlap": overlap(integrated_gradients(model, x, y), whole.integrated),
+        "test/overlap": overlap(integrated, whole.integrated),
         "test/overlap-gradient": overlap(gradient_times_input(model, x, y), whole.gradient),
-        "test/agreement": correlation(integrated_gradients(model, x, y), whole.integrated),
+        "test/agreement": correlation(integrated, whole.integrated),
     }
     kinds = file_bytes(state(model, buffers=True), {n: w.detach() for n, w in weights.items()})
     numbers |= {f"train/bytes-{kind}": size for kind, size in kinds.items()}
