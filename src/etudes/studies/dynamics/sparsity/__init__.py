@@ -78,7 +78,7 @@ class Config(PictureRecipe):
     method: Method = "magnitude"  # how the network becomes sparse
     shares: tuple[float, ...] = (0.1, 0.05, 0.02, 0.01)  # of the weights that are left
     ramp: Annotated[float, within(0, 1)] = 0.6  # share of the later steps over which gradual pruning goes
-    prune_every: Annotated[int, at_least(1)] = 20  # steps between its masks
+    prune_every: Annotated[int, at_least(1)] = 10  # steps between its masks
     proximal: Annotated[float, at_least(0)] = 0.6  # lambda of the proximal step
     l1: Annotated[float, at_least(0)] = 1e-4  # factor of the sum of magnitudes in the loss
     quiet: Annotated[float, at_least(0)] = 1.0  # factor of the mean activation in the loss
