@@ -6,7 +6,7 @@ Seconds are in no run's result: runs go side by side, and a run that is repeated
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -15,12 +15,12 @@ from torch import Tensor
 from etudes.studies.dynamics.sparsity.quantise import int8_linear, quantise
 from etudes.train import pruning
 
-SIZES = ((300, 784), (4096, 4096))  # outputs and inputs: LeNet's first layer, and one of a large network
+SIZES = ((300, 784), (2048, 2048))  # outputs and inputs: LeNet's first layer, and one of a larger network
 SHARES = (0.5, 0.1, 0.02)  # of the weights that are left
 BATCHES = (1, 64)  # inputs at once
 
 
-def seconds(call: Callable[[], object], warm: int = 5, repeats: int = 25) -> float:
+def seconds(call: Callable[[], object], warm: int = 3, repeats: int = 15) -> float:
     """The median of the seconds that a call takes, after `warm` calls that do not count."""
     for _ in range(warm):
         call()
@@ -53,16 +53,15 @@ def ways(x: Tensor, weight: Tensor, share: float) -> dict[str, Callable[[], Tens
     }
 
 
-def table() -> str:
+def table() -> Iterator[str]:
     """Microseconds of every way, a line for each layer, batch and share of weights."""
-    lines = ["outputs x inputs   batch  weights   " + "".join(f"{way:>10}" for way in ways(*_drawn(2, 2, 1), 0.5))]
+    yield "outputs x inputs   batch  weights   " + "".join(f"{way:>10}" for way in ways(*_drawn(2, 2, 1), 0.5))
     for out, inputs in SIZES:
         for batch in BATCHES:
             for share in SHARES:
                 found = ways(*_drawn(out, inputs, batch), share)
                 numbers = "".join(f"{1e6 * seconds(call):>10.0f}" for call in found.values())
-                lines.append(f"{out:>7} x {inputs:<8} {batch:>5} {share:>7.0%}    {numbers}")
-    return "\n".join(lines)
+                yield f"{out:>7} x {inputs:<8} {batch:>5} {share:>7.0%}    {numbers}"
 
 
 def _drawn(out: int, inputs: int, batch: int) -> tuple[Tensor, Tensor]:
@@ -72,4 +71,6 @@ def _drawn(out: int, inputs: int, batch: int) -> tuple[Tensor, Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(f"microseconds on one core, PyTorch {torch.__version__}\n{table()}")
+    print(f"microseconds on one core, PyTorch {torch.__version__}")
+    for line in table():
+        print(line, flush=True)
