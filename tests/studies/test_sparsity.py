@@ -17,7 +17,7 @@ from etudes.measure.size import count_parameters
 from etudes.studies.dynamics.sparsity import STUDY, Config, kernels
 from etudes.studies.dynamics.sparsity.findings import (
     class_errors,
-    connected,
+    count_connected,
     int8_logits,
     neurons,
     noisy_error,
@@ -245,7 +245,7 @@ def test_active_neurons_and_those_of_a_class_are_counted():
     active, used = neurons(model, x, torch.tensor([0, 0, 0, 1]), 2)
     assert active == pytest.approx(5 / 12)  # 1 + 1 + 2 + 1 of four times three
     assert used == pytest.approx((1 + 1) / 6)  # class 0 the first neuron, class 1 the second
-    assert connected({"w": model[1].weight * torch.tensor([[1.0], [0.0], [1.0]])}) == 2
+    assert count_connected({"w": model[1].weight * torch.tensor([[1.0], [0.0], [1.0]])}) == 2
 
 
 def test_activity_is_the_mean_over_layers_and_the_logits_are_the_networks():

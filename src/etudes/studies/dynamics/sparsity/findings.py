@@ -57,7 +57,7 @@ def measure(cfg: "Config", run: Run, e: "Examples", model: nn.Sequential, whole:
     kept = sum(int((w != 0).sum()) for w in weights.values())
     numbers = {
         "train/weights": 100 * kept / sum(w.numel() for w in weights.values()),
-        "train/neurons": float(connected(weights)),
+        "train/neurons": float(count_connected(weights)),
         "validation/error": error_rate(model, e.x, e.y),
         "test/error": (answers != d.test_y).double().mean().item(),
         "test/error-noisy": noisy_error(model, d.test_x, d.test_y, cfg.noise, run.seed("noise")),
@@ -98,7 +98,7 @@ def neurons(model: nn.Sequential, x: Tensor, y: Tensor, classes: int) -> tuple[f
     return torch.stack(active).mean().item(), torch.stack(used).mean().item()
 
 
-def connected(weights: dict[str, nn.Parameter]) -> int:
+def count_connected(weights: dict[str, nn.Parameter]) -> int:
     """How many neurons, the outputs' among them, have a weight left that is not 0: rows of the weights."""
     return sum(int((w != 0).flatten(1).any(1).sum()) for w in weights.values())
 
