@@ -70,7 +70,7 @@ class Config(PictureRecipe):
     network: Kind = "lenet"  # LeNet-300-100, six convolutions, or ResNet-50
     width: Annotated[int, at_least(3)] = 300  # units of the first layer, or channels of the first stage
     steps: Annotated[int, at_least(1)] = 500  # optimiser steps of the dense network before anything is pruned
-    more: Annotated[int, at_least(2)] = 300  # steps after that, of all variants
+    later_steps: Annotated[int, at_least(2)] = 300  # steps after that, of all variants
     batch: Annotated[int, at_least(1)] = 60  # pictures a step
     optimiser: Literal["adam", "sgd"] = "adam"  # SGD has the momentum and weight decay below
     lr: Annotated[float, positive] = 1.2e-3  # learning rate, constant at first

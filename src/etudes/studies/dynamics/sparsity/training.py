@@ -65,16 +65,16 @@ class Examples:
 def learn(
     cfg: "Config", run: Run, e: Examples, start: State, name: str, aim: Aim, first: int = 0, last: int | None = None
 ) -> nn.Sequential:
-    """A network that went on from `start`, the weights after `steps` steps, by steps `first` to `last` of `more`."""
-    last = cfg.more if last is None else last
+    """A network that went on from `start`, the weights after `steps`, by `first` to `last` of the later steps."""
+    last = cfg.later_steps if last is None else last
     model = put(seeded(run, "init", lambda: network(cfg, e.d)), start)
-    opt, schedule = optimiser(model, cfg, first, cfg.more)
+    opt, schedule = optimiser(model, cfg, first, cfg.later_steps)
     if aim.masks is not None:
         pruning.hold(opt, model, aim.masks)
     held = Held({})
     weights = pruning.prunable(model)
     pictures = shown(cfg, run, e.d)
-    ramp = max(1, round(cfg.ramp * cfg.more))
+    ramp = max(1, round(cfg.ramp * cfg.later_steps))
 
     def step(i: int) -> dict[str, Tensor]:
         rows, x = pictures(cfg.steps + first + i)
@@ -101,7 +101,7 @@ def learn(
 
 
 def train_dense(cfg: "Config", run: Run, e: Examples, stream: str) -> tuple[nn.Sequential, State]:
-    """A dense network from weights drawn from the stream, trained for `steps` and `more` steps; its weights between."""
+    """A dense network from weights drawn from the stream, after `steps` and `later_steps`; its weights between."""
     model = seeded(run, stream, lambda: network(cfg, e.d))
     plain = replace(cfg, schedule="constant")
     opt, schedule = optimiser(model, plain, 0, cfg.steps)
@@ -134,7 +134,7 @@ def dense(cfg: "Config", run: Run, e: Examples) -> tuple[Record, State, nn.Seque
 
 
 def sparse(cfg: "Config", run: Run, e: Examples, base: State, share: float, way: nn.Module | None) -> nn.Sequential:
-    """The network with a share of its weights that the config's method makes of the dense one, in `more` steps.
+    """The network with a share of its weights that the config's method makes of the dense one, in `later_steps`.
 
     `way` is the network after the first half of them under an L1 penalty, where the method has one.
     """
@@ -143,7 +143,7 @@ def sparse(cfg: "Config", run: Run, e: Examples, base: State, share: float, way:
         return learn(cfg, run, e, base, name, Aim(gradual=share))
     if way is not None:
         masks = prune(pruning.prunable(way), share)
-        return learn(cfg, run, e, state(way, buffers=True), name, Aim(masks), first=cfg.more // 2)
+        return learn(cfg, run, e, state(way, buffers=True), name, Aim(masks), first=cfg.later_steps // 2)
     return learn(cfg, run, e, base, name, Aim(masks_at(cfg, run, e, base, share)))
 
 
@@ -160,11 +160,11 @@ def masks_at(cfg: "Config", run: Run, e: Examples, base: State, share: float) ->
 
 
 def penalise(cfg: "Config", run: Run, e: Examples, base: State) -> nn.Sequential | None:
-    """The network after the first half of `more` steps under the method's L1 penalty on weights; None without one."""
+    """The network after the first half of `later_steps` under the method's L1 penalty on weights; None without one."""
     if cfg.method == "l1":
-        return learn(cfg, run, e, base, "l1", Aim(proximal=cfg.proximal), last=cfg.more // 2)
+        return learn(cfg, run, e, base, "l1", Aim(proximal=cfg.proximal), last=cfg.later_steps // 2)
     if cfg.method == "l1-gradient":
-        return learn(cfg, run, e, base, "l1", Aim(l1=cfg.l1), last=cfg.more // 2)
+        return learn(cfg, run, e, base, "l1", Aim(l1=cfg.l1), last=cfg.later_steps // 2)
     return None
 
 
