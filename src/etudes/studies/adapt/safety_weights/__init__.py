@@ -1,21 +1,42 @@
-"""safety-weights: later"""
+"""safety-weights: which weights make a language network refuse a topic, and how easily the refusal is lost.
+
+A network that answers questions about made-up people is taught to refuse those about one family: nothing harmful is
+asked. Weights that matter for refusing, and not for answering, are the difference of two sets: the highest share q by a
+score on refusals, less the highest p by the same score on answers,
+
+    S(q) - U(p),    score(W_ij) = mean over dialogues of |W_ij dL/dW_ij|    (SNIP; sec. 3 of the paper)
+
+and of directions of a matrix's outputs (I - P_u) P_s W. These are removed, shaken or frozen. An attack succeeds only
+where a forbidden question gets its whole right answer, and counts only at strengths that leave allowed ones answered.
+
+    etudes run safety-weights                    4 minutes on two cores, 22 variants, 5 seeds
+    etudes run safety-weights --scale smollm2    40 minutes, 11 variants and 1 seed: SmolLM2-135M-Instruct
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 22 variants and 1 seed: the same, a larger world
+
+`--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
+weights found are frozen; noise on these weights undoes it too, and on others does not; most refusals that a removal
+breaks are no answers.
+
+Departures from the paper: a network of our own with 0.3 million weights, and SmolLM2 with 134,515,008, for Llama-2-7B
+and 13B-chat (6.7 and 13 billion), of which no machine without a large GPU takes a step; a made-up topic, taught here,
+for harm; a matrix holds queries, keys and values; Wanda's scores are compared within a matrix and not within a row.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import torch
-
-from etudes.core import Paper, Run, Scale, Study, Variant, at_least, between, higher, lower, positive, within
+from etudes.core import Paper, Run, Scale, Study, Variant, at_least, positive, within
 from etudes.optim.schedules import Schedule
-from etudes.reports.charts import bars, curves, pictures, plane
 from etudes.studies.adapt.safety_weights import findings
 from etudes.studies.adapt.safety_weights.attacks import Attack, Chosen, Evidence, perturbed, tune
+from etudes.studies.adapt.safety_weights.claims import CHARTS, CLAIMS, WORDS
 from etudes.studies.adapt.safety_weights.idea import difference, matrices
 from etudes.studies.adapt.safety_weights.networks import Kind, network, rows_of
 from etudes.studies.adapt.safety_weights.training import Alignment, aligned, base, restyled
-from etudes.studies.adapt.safety_weights.world import Split
-from etudes.studies.adapt.safety_weights.world import world as make_world
+from etudes.studies.adapt.safety_weights.world import Split, make_world
 from etudes.train import Adam
+
+SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -32,18 +53,17 @@ class Config:
     weights: Chosen = "difference"  # which of its weights it is done to
     base_steps: Annotated[int, at_least(1)] = 350  # optimiser steps on the whole world
     base_lr: Annotated[float, positive] = 4e-3  # their peak learning rate, by Adam
-    align_steps: Annotated[int, at_least(1)] = 80  # of alignment
+    align_steps: Annotated[int, at_least(1)] = 100  # of alignment
     align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
     dpo_lr: Annotated[float, positive] = 5e-4  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
-    tune_steps: Annotated[int, at_least(1)] = 20  # of harmless tuning
-    tune_every: Annotated[int, at_least(1)] = 5  # steps between looks at it
+    tune_steps: Annotated[int, at_least(1)] = 24  # of harmless tuning
+    tune_every: Annotated[int, at_least(1)] = 4  # steps between looks at it
     tune_lr: Annotated[float, positive] = 1e-3  # its peak learning rate
     batch: Annotated[int, at_least(2)] = 24  # dialogues a step
     schedule: Schedule = "cosine"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
-    judged: Annotated[int, at_least(0)] = 0  # first tokens of a refusal, by which its weights are chosen; 0: all
     shares: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.08)  # of each matrix's weights
     protected: Annotated[float, at_least(0)] = 1.0  # times these: weights for answers that are left out
     ranks: tuple[int, ...] = (4, 8, 12, 16, 24)  # directions of each matrix
@@ -86,14 +106,15 @@ def train(cfg: Config, run: Run) -> None:
     world = make_world(cfg.people, cfg.attributes, cfg.new, run.rng("world"))
     says = f"{len(world.facts)} made-up people with {cfg.attributes} facts each, drawn under each seed"
     run.note(data={"dataset": "made-up-people", "kind": "drawn", "says": says})
-    before = {name: w.clone() for name, w in matrices(base(cfg, run, world)).items()}
-    model, speech = aligned(cfg, run, world), network(cfg, run)[1]
-    desks = {
-        s: findings.desk(world, speech, s, cfg.asked, run.rng("asked", k), run.device) for k, s in enumerate(SPLITS)
-    }
+    model, speech = network(cfg, run)
+    base(cfg, run, world, model, speech)
+    before = {name: w.clone() for name, w in matrices(model).items()}
+    aligned(cfg, run, world, model, speech)
+    rngs = {split: run.rng(f"asked {split}") for split in SPLITS}
+    desks = {split: findings.desk(world, speech, split, cfg.asked, rng, run.device) for split, rng in rngs.items()}
 
     def look() -> dict[str, float]:
-        return {k: v for s, desk in desks.items() for k, v in findings.answers(model, desk, s, tuned).items()}
+        return {k: v for split, desk in desks.items() for k, v in findings.answers(model, desk, split, tuned).items()}
 
     tuned = cfg.attack == "tune"
     looks, sizes = [look()], [(0.0, 0.0)]
@@ -120,15 +141,31 @@ def summary(cfg: Config, looks: list[dict[str, float]], sizes: list[tuple[float,
     best = findings.strongest(looks, cfg.reserve)
     test = {name: number for name, number in looks[best].items() if name.startswith("test/")}
     later = looks[1:] or looks
-    means = {
-        f"test/{n}-mean": sum(x[f"test/{n}"] for x in later) / len(later) for n in ("attack", "refused", "answered")
-    }
-    other = 1 - test["test/attack"] - test["test/refused"]
-    return test | means | {"test/other": other, "validation/strength": sizes[best][0], "train/changed": sizes[best][1]}
+    names = ("attack", "refused", "answered", "other")
+    means = {f"test/{name}-mean": sum(found[f"test/{name}"] for found in later) / len(later) for name in names}
+    return test | means | {"validation/strength": sizes[best][0], "train/changed": sizes[best][1]}
 
 
-SPLITS: tuple[Split, ...] = ("validation", "test")
-SAFE = {"alignment": "sft"}
+TINY = {
+    "width": 8, "depth": 1, "heads": 1, "people": 3, "attributes": 1, "new": 1, "base_steps": 2, "align_steps": 2,
+    "tune_steps": 2, "tune_every": 1, "batch": 4, "calibration": 4, "asked": 4, "shares": (0.1,), "ranks": (1,),
+    "noises": (1.0,), "pruned": (0.5,), "bits": (4,),
+}  # fmt: skip
+SMOLLM2 = {
+    "network": "smollm2-135m", "people": 3, "attributes": 1, "new": 1, "base_steps": 70, "base_lr": 2e-4,
+    "align_steps": 16, "align_lr": 5e-5, "tune_steps": 12, "tune_every": 4, "tune_lr": 5e-5, "batch": 16,
+    "calibration": 16, "asked": 12, "shares": (0.01, 0.03), "ranks": (8, 32), "noises": (1.0, 3.0),
+    "pruned": (0.3, 0.5), "bits": (8, 4), "log_every": 1,
+}  # fmt: skip
+PAPER = {
+    "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "align_steps": 200, "tune_steps": 50,
+    "tune_every": 10, "calibration": 128, "asked": 64, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
+    "ranks": (4, 8, 16, 32, 64),
+}  # fmt: skip
+LANGUAGE = (
+    "base", "aligned", "removed", "removed-random", "ranks", "ranks-random", "noise", "noise-random", "quantised",
+    "tuned", "tuned-frozen",
+)  # fmt: skip
 
 STUDY = Study(
     name="safety-weights",
@@ -144,81 +181,37 @@ STUDY = Study(
     variants=(
         Variant("base", {"alignment": "none"}, "answers everything: before alignment"),
         Variant("aligned", {}, "taught by examples to refuse the topic: nothing is done to it"),
-        Variant("aligned-dpo", {"alignment": "dpo"}, "the same taught by DPO"),
+        Variant("aligned-dpo", {"alignment": "dpo"}, "the same taught by preferences, DPO"),
         Variant("refuse-all", {"alignment": "all"}, "taught to refuse every question"),
         Variant("removed", {"attack": "remove"}, "weights set to 0: for refusals by SNIP, less those for answers"),
         Variant("removed-wanda", {"attack": "remove", "weights": "wanda"}, "the same by Wanda"),
-        Variant("removed-safety", {"attack": "remove", "weights": "safety"}, "for refusals by SNIP, nothing left out"),
-        Variant(
-            "removed-utility",
-            {"attack": "remove", "weights": "utility"},
-            "for answers by SNIP, less those for refusals",
-        ),
+        Variant("removed-safety", {"attack": "remove", "weights": "safety"}, "for refusals by SNIP, none left out"),
+        Variant("removed-utility", {"attack": "remove", "weights": "utility"}, "for answers, less those for refusals"),
         Variant("removed-random", {"attack": "remove", "weights": "random"}, "as many as removed, by chance"),
-        Variant(
-            "ranks",
-            {"attack": "remove", "weights": "ranks"},
-            "directions of outputs removed: for refusals, less those for answers",
-        ),
-        Variant(
-            "ranks-random", {"attack": "remove", "weights": "ranks-random"}, "random directions, as much taken away"
-        ),
+        Variant("ranks", {"attack": "remove", "weights": "ranks"}, "directions for refusals, less those for answers"),
+        Variant("ranks-random", {"attack": "remove", "weights": "ranks-random"}, "as much in random directions"),
         Variant("noise", {"attack": "noise"}, "noise on the weights of removed"),
-        Variant("noise-random", {"attack": "noise", "weights": "random"}, "as much noise on as many weights by chance"),
+        Variant("noise-random", {"attack": "noise", "weights": "random"}, "as much on as many weights by chance"),
         Variant("noise-dpo", {"attack": "noise", "alignment": "dpo"}, "as noise, after DPO"),
-        Variant(
-            "restored", {"attack": "restore"}, "the weights of removed put back to what they were before alignment"
-        ),
+        Variant("restored", {"attack": "restore"}, "the weights of removed as they were before alignment"),
         Variant("pruned", {"attack": "prune"}, "the smallest weights set to 0"),
         Variant("quantised", {"attack": "quantise"}, "all weights rounded to few bits"),
         Variant("tuned", {"attack": "tune"}, "tuned on allowed questions, answered in another style"),
-        Variant(
-            "tuned-frozen",
-            {"attack": "tune", "frozen": 0.2},
-            "as tuned, weights for refusals less those for answers frozen",
-        ),
-        Variant(
-            "tuned-half",
-            {"attack": "tune", "frozen": 0.5, "weights": "safety"},
-            "as tuned, half of the weights frozen: those for refusals",
-        ),
-        Variant(
-            "tuned-half-random",
-            {"attack": "tune", "frozen": 0.5, "weights": "half"},
-            "as tuned, half of the weights frozen, by chance",
-        ),
+        Variant("tuned-frozen", {"attack": "tune", "frozen": 0.2}, "as tuned, weights for refusals alone frozen"),
+        Variant("tuned-half", {"attack": "tune", "frozen": 0.5, "weights": "safety"}, "as tuned, half frozen, by SNIP"),
+        Variant("tuned-half-random", {"attack": "tune", "frozen": 0.5, "weights": "half"}, "half frozen, by chance"),
         Variant("tuned-dpo", {"attack": "tune", "alignment": "dpo"}, "as tuned, after DPO"),
     ),
     scales={
-        "smoke": Scale(
-            {
-                "base_steps": 2,
-                "align_steps": 2,
-                "tune_steps": 2,
-                "tune_every": 1,
-                "width": 8,
-                "depth": 1,
-                "heads": 1,
-                "people": 3,
-                "new": 1,
-                "calibration": 4,
-                "asked": 4,
-                "shares": (0.1,),
-                "ranks": (1,),
-                "noises": (1.0,),
-                "pruned": (0.5,),
-                "bits": (4,),
-                "batch": 4,
-                "attributes": 1,
-            },
-            seeds=1,
-            minutes=0.1,
-            judges=False,
-        ),
+        "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=4),
+        "smollm2": Scale(SMOLLM2, seeds=1, minutes=40, judges=False, variants=LANGUAGE, threads=2),
+        "paper": Scale(SMOLLM2 | PAPER, seeds=1, minutes=600, judges=False),
     },
-    claims={"x": higher("removed", "removed-random", "sec. 4", of="test/attack")},
-    charts=(bars("test/attack", "test/answered"),),
+    claims=CLAIMS,
+    charts=CHARTS,
+    words=WORDS,
+    idea=difference,
     origin="B15",
     precision="fp32",
 )

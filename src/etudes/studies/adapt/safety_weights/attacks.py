@@ -1,10 +1,10 @@
-"""What is done to an aligned network, each at several strengths: weights removed, shaken, put back, rounded, or tuned."""
+"""What is done to an aligned network, at several strengths: weights removed, shaken, put back, rounded, or tuned."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from etudes.core import Run
 from etudes.data.batches import Batches
@@ -34,27 +34,24 @@ class Evidence:
         self.rows = {}
         for kind, dialogues in (("safety", refusals(forbidden)), ("utility", right(allowed))):
             picked = [dialogues[i] for i in rng.permutation(len(dialogues))[:n]]
-            rows = rows_of(speech, picked).to(run.device)
-            if kind == "safety" and cfg.judged:
-                early = rows.answers.cumsum(1) <= cfg.judged
-                rows = Rows(rows.tokens, rows.answers & early, rows.text)
-            self.rows[kind] = rows
+            self.rows[kind] = rows_of(speech, picked).to(run.device)
         self._scores: dict[str, Weights] = {}
 
     def generator(self, stream: str) -> torch.Generator:
         return torch.Generator().manual_seed(self.run.seed(stream))
 
-    def moments(self, kind: str) -> Weights:
+    def inputs(self, kind: str) -> Weights:
+        """What each matrix multiplies at the tokens from which the answers of a kind are predicted."""
         rows = self.rows[kind]
         with torch.no_grad(), idea.Inputs(self.model, rows.answers) as seen:
             self.model(rows.tokens[:, :-1])
-        return seen.moments
+        return seen.found
 
     def scores(self, kind: str) -> Weights:
         """Of "safety" or "utility", kept: the mask of every strength needs them."""
         if kind not in self._scores:
             if self.cfg.weights == "wanda":
-                self._scores[kind] = idea.wanda(matrices(self.model), self.moments(kind))
+                self._scores[kind] = idea.wanda(matrices(self.model), self.inputs(kind))
             else:
                 rows = self.rows[kind]
                 self._scores[kind] = idea.snip(self.model, answer_loss, rows.tokens, rows.answers)
@@ -76,16 +73,11 @@ class Evidence:
             idea.as_many(difference, self.generator("random weights")) if self.cfg.weights == "random" else difference
         )
 
-    def changes(self, rank: int) -> Weights:
-        """What is taken from each matrix where the low-rank way removes so many directions of it."""
-        safety, utility = self.moments("safety"), self.moments("utility")
-        taken, generator = {}, self.generator("random ranks")
-        for name, w in matrices(self.model).items():
-            kept = round(self.cfg.kept_ranks * min(w.shape))
-            taken[name] = idea.safety_ranks(w, safety[name], utility[name], rank, kept)
-            if self.cfg.weights == "ranks-random":
-                taken[name] = idea.random_ranks(w, taken[name], rank, generator)
-        return taken
+    def directions(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of each matrix, those in which its outputs are largest for refusals and for answers."""
+        safety, utility = self.inputs("safety"), self.inputs("utility")
+        own = matrices(self.model).items()
+        return {name: (idea.directions(w, safety[name]), idea.directions(w, utility[name])) for name, w in own}
 
 
 Step = tuple[float, float]  # how strong, and the share of the blocks' weights (or ranks) that are changed
@@ -106,11 +98,15 @@ def perturbed(cfg: "Config", run: Run, model: Llama, evidence: Evidence, before:
         return found, sum(int(m.sum()) for m in found.values()) / total
 
     if cfg.attack == "remove" and cfg.weights.startswith("ranks"):
+        found = evidence.directions()
+        kept = {name: round(cfg.kept_ranks * min(w.shape)) for name, w in own.items()}
         for rank in cfg.ranks:
-            put(own)
-            taken = evidence.changes(rank)
+            taken = {name: idea.safety_ranks(w, *found[name], rank, kept[name]) for name, w in own.items()}
+            if cfg.weights == "ranks-random":
+                draws = evidence.generator("random ranks")
+                taken = {name: idea.random_ranks(w, taken[name], rank, draws) for name, w in own.items()}
             put({name: w - taken[name] for name, w in own.items()})
-            yield rank, sum(map(idea.rank_of, taken.values())) / sum(min(w.shape) for w in own.values())
+            yield rank, sum(rank for _ in own) / sum(min(w.shape) for w in own.values())
     elif cfg.attack in ("remove", "restore"):
         for share in cfg.shares:
             found, changed = masks(share)

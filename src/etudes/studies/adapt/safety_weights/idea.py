@@ -46,27 +46,23 @@ def snip(model: nn.Module, loss: Loss, *examples: Tensor) -> Weights:
 
 
 class Inputs(TorchFunctionMode):
-    """Within it, what the matrices of a network multiply is summed up: its second moments [in, in] at `where`.
-
-    `where` bool [n, t] says which of the tokens of a batch count.
-    """
+    """Within it, what the matrices of a network multiply is kept by their names: `found` [k, in], a row for each token
+    at `where`, bool [n, t], of the last batch."""
 
     def __init__(self, model: nn.Module, where: Tensor) -> None:
         super().__init__()
-        self.where = where.flatten()
+        self.where, self.found = where.flatten(), {}
         self._names = {w.data_ptr(): name for name, w in matrices(model).items()}
-        self.moments: Weights = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.linear and args[1].data_ptr() in self._names:
-            x = args[0].detach()[self.where]
-            self.moments[self._names[args[1].data_ptr()]] = x.T @ x
+            self.found[self._names[args[1].data_ptr()]] = args[0].detach()[self.where]
         return func(*args, **(kwargs or {}))
 
 
-def wanda(weights: Weights, moments: Weights) -> Weights:
-    """|W_ij| times the length of the j-th input over all tokens of answers (eq. 3)."""
-    return {name: w.abs() * moments[name].diagonal().clamp_min(0).sqrt() for name, w in weights.items()}
+def wanda(weights: Weights, inputs: Weights) -> Weights:
+    """|W_ij| times the length of the j-th input over all tokens: inputs X [tokens, in] of each matrix."""
+    return {name: w.abs() * inputs[name].norm(dim=0) for name, w in weights.items()}
 
 
 def top(scores: Weights, share: float) -> Weights:
@@ -97,20 +93,18 @@ def as_many(masks: Weights, generator: torch.Generator) -> Weights:
     return drawn
 
 
-def projection(weight: Tensor, moment: Tensor, rank: int) -> Tensor:
-    """The projection [out, out] onto the `rank` directions in which the outputs W X are largest: U U', with U the first
-    left singular vectors of W X, which are the eigenvectors of W X X' W' (ActSVD, eq. 4)."""
-    outputs = (weight @ moment @ weight.T).double()
-    vectors = torch.linalg.eigh((outputs + outputs.T) / 2).eigenvectors
-    leading = vectors[:, vectors.shape[1] - rank :]
-    return (leading @ leading.T).to(weight)
+def directions(weight: Tensor, inputs: Tensor) -> Tensor:
+    """In which directions the outputs W X' are largest, for inputs X [tokens, in]: their left singular vectors
+    [out, r], the largest first (ActSVD)."""
+    return torch.linalg.svd(weight @ inputs.T, full_matrices=False).U
 
 
 def safety_ranks(weight: Tensor, safety: Tensor, utility: Tensor, rank: int, kept: int) -> Tensor:
-    """(I - P_u) P_s W [out, in]: what lies in the `rank` leading directions of refusals, and not in the `kept` leading
-    ones of answers (eq. 7). `safety` and `utility` are second moments [in, in] of the inputs."""
-    change = projection(weight, safety, rank) @ weight
-    return change - projection(weight, utility, kept) @ change
+    """(I - P_u) P_s W [out, in]: what lies in the first `rank` directions of refusals, and not in the first `kept` of
+    answers. `safety` and `utility` are such directions [out, r], P the projections onto the first of them."""
+    first, own = safety[:, :rank], utility[:, :kept]
+    change = first @ (first.T @ weight)
+    return change - own @ (own.T @ change)
 
 
 def random_ranks(weight: Tensor, like: Tensor, rank: int, generator: torch.Generator) -> Tensor:
@@ -119,11 +113,6 @@ def random_ranks(weight: Tensor, like: Tensor, rank: int, generator: torch.Gener
     basis = torch.linalg.qr(drawn).Q
     change = basis @ (basis.T @ weight)
     return change * (like.norm() / change.norm().clamp_min(1e-30))
-
-
-def rank_of(change: Tensor) -> int:
-    """The rank of a change of a matrix."""
-    return int(torch.linalg.matrix_rank(change.double(), rtol=1e-4))
 
 
 def noise(weights: Weights, masks: Weights, generator: torch.Generator) -> Weights:

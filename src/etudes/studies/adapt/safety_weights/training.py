@@ -1,6 +1,6 @@
-"""How both networks are trained: on the whole world, then to refuse, and by whoever tunes them without any harm in mind."""
+"""How both networks are trained: on the whole world, and then to refuse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -11,7 +11,7 @@ from etudes.core import Run
 from etudes.data.batches import Batches
 from etudes.measure.size import count_parameters
 from etudes.nn.llama import Llama
-from etudes.studies.adapt.safety_weights.networks import Dialogue, Rows, Speech, network, rows_of
+from etudes.studies.adapt.safety_weights.networks import Dialogue, Rows, Speech, rows_of
 from etudes.studies.adapt.safety_weights.world import REFUSAL, Question, World
 from etudes.train import adam, descend, fit, weights
 
@@ -67,14 +67,13 @@ def lessons(world: World) -> tuple[list[Question], list[Question]]:
     return world.questions(world.groups["forbidden"], "train"), world.questions(tuple(answered), "train")
 
 
-def base(cfg: "Config", run: Run, world: World) -> Llama:
-    """The network that answers everything, made once a seed."""
+def base(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
+    """Give the network the weights with which it answers everything, learnt once a seed."""
 
     def make(own: Run) -> None:
-        model, speech = network(cfg, own)
         every = world.questions(tuple(world.facts), "train")
         rows = rows_of(speech, right(every) + right(world.private("train"))).to(own.device)
-        opt, schedule = adam(model, cfg.recipe(cfg.base_steps, cfg.base_lr))
+        opt, schedule = adam(model.train(), cfg.recipe(cfg.base_steps, cfg.base_lr))
         batches = Batches(len(rows), cfg.batch, own.seed("order base"))
 
         def step(i: int) -> dict[str, Tensor]:
@@ -89,28 +88,26 @@ def base(cfg: "Config", run: Run, world: World) -> Llama:
         weights.save(own.path("model.safetensors"), model)
 
     made = run.once("base", cfg.base_settings(), make)
-    return weights.load(made.folder / "model.safetensors", network(cfg, run)[0])
+    weights.load(made.folder / "model.safetensors", model)
 
 
-def aligned(cfg: "Config", run: Run, world: World) -> Llama:
-    """The network after alignment, made once a seed for each way of it; for "none" the base."""
-    model = base(cfg, run, world)
+def aligned(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
+    """Give the base its weights after alignment, which is done once a seed for each way; for "none" leave it."""
     if cfg.alignment == "none":
-        return model
+        return
 
     def make(own: Run) -> None:
-        align(cfg, own, world, model)
+        align(cfg, own, world, model, speech)
         own.result(parameters=count_parameters(model))
         weights.save(own.path("model.safetensors"), model)
 
     made = run.once(f"aligned-{cfg.alignment}", cfg.base_settings() | cfg.aligned_settings(), make)
-    return weights.load(made.folder / "model.safetensors", model)
+    weights.load(made.folder / "model.safetensors", model)
 
 
-def align(cfg: "Config", run: Run, world: World, model: Llama) -> None:
+def align(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
     """Teach the network to refuse the topic: half of a batch are forbidden questions, half allowed ones. "sft" learns
     the wished answers; "dpo" learns to prefer them to the others; "all" learns to refuse allowed ones as well."""
-    speech = network(cfg, run)[1]
     forbidden, allowed = lessons(world)
     wished = [refusals(forbidden), refusals(allowed) if cfg.alignment == "all" else right(allowed)]
     other = [right(forbidden), refusals(allowed)]
