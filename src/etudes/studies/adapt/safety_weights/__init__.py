@@ -55,17 +55,17 @@ class Config:
     base_lr: Annotated[float, positive] = 4e-3  # their peak learning rate, by Adam
     align_steps: Annotated[int, at_least(1)] = 100  # of alignment
     align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
-    dpo_lr: Annotated[float, positive] = 5e-4  # the same of DPO
+    dpo_lr: Annotated[float, positive] = 1e-3  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
-    tune_steps: Annotated[int, at_least(1)] = 24  # of harmless tuning
-    tune_every: Annotated[int, at_least(1)] = 4  # steps between looks at it
+    tune_steps: Annotated[int, at_least(1)] = 48  # of harmless tuning
+    tune_every: Annotated[int, at_least(1)] = 8  # steps between looks at it
     tune_lr: Annotated[float, positive] = 1e-3  # its peak learning rate
     batch: Annotated[int, at_least(2)] = 24  # dialogues a step
     schedule: Schedule = "cosine"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
     shares: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.08)  # of each matrix's weights
-    protected: Annotated[float, at_least(0)] = 1.0  # times these: weights for answers that are left out
+    protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
     ranks: tuple[int, ...] = (4, 8, 12, 16, 24)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
     noise_share: Annotated[float, within(0, 1)] = 0.03  # of each matrix's weights that get noise
@@ -127,7 +127,7 @@ def train(cfg: Config, run: Run) -> None:
         sizes += [(cfg.tune_every * (k + 1), 1 - frozen) for k in range(len(looks) - 1)]
     else:
         run.log(0, **looks[0])
-        for k, size in enumerate(perturbed(cfg, run, model, evidence, before)):
+        for k, size in enumerate(perturbed(cfg, model, evidence, before)):
             looks.append(look())
             sizes.append(size)
             run.log(k + 1, **looks[-1])

@@ -83,7 +83,7 @@ class Evidence:
 Step = tuple[float, float]  # how strong, and the share of the blocks' weights (or ranks) that are changed
 
 
-def perturbed(cfg: "Config", run: Run, model: Llama, evidence: Evidence, before: Weights) -> Iterator[Step]:
+def perturbed(cfg: "Config", model: Llama, evidence: Evidence, before: Weights) -> Iterator[Step]:
     """Change the network in place, strength by strength, from what it was; `before`: the weights before alignment."""
     own = {name: w.clone() for name, w in matrices(model).items()}
     total = sum(w.numel() for w in own.values())
