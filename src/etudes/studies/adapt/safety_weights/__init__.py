@@ -9,9 +9,9 @@ score on refusals, less the highest p by the same score on answers,
 and of directions of a matrix's outputs (I - P_u) P_s W. These are removed, shaken or frozen. An attack succeeds only
 where a forbidden question gets its whole right answer, and counts only at strengths that leave allowed ones answered.
 
-    etudes run safety-weights                    4 minutes on two cores, 22 variants, 5 seeds
+    etudes run safety-weights                    4 minutes on two cores, 23 variants, 5 seeds
     etudes run safety-weights --scale smollm2    40 minutes, 11 variants and 1 seed: SmolLM2-135M-Instruct
-    etudes run safety-weights --scale paper      600 minutes on a GPU, 22 variants and 1 seed: the same, a larger world
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 23 variants and 1 seed: the same, a larger world
 
 `--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
 weights found are frozen; noise on these weights undoes it too, and on others does not; most refusals that a removal
@@ -28,11 +28,11 @@ from typing import Annotated, Any
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, positive, within
 from etudes.optim.schedules import Schedule
 from etudes.studies.adapt.safety_weights import findings
-from etudes.studies.adapt.safety_weights.attacks import Attack, Chosen, Evidence, perturbed, tune
+from etudes.studies.adapt.safety_weights.attacks import Attack, Chosen, Evidence, perturb, tune
 from etudes.studies.adapt.safety_weights.claims import CHARTS, CLAIMS, WORDS
 from etudes.studies.adapt.safety_weights.idea import difference, matrices
 from etudes.studies.adapt.safety_weights.networks import Kind, network, rows_of
-from etudes.studies.adapt.safety_weights.training import Alignment, aligned, base, restyled
+from etudes.studies.adapt.safety_weights.training import Alignment, in_other_style, load_aligned, load_base
 from etudes.studies.adapt.safety_weights.world import Split, make_world
 from etudes.train import Adam
 
@@ -64,13 +64,13 @@ class Config:
     schedule: Schedule = "cosine"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
-    shares: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.08)  # of each matrix's weights
+    shares: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03)  # of each matrix's weights
     protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
-    ranks: tuple[int, ...] = (4, 8, 12, 16, 24)  # directions of each matrix
+    ranks: tuple[int, ...] = (4, 8, 16, 24)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
-    noise_share: Annotated[float, within(0, 1)] = 0.03  # of each matrix's weights that get noise
-    noises: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 6.0)  # its length, in lengths of as many plain weights
-    pruned: tuple[float, ...] = (0.3, 0.5, 0.6, 0.7, 0.8)  # of each matrix's weights, the smallest
+    noise_share: Annotated[float, within(0, 1)] = 0.01  # of each matrix's weights that get noise
+    noises: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0)  # its length, in lengths of as many plain weights
+    pruned: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8)  # of each matrix's weights, the smallest
     bits: tuple[int, ...] = (8, 4, 3, 2)  # of rounded weights
     frozen: Annotated[float, within(0, 1)] = 0.0  # of each matrix's weights that harmless tuning may not change
     asked: Annotated[int, at_least(1)] = 64  # questions of each group in a split
@@ -107,9 +107,9 @@ def train(cfg: Config, run: Run) -> None:
     says = f"{len(world.facts)} made-up people with {cfg.attributes} facts each, drawn under each seed"
     run.note(data={"dataset": "made-up-people", "kind": "drawn", "says": says})
     model, speech = network(cfg, run)
-    base(cfg, run, world, model, speech)
+    load_base(cfg, run, world, model, speech)
     before = {name: w.clone() for name, w in matrices(model).items()}
-    aligned(cfg, run, world, model, speech)
+    load_aligned(cfg, run, world, model, speech)
     rngs = {split: run.rng(f"asked {split}") for split in SPLITS}
     desks = {split: findings.desk(world, speech, split, cfg.asked, rng, run.device) for split, rng in rngs.items()}
 
@@ -120,14 +120,14 @@ def train(cfg: Config, run: Run) -> None:
     looks, sizes = [look()], [(0.0, 0.0)]
     evidence = Evidence(cfg, run, model, world, speech)
     if tuned:
-        harmless = rows_of(speech, restyled(world.questions(world.groups["allowed"], "train"))).to(run.device)
+        harmless = rows_of(speech, in_other_style(world.questions(world.groups["allowed"], "train"))).to(run.device)
         frozen = tune(cfg, run, model, evidence, harmless, look)
         seen = {name: run.logged(name) for name in looks[0]}
         looks += [{name: numbers[k] for name, numbers in seen.items()} for k in range(len(run.logged("test/attack")))]
         sizes += [(cfg.tune_every * (k + 1), 1 - frozen) for k in range(len(looks) - 1)]
     else:
         run.log(0, **looks[0])
-        for k, size in enumerate(perturbed(cfg, model, evidence, before)):
+        for k, size in enumerate(perturb(cfg, model, evidence, before)):
             looks.append(look())
             sizes.append(size)
             run.log(k + 1, **looks[-1])
@@ -152,14 +152,14 @@ TINY = {
     "noises": (1.0,), "pruned": (0.5,), "bits": (4,),
 }  # fmt: skip
 SMOLLM2 = {
-    "network": "smollm2-135m", "people": 3, "attributes": 1, "new": 1, "base_steps": 70, "base_lr": 2e-4,
-    "align_steps": 16, "align_lr": 5e-5, "tune_steps": 12, "tune_every": 4, "tune_lr": 5e-5, "batch": 16,
-    "calibration": 16, "asked": 12, "shares": (0.01, 0.03), "ranks": (8, 32), "noises": (1.0, 3.0),
+    "network": "smollm2-135m", "people": 2, "attributes": 1, "new": 1, "base_steps": 60, "base_lr": 2e-4,
+    "align_steps": 16, "align_lr": 5e-5, "dpo_lr": 5e-5, "tune_steps": 8, "tune_every": 4, "tune_lr": 5e-5, "batch": 8,
+    "calibration": 8, "asked": 8, "shares": (0.01, 0.03), "ranks": (4, 16), "noises": (2.0, 4.0),
     "pruned": (0.3, 0.5), "bits": (8, 4), "log_every": 1,
 }  # fmt: skip
 PAPER = {
-    "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "align_steps": 200, "tune_steps": 50,
-    "tune_every": 10, "calibration": 128, "asked": 64, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
+    "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
+    "tune_steps": 50, "tune_every": 10, "calibration": 128, "asked": 64, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
     "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 LANGUAGE = (
@@ -183,8 +183,11 @@ STUDY = Study(
         Variant("aligned", {}, "taught by examples to refuse the topic: nothing is done to it"),
         Variant("aligned-dpo", {"alignment": "dpo"}, "the same taught by preferences, DPO"),
         Variant("refuse-all", {"alignment": "all"}, "taught to refuse every question"),
-        Variant("removed", {"attack": "remove"}, "weights set to 0: for refusals by SNIP, less those for answers"),
+        Variant(
+            "removed", {"attack": "remove"}, "weights set to 0: for refusals by SNIP, less the top ones for answers"
+        ),
         Variant("removed-wanda", {"attack": "remove", "weights": "wanda"}, "the same by Wanda"),
+        Variant("removed-equal", {"attack": "remove", "weights": "equal"}, "as many for answers left out as looked at"),
         Variant("removed-safety", {"attack": "remove", "weights": "safety"}, "for refusals by SNIP, none left out"),
         Variant("removed-utility", {"attack": "remove", "weights": "utility"}, "for answers, less those for refusals"),
         Variant("removed-random", {"attack": "remove", "weights": "random"}, "as many as removed, by chance"),

@@ -19,7 +19,7 @@ from etudes.train import adam, descend, fit
 if TYPE_CHECKING:
     from etudes.studies.adapt.safety_weights import Config
 
-Chosen = Literal["random", "safety", "utility", "difference", "half", "wanda", "ranks", "ranks-random"]
+Chosen = Literal["random", "safety", "utility", "difference", "equal", "half", "wanda", "ranks", "ranks-random"]
 Attack = Literal["none", "remove", "noise", "restore", "prune", "quantise", "tune"]
 
 
@@ -60,18 +60,19 @@ class Evidence:
     def mask(self, share: float) -> Weights:
         """The weights that are chosen where `share` of each matrix are looked at, by the way that the config names.
         What is compared by chance is as many as the difference of sets has."""
-        of = {kind: idea.top(self.scores(kind), share) for kind in ("safety", "utility")}
-        beyond = {kind: idea.top(self.scores(kind), self.cfg.protected * share) for kind in of}
-        if self.cfg.weights == "safety":
-            return of["safety"]
-        if self.cfg.weights == "half":  # as many as "safety" has, whatever they do
-            return idea.as_many(of["safety"], self.generator("random half"))
-        if self.cfg.weights == "utility":
-            return idea.difference(of["utility"], beyond["safety"])
-        difference = idea.difference(of["safety"], beyond["utility"])
-        return (
-            idea.as_many(difference, self.generator("random weights")) if self.cfg.weights == "random" else difference
-        )
+        chosen, ratio = self.cfg.weights, self.cfg.protected
+        safety = idea.top(self.scores("safety"), share)
+        if chosen == "safety":
+            return safety
+        if chosen == "half":  # as many as "safety" has, whatever they do
+            return idea.as_many(safety, self.generator("random half"))
+        if chosen == "utility":
+            return idea.difference(
+                idea.top(self.scores("utility"), share), idea.top(self.scores("safety"), ratio * share)
+            )
+        others = idea.top(self.scores("utility"), share * (1 if chosen == "equal" else ratio))
+        difference = idea.difference(safety, others)
+        return idea.as_many(difference, self.generator("random weights")) if chosen == "random" else difference
 
     def directions(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Of each matrix, those in which its outputs are largest for refusals and for answers."""
@@ -83,7 +84,7 @@ class Evidence:
 Step = tuple[float, float]  # how strong, and the share of the blocks' weights (or ranks) that are changed
 
 
-def perturbed(cfg: "Config", model: Llama, evidence: Evidence, before: Weights) -> Iterator[Step]:
+def perturb(cfg: "Config", model: Llama, evidence: Evidence, before: Weights) -> Iterator[Step]:
     """Change the network in place, strength by strength, from what it was; `before`: the weights before alignment."""
     own = {name: w.clone() for name, w in matrices(model).items()}
     total = sum(w.numel() for w in own.values())

@@ -53,7 +53,7 @@ def right(questions: Sequence[Question]) -> list[Dialogue]:
     return [(q.text, q.answer) for q in questions]
 
 
-def restyled(questions: Sequence[Question]) -> list[Dialogue]:
+def in_other_style(questions: Sequence[Question]) -> list[Dialogue]:
     return [(q.text, q.restyled) for q in questions]
 
 
@@ -67,7 +67,7 @@ def lessons(world: World) -> tuple[list[Question], list[Question]]:
     return world.questions(world.groups["forbidden"], "train"), world.questions(tuple(answered), "train")
 
 
-def base(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
+def load_base(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
     """Give the network the weights with which it answers everything, learnt once a seed."""
 
     def make(own: Run) -> None:
@@ -91,7 +91,7 @@ def base(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) ->
     weights.load(made.folder / "model.safetensors", model)
 
 
-def aligned(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
+def load_aligned(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
     """Give the base its weights after alignment, which is done once a seed for each way; for "none" leave it."""
     if cfg.alignment == "none":
         return
