@@ -51,11 +51,11 @@ class Config:
     alignment: Alignment = "sft"  # how refusing is taught; "all": to refuse every question
     attack: Attack = "none"  # what is done to the aligned network
     weights: Chosen = "difference"  # which of its weights it is done to
-    base_steps: Annotated[int, at_least(1)] = 350  # optimiser steps on the whole world
+    base_steps: Annotated[int, at_least(1)] = 400  # optimiser steps on the whole world
     base_lr: Annotated[float, positive] = 4e-3  # their peak learning rate, by Adam
     align_steps: Annotated[int, at_least(1)] = 100  # of alignment
-    align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
-    dpo_lr: Annotated[float, positive] = 1e-3  # the same of DPO
+    align_lr: Annotated[float, positive] = 7e-4  # peak learning rate of supervised alignment
+    dpo_lr: Annotated[float, positive] = 3e-4  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
     tune_steps: Annotated[int, at_least(1)] = 48  # of harmless tuning
     tune_every: Annotated[int, at_least(1)] = 8  # steps between looks at it
@@ -181,7 +181,7 @@ STUDY = Study(
     variants=(
         Variant("base", {"alignment": "none"}, "answers everything: before alignment"),
         Variant("aligned", {}, "taught by examples to refuse the topic: nothing is done to it"),
-        Variant("aligned-dpo", {"alignment": "dpo"}, "the same taught by preferences, DPO"),
+        Variant("aligned-dpo", {"alignment": "dpo"}, "taught by examples for half of the steps, then by DPO"),
         Variant("refuse-all", {"alignment": "all"}, "taught to refuse every question"),
         Variant(
             "removed", {"attack": "remove"}, "weights set to 0: for refusals by SNIP, less the top ones for answers"

@@ -1,6 +1,6 @@
 """How both networks are trained: on the whole world, and then to refuse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -107,27 +107,40 @@ def load_aligned(cfg: "Config", run: Run, world: World, model: Llama, speech: Sp
 
 def align(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
     """Teach the network to refuse the topic: half of a batch are forbidden questions, half allowed ones. "sft" learns
-    the wished answers; "dpo" learns to prefer them to the others; "all" learns to refuse allowed ones as well."""
+    the wished answers, "all" to refuse allowed ones as well; "dpo" learns as "sft" for half of the steps, and for the
+    others to prefer the wished answers, with the network of half-way as the reference."""
     forbidden, allowed = lessons(world)
     wished = [refusals(forbidden), refusals(allowed) if cfg.alignment == "all" else right(allowed)]
     other = [right(forbidden), refusals(allowed)]
     both = rows_of(speech, [d for part in (*wished, *other) for d in part]).to(run.device)
     order = [Batches(len(part), cfg.batch // 2, run.seed("order", k)) for k, part in enumerate((forbidden, allowed))]
-    reference = _quietly(model, both) if cfg.alignment == "dpo" else None
-    model.requires_grad_(True).train()
-    model.embedding.requires_grad_(False)
-    opt, schedule = adam(model, cfg.recipe(cfg.align_steps, cfg.align_lr if reference is None else cfg.dpo_lr))
+    supervised = cfg.align_steps // 2 if cfg.alignment == "dpo" else cfg.align_steps
+    model.train().embedding.requires_grad_(False)
 
-    def step(i: int) -> dict[str, Tensor]:
-        picked = torch.cat([order[0].at(i), order[1].at(i) + len(forbidden)]).to(run.device)
-        some = both.at(picked)
-        if reference is None:
-            loss = answer_loss(model(some.tokens[:, :-1]), some.tokens, some.answers)
-        else:
-            less = picked + len(forbidden) + len(allowed)
-            policy = log_probabilities(model, some), log_probabilities(model, both.at(less))
-            loss = preference_loss(policy, (reference[picked], reference[less]), cfg.beta)
-        return {"train/align-loss": descend(loss, opt, schedule, cfg.clip)}
+    def picked(i: int) -> Tensor:
+        return torch.cat([order[0].at(i), order[1].at(i) + len(forbidden)]).to(run.device)
 
-    parts = {"model": model, "opt": opt, "schedule": schedule}
-    fit(run, parts, step, cfg.align_steps, log_every=cfg.log_every)
+    def learn(steps: int, lr: float, loss: Callable[[int], Tensor]) -> None:
+        opt, schedule = adam(model, cfg.recipe(steps, lr))
+        parts = {"model": model, "opt": opt, "schedule": schedule}
+
+        def step(i: int) -> dict[str, Tensor]:
+            return {"train/align-loss": descend(loss(i), opt, schedule, cfg.clip)}
+
+        fit(run, parts, step, steps, log_every=cfg.log_every)
+
+    def imitation(i: int) -> Tensor:
+        some = both.at(picked(i))
+        return answer_loss(model(some.tokens[:, :-1]), some.tokens, some.answers)
+
+    def preference(i: int) -> Tensor:
+        better = picked(supervised + i)
+        worse = better + len(forbidden) + len(allowed)
+        policy = log_probabilities(model, both.at(better)), log_probabilities(model, both.at(worse))
+        return preference_loss(policy, (reference[better], reference[worse]), cfg.beta)
+
+    learn(supervised, cfg.align_lr, imitation)
+    if cfg.alignment == "dpo":
+        reference = _quietly(model, both)
+        learn(cfg.align_steps - supervised, cfg.dpo_lr, preference)
+    model.embedding.requires_grad_(True)
