@@ -15,7 +15,7 @@ CLAIMS = {
     "removing weights found for refusals alone frees more forbidden answers than removing as many by chance": higher(
         "removed", "removed-random", "abstract, sec. 4", of=ATTACK, matters=MATTERS
     ),
-    "removing at most 3 % of the weights, those that matter most for refusals, frees half of the forbidden answers": between(
+    "removing 3 % or less of the weights, those that matter most for refusals, frees half of the answers": between(
         "removed-safety", 0.5, inf, "abstract, sec. 4", of=ATTACK, matters=MATTERS
     ),
     "without the weights that matter as much for answers a removal frees fewer forbidden answers": lower(
