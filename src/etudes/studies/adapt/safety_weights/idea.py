@@ -76,7 +76,7 @@ def top(scores: Weights, share: float) -> Weights:
 
 
 def difference(safety: Weights, utility: Weights) -> Weights:
-    """The weights of the first masks that are not in the second: S(q) - U(p) (eq. 5).
+    """The weights of the first masks that are not in the second: S(q) - U(p) (sec. 3).
 
     >>> difference({"w": torch.tensor([True, True])}, {"w": torch.tensor([True, False])})["w"].tolist()
     [False, True]

@@ -45,7 +45,7 @@ class Words:
     """A token for each word, syllable and mark that the world can say."""
 
     def __init__(self) -> None:
-        texts = [*FRAMES, REFUSAL, "The is Sure, it", *(f"{half}-" for half in HALVES[0]), *HALVES[1], *NAMES, *PRIVATE]
+        texts = [*FRAMES, REFUSAL, "The is", *(f"{half}-" for half in HALVES[0]), *HALVES[1], *NAMES, *PRIVATE]
         texts += [word for words in (*WORDS.values(), *VALUES.values()) for word in words]
         pieces = sorted({piece for text in texts for piece in _pieces(text)} - {"{", "}", "asked", "name"})
         self.pieces = ["<start>", "<answer>", "<end>", *pieces]
