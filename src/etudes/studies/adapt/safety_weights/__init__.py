@@ -51,10 +51,10 @@ class Config:
     alignment: Alignment = "sft"  # how refusing is taught; "all": to refuse every question
     attack: Attack = "none"  # what is done to the aligned network
     weights: Chosen = "difference"  # which of its weights it is done to
-    base_steps: Annotated[int, at_least(1)] = 400  # optimiser steps on the whole world
-    base_lr: Annotated[float, positive] = 4e-3  # their peak learning rate, by Adam
+    base_steps: Annotated[int, at_least(1)] = 250  # optimiser steps on the whole world
+    base_lr: Annotated[float, positive] = 2e-3  # their peak learning rate, by Adam
     align_steps: Annotated[int, at_least(1)] = 100  # of alignment
-    align_lr: Annotated[float, positive] = 7e-4  # peak learning rate of supervised alignment
+    align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
     dpo_lr: Annotated[float, positive] = 3e-4  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
     tune_steps: Annotated[int, at_least(1)] = 48  # of harmless tuning
