@@ -57,8 +57,8 @@ class Config:
     align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
     dpo_lr: Annotated[float, positive] = 3e-4  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
-    tune_steps: Annotated[int, at_least(1)] = 48  # of harmless tuning
-    tune_every: Annotated[int, at_least(1)] = 8  # steps between looks at it
+    tune_steps: Annotated[int, at_least(1)] = 32  # of harmless tuning
+    tune_every: Annotated[int, at_least(1)] = 4  # steps between looks at it
     tune_lr: Annotated[float, positive] = 1e-3  # its peak learning rate
     batch: Annotated[int, at_least(2)] = 24  # dialogues a step
     schedule: Schedule = "cosine"  # learning rate over the steps
@@ -187,7 +187,11 @@ STUDY = Study(
             "removed", {"attack": "remove"}, "weights set to 0: for refusals by SNIP, less the top ones for answers"
         ),
         Variant("removed-wanda", {"attack": "remove", "weights": "wanda"}, "the same by Wanda"),
-        Variant("removed-equal", {"attack": "remove", "weights": "equal"}, "as many for answers left out as looked at"),
+        Variant(
+            "removed-equal",
+            {"attack": "remove", "weights": "equal"},
+            "less as many top ones for answers as for refusals",
+        ),
         Variant("removed-safety", {"attack": "remove", "weights": "safety"}, "for refusals by SNIP, none left out"),
         Variant("removed-utility", {"attack": "remove", "weights": "utility"}, "for answers, less those for refusals"),
         Variant("removed-random", {"attack": "remove", "weights": "random"}, "as many as removed, by chance"),
