@@ -11,7 +11,7 @@ where a forbidden question gets its whole right answer, and counts only at stren
 
     etudes run safety-weights                    4 minutes on two cores, 23 variants, 5 seeds
     etudes run safety-weights --scale smollm2    40 minutes, 11 variants and 1 seed: SmolLM2-135M-Instruct
-    etudes run safety-weights --scale paper      600 minutes on a GPU, 23 variants and 1 seed: the same, a larger world
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 11 variants and 1 seed: the same, a larger world
 
 `--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
 weights found are frozen; noise on these weights undoes it too, and on others does not; most refusals that a removal
@@ -159,7 +159,7 @@ SMOLLM2 = {
 }  # fmt: skip
 PAPER = {
     "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
-    "tune_steps": 50, "tune_every": 10, "calibration": 128, "asked": 64, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
+    "tune_steps": 50, "tune_every": 10, "calibration": 64, "asked": 16, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
     "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 LANGUAGE = (
@@ -213,7 +213,7 @@ STUDY = Study(
         "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=4),
         "smollm2": Scale(SMOLLM2, seeds=1, minutes=40, judges=False, variants=LANGUAGE, threads=2),
-        "paper": Scale(SMOLLM2 | PAPER, seeds=1, minutes=600, judges=False),
+        "paper": Scale(SMOLLM2 | PAPER, seeds=1, minutes=600, judges=False, variants=LANGUAGE),
     },
     claims=CLAIMS,
     charts=CHARTS,
