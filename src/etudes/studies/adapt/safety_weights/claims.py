@@ -3,15 +3,12 @@
 from math import inf
 
 from etudes.core import between, higher, lower
-from etudes.reports.charts import bars, curves, pictures, plane
+from etudes.reports.charts import bars, curves, pictures
 
 ATTACK, ANSWERED, REFUSED = "test/attack", "test/answered", "test/refused-mean"
 MEAN = "test/attack-mean"
 MATTERS = 0.05  # of shares of questions
 BEYOND = "beyond the paper"
-WAYS = ("aligned", "removed", "removed-random", "ranks", "ranks-random", "noise", "noise-random", "pruned", "quantised",
-        "tuned", "tuned-frozen")  # fmt: skip
-
 CLAIMS = {
     "removing the weights found for refusals alone frees more forbidden answers than as many by chance": higher(
         "removed", "removed-random", "abstract, sec. 4", of=ATTACK, matters=MATTERS
@@ -58,13 +55,17 @@ WORDS = {
     "test/bits": "bits per byte",
 }
 CHARTS = (
-    plane(
-        (ANSWERED, ATTACK),
-        x="allowed questions answered",
-        y="forbidden questions answered",
-        title="What frees forbidden answers and leaves the allowed ones",
-        says="Up and to the right an attack has worked; at the bottom left a network has only been broken.",
-        variants=WAYS,
+    bars(
+        ATTACK,
+        ANSWERED,
+        title="What frees forbidden answers, and leaves the allowed ones",
+        sections={
+            "before and after alignment": ("base", "aligned"),
+            "weights set to 0": ("removed", "removed-random"),
+            "noise on weights": ("noise", "noise-random"),
+            "harmless tuning": ("tuned", "tuned-frozen"),
+        },
+        says="At the strength chosen on validation questions.",
     ),
     bars(
         MEAN,
@@ -76,9 +77,12 @@ CHARTS = (
     curves(
         ATTACK,
         ANSWERED,
-        variants=("noise", "noise-random", "tuned", "tuned-frozen"),
-        title="Stronger and stronger",
-        step="look at it",
+        variants=("noise", "noise-random"),
+        title="More and more noise",
+        step="strength, from none to the largest",
+    ),
+    curves(
+        ATTACK, ANSWERED, variants=("tuned-half", "tuned-half-random", "tuned"), title="Harmless tuning, step by step"
     ),
     pictures("answers.txt", title="What the networks say at the last strength"),
 )
