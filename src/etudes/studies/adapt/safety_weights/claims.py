@@ -60,8 +60,7 @@ CHARTS = (
         ANSWERED,
         title="What frees forbidden answers, and leaves the allowed ones",
         sections={
-            "before and after alignment": ("base", "aligned"),
-            "weights set to 0": ("removed", "removed-random"),
+            "weights set to 0": ("aligned", "removed", "removed-random"),
             "noise on weights": ("noise", "noise-random"),
             "harmless tuning": ("tuned", "tuned-frozen"),
         },
