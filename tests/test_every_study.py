@@ -208,7 +208,7 @@ def test_its_committed_folders_hold_what_cannot_be_made_from_the_rest(study):
         known.add(Path("charts", THUMBNAIL))
         known |= {exhibit.path for exhibit in report.exhibits if exhibit.content}
         assert files.keys() <= known
-        assert sum(files.values()) < 650_000
+        assert sum(files.values()) < 1_000_000  # up to 20 seeds of two dozen variants with curves
         for line in re.findall(r"\]\(((?:charts|pictures|texts|sounds)/[^)]+)\)", (folder / "report.md").read_text()):
             assert Path(line) in files
         for kind in ("html", "ipynb"):
