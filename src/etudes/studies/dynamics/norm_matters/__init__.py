@@ -160,8 +160,6 @@ STUDY = Study(
         ERROR: "test error",
         "validation/error": "validation error",
         "train/distance": "distance from the decayed training curve",
-        "train/loss": "training loss",
-        "train/effective-rate": "effective learning rate of the convolutions",
         "train/growth": "length of the convolutions' weights, over that at first",
     },
     idea=correct_step,
