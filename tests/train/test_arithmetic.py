@@ -115,3 +115,11 @@ def test_whole_numbers_are_refused():
 def test_shared_weights_are_counted_once():
     layer = nn.Linear(3, 3)
     assert set(state(nn.Sequential(layer, layer))) == {"0.weight", "0.bias"}
+
+
+def test_a_state_is_laid_out_in_order_whatever_the_network_is():
+    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    assert not network.weight.is_contiguous()
+    taken = state(network)["weight"]
+    assert taken.is_contiguous()
+    assert torch.equal(taken, network.weight)

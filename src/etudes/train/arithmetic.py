@@ -18,6 +18,8 @@ Module = TypeVar("Module", bound=nn.Module)
 def state(module: nn.Module, buffers: bool = False) -> dict[str, Tensor]:
     """Copies of the module's parameters by name; with `buffers` also of its buffers of floating point.
 
+    They are laid out in order, as files ask for it, whatever the layout of the network's.
+
     Such buffers are the running mean and variance of batch normalisation. They are statistics of data and not weights:
     a sum of them need not be the statistics of the summed network, and a variance may become negative. Counters
     (`num_batches_tracked`) are never taken. Of weights that layers share one copy is taken, under its first name.
@@ -26,7 +28,7 @@ def state(module: nn.Module, buffers: bool = False) -> dict[str, Tensor]:
     if buffers:
         kept = module.state_dict()  # without the buffers that are not persistent
         parts |= {n: b for n, b in module.named_buffers() if n in kept and b.is_floating_point()}
-    return {name: tensor.detach().clone() for name, tensor in parts.items()}
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in parts.items()}
 
 
 @torch.no_grad()
