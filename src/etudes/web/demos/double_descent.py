@@ -1,5 +1,6 @@
 """The exact theory of double descent: sliders for examples, noise and a penalty, and one experiment drawn beside it."""
 
+import functools
 import math
 from html import escape
 from pathlib import Path
@@ -50,6 +51,12 @@ def exact(p: int, n: int, noise: float, power: float, way: str) -> float:
     return theory.ridge_error(p, n, FEATURES, 1.0, noise, chosen)
 
 
+@functools.lru_cache(maxsize=4)  # the chart and the words below it ask for the same
+def law(n: int, noise: float, power: float, way: str) -> dict[int, float]:
+    """{features: the expected test error}, for every number of features."""
+    return {p: exact(p, n, noise, power, way) for p in range(1, FEATURES + 1)}
+
+
 def experiment(n: int, noise: float, power: float, way: str, number: int) -> list[tuple[int, float]]:
     """(features, exact test error of the weights that were fitted) for n drawn examples, of which each p sees more."""
     x, y, beta = theory.draw(n, FEATURES, 1.0, noise, numpy.random.default_rng(number))
@@ -64,8 +71,8 @@ def show(n: int, spread: float, power: float, way: str, number: int) -> tuple[st
     check(n, spread, power, way, number)
     noise = spread**2
     zero = 1 + noise
-    law = [(p, exact(p, n, noise, power, way)) for p in range(1, FEATURES + 1)]
-    halves = [[point for point in law if point[0] <= n], [point for point in law if point[0] > n]]
+    expected = [*law(n, noise, power, way).items()]
+    halves = [expected[:n], expected[n:]]
     curves: list[look.Curve] = []
     tried = _below(experiment(n, noise, power, way, number), zero)
     curves.append(("one experiment", look.ORANGE, [p / n for p, _ in tried], [e for _, e in tried], False))
@@ -90,18 +97,16 @@ def _below(points: list[tuple[int, float]], zero: float) -> list[tuple[int, floa
 
 def finding(n: int, noise: float, power: float, way: str) -> str:
     """What the exact curve says, in words."""
-    law = {p: exact(p, n, noise, power, way) for p in range(1, FEATURES + 1)}
-    before = min(law[p] for p in range(1, n + 1))
-    ends = (
-        f"Its least with no more features than examples is {before:.3g}, with all {FEATURES} it is {law[FEATURES]:.3g}."
-    )
-    if math.inf in law.values():
+    expected = law(n, noise, power, way)
+    before, last = min(expected[p] for p in range(1, n + 1)), expected[FEATURES]
+    ends = f"Its least with no more features than examples is {before:.3g}, with all {FEATURES} it is {last:.3g}."
+    if math.inf in expected.values():
         return (
             "At p = n the expected error has no bound: least squares multiplies the noise by 1 / (p/n - 1), which is "
             f"{theory.variance(1.1):.3g} at p = 1.1 n and {theory.variance(2):.3g} at p = 2 n. {ends}"
         )
     least, rise = math.inf, 0.0
-    for error in law.values():
+    for error in expected.values():
         least = min(least, error)
         rise = max(rise, error - least)
     if rise < 1e-9:
