@@ -55,11 +55,12 @@ def get(name: str) -> str:
         from etudes.data.masks import masks
         from etudes.data.packages import packages
         from etudes.data.questions import questions
+        from etudes.data.sentences import sentences
         from etudes.data.text import texts
 
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
-            "domains": domains, "graph": graph, "packages": packages,
+            "domains": domains, "graph": graph, "packages": packages, "sentences": sentences,
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"
