@@ -69,6 +69,6 @@ def distance_ratio(trial: Trial) -> float:
     return trial["central"]["train/distance-central"] / trial["central"]["train/distance-flow"]
 
 
-def variance_ratio(trial: Trial) -> float:
-    """The variance of oscillation that the central flow predicts over that of descent."""
-    return trial["central"]["train/variance-central"] / trial["central"]["train/variance"]
+def loss_ratio(trial: Trial) -> float:
+    """The mean loss of descent that the central flow predicts over that of descent."""
+    return trial["central"]["train/loss-central"] / trial["central"]["train/loss-descent"]
