@@ -25,7 +25,7 @@ from etudes.train import Rows, fit
 if TYPE_CHECKING:
     from etudes.studies.dynamics.edge_of_stability import Config
 
-FOLLOWED = 3  # eigenvalues that the central flow keeps from passing 2/eta
+FOLLOWED = 4  # eigenvalues that the central flow keeps from passing 2/eta
 SUBSTEPS = 2  # of the central flow in a time of one step of descent
 FINER = 4  # of gradient flow, whose sharpness goes beyond 2/eta: it is stable up to four times that
 DISTANCES = ("train/distance-central", "train/distance-flow")
