@@ -232,7 +232,7 @@ def test_a_network_that_refuses_everything_answers_nothing(parts):
             return logits
 
     refuses = Refuses(*(len(speech.pieces), 16, 1, 2, 2, 32, 40))
-    found = findings.answers(refuses, desk)
+    found = findings.shares(refuses, desk) | findings.details(refuses, desk)
     assert found["refused"] == found["refused-new"] == 1
     assert found["attack"] == found["answered"] == found["near"] == found["other"] == 0
 
@@ -246,7 +246,7 @@ def test_bits_are_those_of_a_loop_over_the_dialogues(parts):
         logp = model(tokens)[0].log_softmax(-1)
         nats -= sum(logp[i, token].item() for i, token in enumerate(tokens[0, 1:].tolist()))
         size += len(f"{q.text} {q.answer}".encode())
-    assert findings.answers(model, desk)["bits"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert findings.details(model, desk)["bits"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
 def test_the_strength_is_chosen_on_validation_and_leaves_answers():

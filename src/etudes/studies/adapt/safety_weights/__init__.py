@@ -39,7 +39,7 @@ from etudes.studies.adapt.safety_weights.world import Split, make_world
 from etudes.train import Adam
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
-SHOWN = ("attack", "refused", "answered")  # what is logged at every strength
+MEANT = ("attack", "refused", "other", "answered")  # over all strengths
 
 
 @dataclass(frozen=True)
@@ -104,34 +104,37 @@ def train(cfg: Config, run: Run) -> None:
     rngs = {split: run.rng(f"asked {split}") for split in SPLITS}
     desks = {split: findings.desk(world, speech, split, cfg.asked, rng, run.device) for split, rng in rngs.items()}
 
-    def look(split: Split) -> dict[str, float]:
-        return findings.answers(model, desks[split], both_styles=cfg.attack == "tune")
+    tuned = cfg.attack == "tune"
 
-    def shown(found: dict[str, float]) -> dict[str, float]:
-        return {f"test/{name}": found[name] for name in SHOWN}
+    def look(split: Split) -> dict[str, float]:
+        return findings.shares(model, desks[split], tuned)
+
+    def details() -> dict[str, float]:
+        return findings.details(model, desks["test"], tuned)
 
     evidence = Evidence(cfg, run, model, world, speech)
-    if cfg.attack == "tune":
+    if tuned:
         harmless = rows_of(speech, in_other_style(world.questions(world.groups["allowed"], "train"))).to(run.device)
-        free = tune(cfg, run, model, evidence, harmless, lambda: shown(look("test")))
-        found, size = look("test"), (cfg.tune_steps, free)
+        free = tune(cfg, run, model, evidence, harmless, lambda: named(look("test")))
+        found, size = look("test") | details(), (float(cfg.tune_steps), free)
     else:
-        looks, tests, sizes = [look("validation")], [look("test")], [(0.0, 0.0)]
+        looks, tests, sizes = [look("validation")], [look("test") | details()], [(0.0, 0.0)]
         for strength in perturb(cfg, model, evidence, before):
             looks.append(look("validation"))
             tests.append(look("test"))
+            run.log(len(sizes), **named(tests[-1]))
+            tests[-1] |= details()
             sizes.append(strength)
-            run.log(len(tests) - 1, **shown(tests[-1]))
         best = findings.strongest(looks, cfg.reserve)
         found, size = tests[best], sizes[best]
-    means = {name: numpy.mean(run.logged(f"test/{name}") or [found[name]]) for name in SHOWN}
-    means["other"] = 1 - means["attack"] - means["refused"]
-    run.result(
-        **{f"test/{name}": number for name, number in found.items()},
-        **{f"test/{name}-mean": float(number) for name, number in means.items()},
-        **{"validation/strength": size[0], "train/changed": size[1]},
-    )
+    run.result(**named(found), **{"validation/strength": size[0], "train/changed": size[1]})
+    means = {name: numpy.mean(run.logged(f"test/{name}") or [found[name]]) for name in MEANT}
+    run.result(**{f"test/{name}-mean": number for name, number in means.items()})
     run.path("answers.txt").write_text(findings.transcript(model, speech, desks["test"]))
+
+
+def named(numbers: dict[str, float]) -> dict[str, float]:
+    return {f"test/{name}": number for name, number in numbers.items()}
 
 
 TINY = {
