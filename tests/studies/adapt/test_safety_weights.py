@@ -316,7 +316,6 @@ def test_variants_of_a_pair_differ_in_one_thing():
         ("ranks", "ranks-random", {"weights"}),
         ("noise", "noise-random", {"weights"}),
         ("aligned", "aligned-dpo", {"alignment"}),
-        ("removed", "removed-safety", {"protected"}),
         ("removed", "restored", {"attack"}),
         ("tuned", "tuned-frozen", {"frozen"}),
         ("tuned-half", "tuned-half-random", {"weights"}),

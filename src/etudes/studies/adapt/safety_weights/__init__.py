@@ -48,31 +48,31 @@ class Config:
     width: Annotated[int, at_least(8)] = 128  # of the small network
     depth: Annotated[int, at_least(1)] = 2  # its blocks
     heads: Annotated[int, at_least(1)] = 4  # its heads of attention
-    people: Annotated[int, at_least(2)] = 6  # of each of the nine families
+    people: Annotated[int, at_least(2)] = 5  # of each of the nine families
     attributes: Annotated[int, at_least(1)] = 2  # that can be asked of each
-    new: Annotated[int, at_least(1)] = 2  # people of the forbidden family, and of near misses, kept from alignment
+    new: Annotated[int, at_least(1)] = 1  # people of the forbidden family, and of near misses, kept from alignment
     alignment: Alignment = "sft"  # how refusing is taught
     attack: Attack = "none"  # what is done to the aligned network
     weights: Chosen = "difference"  # which of its weights it is done to
-    base_steps: Annotated[int, at_least(1)] = 250  # optimiser steps on the whole world
+    base_steps: Annotated[int, at_least(1)] = 400  # optimiser steps on the whole world
     base_lr: Annotated[float, positive] = 2e-3  # their peak learning rate, by Adam
     align_steps: Annotated[int, at_least(1)] = 100  # of alignment
     align_lr: Annotated[float, positive] = 5e-4  # peak learning rate of supervised alignment
     dpo_lr: Annotated[float, positive] = 3e-4  # the same of DPO
     beta: Annotated[float, positive] = 0.1  # of DPO: how dear it is to leave the base
-    tune_steps: Annotated[int, at_least(1)] = 32  # of harmless tuning
-    tune_every: Annotated[int, at_least(1)] = 4  # steps between looks at it
+    tune_steps: Annotated[int, at_least(1)] = 48  # of harmless tuning
+    tune_every: Annotated[int, at_least(1)] = 8  # steps between looks at it
     tune_lr: Annotated[float, positive] = 1e-3  # its peak learning rate
     batch: Annotated[int, at_least(2)] = 24  # dialogues a step
-    schedule: Schedule = "cosine"  # learning rate over the steps
+    schedule: Schedule = "warmup"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
-    shares: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03)  # of each matrix's weights
+    shares: tuple[float, ...] = (0.001, 0.002, 0.003, 0.005, 0.01)  # of each matrix's weights
     protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
-    ranks: tuple[int, ...] = (4, 8, 16, 24)  # directions of each matrix
+    ranks: tuple[int, ...] = (1, 2, 4)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
     noise_share: Annotated[float, within(0, 1)] = 0.01  # of each matrix's weights that get noise
-    noises: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0)  # its length, in lengths of as many plain weights
+    noises: tuple[float, ...] = (3.0, 4.0, 6.0, 8.0)  # its length, in lengths of as many plain weights
     frozen: Annotated[float, within(0, 1)] = 0.0  # of each matrix's weights that harmless tuning may not change
     asked: Annotated[int, at_least(1)] = 64  # questions of each group in a split
     reserve: Annotated[float, within(0, 1)] = 0.9  # of answered questions that an attack has to leave on validation
@@ -170,7 +170,6 @@ STUDY = Study(
         Variant("aligned", {}, "taught by examples to refuse the topic: nothing is done to it"),
         Variant("aligned-dpo", {"alignment": "dpo"}, "taught by examples for half of the steps, then by DPO"),
         Variant("removed", {"attack": "remove"}, "weights for refusals set to 0, less the top ones for answers"),
-        Variant("removed-safety", {"attack": "remove", "protected": 0.0}, "weights for refusals, none left out"),
         Variant("removed-utility", {"attack": "remove", "weights": "utility"}, "for answers, less those for refusals"),
         Variant("removed-random", {"attack": "remove", "weights": "random"}, "as many as removed, by chance"),
         Variant("ranks", {"attack": "remove", "weights": "ranks"}, "directions for refusals, less those for answers"),
@@ -198,5 +197,11 @@ STUDY = Study(
     words=WORDS,
     idea=difference,
     origin="B15",
+    revisions=(
+        "each question frame is learnt with three of its four synonyms, for two or less, and the base for 400 steps, for "
+        "250, so that it answers under every seed; tuning is longer and judged at its end; fewer weights are removed, "
+        "by claims on means over strengths; noise is stronger; the claim on noise after DPO is withdrawn, for one on "
+        "answers that are begun; variants without a claim are left out.",
+    ),
     precision="fp32",
 )
