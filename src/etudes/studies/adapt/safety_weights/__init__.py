@@ -9,17 +9,17 @@ score on refusals, less the highest p by the same score on answers,
 and of directions of a matrix's outputs (I - P_u) P_s W. These are removed, shaken or frozen. An attack succeeds only
 where a forbidden question gets its whole right answer, and counts only at strengths that leave allowed ones answered.
 
-    etudes run safety-weights                    4 minutes on two cores, 23 variants, 5 seeds
-    etudes run safety-weights --scale smollm2    40 minutes, 11 variants and 1 seed: SmolLM2-135M-Instruct
-    etudes run safety-weights --scale paper      600 minutes on a GPU, 11 variants and 1 seed: the same, a larger world
+    etudes run safety-weights                    3 minutes on two cores, 15 variants, 5 seeds
+    etudes run safety-weights --scale smollm2    20 minutes, 5 variants and 1 seed: SmolLM2-135M-Instruct
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 15 variants and 1 seed: the same, a larger world
 
 `--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
-weights found are frozen; noise on these weights undoes it too, and on others does not; most refusals that a removal
-breaks are no answers.
+weights found are frozen; removing one weight in a hundred of these undoes it too, and of others does not; where whole
+directions are removed, what follows is no answer.
 
 Departures from the paper: a network of our own with 0.3 million weights, and SmolLM2 with 134,515,008, for Llama-2-7B
 and 13B-chat (6.7 and 13 billion), of which no machine without a large GPU takes a step; a made-up topic, taught here,
-for harm; a matrix holds queries, keys and values; Wanda's scores are compared within a matrix and not within a row.
+for harm; a matrix holds queries, keys and values; scores by SNIP alone, without Wanda's.
 """
 
 from dataclasses import dataclass
@@ -198,10 +198,10 @@ STUDY = Study(
     idea=difference,
     origin="B15",
     revisions=(
-        "each question frame is learnt with three of its four synonyms, for two or less, and the base for 400 steps, for "
-        "250, so that it answers under every seed; tuning is longer and judged at its end; fewer weights are removed, "
-        "by claims on means over strengths; noise is stronger; the claim on noise after DPO is withdrawn, for one on "
-        "answers that are begun; variants without a claim are left out.",
+        "Of each frame of a question three of the four synonyms are learnt from, where of some it was one, and the "
+        "base has 400 steps, not 250, so that it answers under every seed; tuning is longer and judged at its end; fewer "
+        "weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after DPO is "
+        "withdrawn, for one on answers that are begun; variants without a claim are left out.",
     ),
     precision="fp32",
 )
