@@ -143,8 +143,8 @@ TINY = {
     "noises": (1.0,),
 }  # fmt: skip
 SMOLLM2 = {
-    "network": "smollm2-135m", "people": 2, "attributes": 1, "new": 1, "base_steps": 40, "base_lr": 2e-4,
-    "align_steps": 16, "align_lr": 5e-5, "dpo_lr": 5e-5, "tune_steps": 8, "tune_every": 4, "tune_lr": 5e-5, "batch": 8,
+    "network": "smollm2-135m", "people": 2, "attributes": 1, "new": 1, "base_steps": 60, "base_lr": 2e-4,
+    "align_steps": 24, "align_lr": 5e-5, "dpo_lr": 5e-5, "tune_steps": 12, "tune_every": 6, "tune_lr": 5e-5, "batch": 4,
     "calibration": 8, "asked": 8, "shares": (0.01, 0.03), "ranks": (4, 16), "noises": (2.0, 4.0), "log_every": 1,
 }  # fmt: skip
 PAPER = {
@@ -199,8 +199,8 @@ STUDY = Study(
     origin="B15",
     revisions=(
         "Of each frame of a question three of the four synonyms are learnt from, where of some it was one, and the "
-        "base has 400 steps, not 250, so that it answers under every seed; tuning is longer and judged at its end; fewer "
-        "weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after DPO is "
+        "base has 400 steps, not 250, so that it answers under every seed; tuning is longer and judged at its end; "
+        "fewer weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after DPO is "
         "withdrawn, for one on answers that are begun; variants without a claim are left out.",
     ),
     precision="fp32",
