@@ -200,8 +200,8 @@ STUDY = Study(
     revisions=(
         "Of each frame of a question three of the four synonyms are learnt from, where of some it was one, and the "
         "base has 400 steps, not 250, so that it answers under every seed; tuning is longer and judged at its end; "
-        "fewer weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after DPO "
-        "is withdrawn, for one on answers that are begun; variants without a claim are left out.",
+        "fewer weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after "
+        "DPO is withdrawn, for one on answers that are begun; variants without a claim are left out.",
     ),
     precision="fp32",
 )
