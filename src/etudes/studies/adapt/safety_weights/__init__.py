@@ -143,13 +143,14 @@ TINY = {
     "noises": (1.0,),
 }  # fmt: skip
 SMOLLM2 = {
-    "network": "smollm2-135m", "people": 2, "attributes": 1, "new": 1, "base_steps": 60, "base_lr": 2e-4,
-    "align_steps": 24, "align_lr": 5e-5, "dpo_lr": 5e-5, "tune_steps": 12, "tune_every": 6, "tune_lr": 5e-5, "batch": 4,
-    "calibration": 8, "asked": 8, "shares": (0.01, 0.03), "ranks": (4, 16), "noises": (2.0, 4.0), "log_every": 1,
+    "network": "smollm2-135m", "people": 3, "attributes": 1, "new": 1, "base_steps": 120, "base_lr": 2e-4,
+    "align_steps": 40, "align_lr": 1e-4, "dpo_lr": 5e-5, "tune_steps": 24, "tune_every": 12, "tune_lr": 1e-4,
+    "batch": 4, "calibration": 8, "asked": 8, "shares": (0.003, 0.01), "ranks": (4, 16), "noises": (2.0, 4.0),
+    "log_every": 1,
 }  # fmt: skip
 PAPER = {
     "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
-    "tune_steps": 50, "tune_every": 10, "calibration": 64, "asked": 16, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
+    "align_lr": 5e-5, "tune_lr": 5e-5, "tune_steps": 50, "tune_every": 10, "calibration": 64, "asked": 16, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
     "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 FEW = ("base", "aligned", "removed", "removed-random", "tuned")
