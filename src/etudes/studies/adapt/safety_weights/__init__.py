@@ -149,9 +149,9 @@ SMOLLM2 = {
     "log_every": 1,
 }  # fmt: skip
 PAPER = {
-    "people": 6, "attributes": 3, "new": 2, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
-    "align_lr": 5e-5, "tune_lr": 5e-5, "tune_steps": 50, "tune_every": 10, "calibration": 64, "asked": 16, "shares": (0.005, 0.01, 0.02, 0.03, 0.05),
-    "ranks": (4, 8, 16, 32, 64),
+    "people": 5, "attributes": 3, "new": 1, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
+    "align_lr": 5e-5, "tune_steps": 50, "tune_every": 10, "tune_lr": 5e-5, "calibration": 64, "asked": 16,
+    "shares": (0.001, 0.005, 0.01, 0.02, 0.03), "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 FEW = ("base", "aligned", "removed", "removed-random", "tuned")
 
