@@ -67,12 +67,12 @@ class Config:
     schedule: Schedule = "warmup"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
-    shares: tuple[float, ...] = (0.001, 0.002, 0.003, 0.005, 0.01)  # of each matrix's weights
+    shares: tuple[float, ...] = (0.002, 0.004, 0.006, 0.01)  # of each matrix's weights
     protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
-    ranks: tuple[int, ...] = (1, 2, 4)  # directions of each matrix
+    ranks: tuple[int, ...] = (2, 4, 8)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
     noise_share: Annotated[float, within(0, 1)] = 0.01  # of each matrix's weights that get noise
-    noises: tuple[float, ...] = (3.0, 4.0, 6.0, 8.0)  # its length, in lengths of as many plain weights
+    noises: tuple[float, ...] = (3.0, 4.0, 5.0, 6.0)  # its length, in lengths of as many plain weights
     frozen: Annotated[float, within(0, 1)] = 0.0  # of each matrix's weights that harmless tuning may not change
     asked: Annotated[int, at_least(1)] = 64  # questions of each group in a split
     reserve: Annotated[float, within(0, 1)] = 0.9  # of answered questions that an attack has to leave on validation
