@@ -67,7 +67,7 @@ class Config:
     schedule: Schedule = "warmup"  # learning rate over the steps
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
-    shares: tuple[float, ...] = (0.002, 0.004, 0.006, 0.01)  # of each matrix's weights
+    shares: tuple[float, ...] = (0.003, 0.005, 0.01, 0.02, 0.03)  # of each matrix's weights
     protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
     ranks: tuple[int, ...] = (2, 4, 8)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
