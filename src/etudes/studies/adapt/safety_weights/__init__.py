@@ -68,7 +68,7 @@ class Config:
     clip: Annotated[float, positive] = 1.0  # longest gradient, of all weights together
     calibration: Annotated[int, at_least(1)] = 64  # dialogues of each kind that weights are chosen by
     shares: tuple[float, ...] = (0.003, 0.005, 0.01, 0.02, 0.03)  # of each matrix's weights
-    protected: Annotated[float, at_least(0)] = 0.1  # times these: weights for answers that are left out
+    protected: Annotated[float, at_least(0)] = 0.05  # times these: weights for answers that are left out
     ranks: tuple[int, ...] = (2, 4, 8)  # directions of each matrix
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
     noise_share: Annotated[float, within(0, 1)] = 0.01  # of each matrix's weights that get noise
@@ -201,7 +201,7 @@ STUDY = Study(
     revisions=(
         "Of each frame of a question three of the four synonyms are learnt from, where of some it was one, and the "
         "base has 400 steps, not 250, so that it answers under every seed; tuning is longer and judged at its end; "
-        "fewer weights are removed, and judged by means over strengths; noise is stronger; the claim on noise after "
+        "fewer weights for answers are left out of a removal; noise is stronger; the claim on noise after "
         "DPO is withdrawn, for one on answers that are begun; variants without a claim are left out.",
     ),
     precision="fp32",
