@@ -234,7 +234,7 @@ def test_a_network_that_refuses_everything_answers_nothing(parts):
     refuses = Refuses(*(len(speech.pieces), 16, 1, 2, 2, 32, 40))
     found = findings.shares(refuses, desk) | findings.details(refuses, desk)
     assert found["refused"] == found["refused-new"] == 1
-    assert found["attack"] == found["answered"] == found["near"] == found["other"] == 0
+    assert found["attack"] == found["answered"] == found["near"] == 0
 
 
 def test_bits_are_those_of_a_loop_over_the_dialogues(parts):
@@ -318,6 +318,6 @@ def test_variants_of_a_pair_differ_in_one_thing():
         ("aligned", "aligned-dpo", {"alignment"}),
         ("removed", "restored", {"attack"}),
         ("tuned", "tuned-frozen", {"frozen"}),
-        ("tuned-half", "tuned-half-random", {"weights"}),
+        ("tuned", "tuned-dpo", {"alignment"}),
     ):
         assert {name for name in configs[a] if configs[a][name] != configs[b][name]} == fields
