@@ -145,13 +145,13 @@ TINY = {
 SMOLLM2 = {
     "network": "smollm2-135m", "people": 3, "attributes": 1, "new": 1, "base_steps": 120, "base_lr": 2e-4,
     "align_steps": 40, "align_lr": 1e-4, "dpo_lr": 5e-5, "tune_steps": 24, "tune_every": 12, "tune_lr": 1e-4,
-    "batch": 4, "calibration": 8, "asked": 8, "shares": (0.003, 0.01), "ranks": (4, 16), "noises": (2.0, 4.0),
+    "batch": 4, "calibration": 8, "asked": 8, "shares": (0.01, 0.03), "ranks": (4, 16), "noises": (2.0, 4.0),
     "log_every": 1,
 }  # fmt: skip
 PAPER = {
     "people": 5, "attributes": 3, "new": 1, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
     "align_lr": 5e-5, "tune_steps": 50, "tune_every": 10, "tune_lr": 5e-5, "calibration": 64, "asked": 16,
-    "shares": (0.001, 0.005, 0.01, 0.02, 0.03), "ranks": (4, 8, 16, 32, 64),
+    "shares": (0.005, 0.01, 0.02, 0.03, 0.05), "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 FEW = ("base", "aligned", "removed", "removed-random", "tuned")
 
