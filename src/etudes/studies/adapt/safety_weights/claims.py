@@ -16,8 +16,8 @@ CLAIMS = {
     "removing the weights found for refusals alone frees more forbidden answers than as many by chance": higher(
         "removed", "removed-random", "abstract, sec. 4", of=MEAN, matters=MATTERS
     ),
-    "removing the weights found for answers alone leaves more refusals than those for refusals alone": higher(
-        "removed-utility", "removed", "sec. 4", of=REFUSED, matters=MATTERS
+    "removing the weights found for answers alone frees fewer forbidden answers than those for refusals alone": lower(
+        "removed-utility", "removed", "sec. 4", of=MEAN, matters=MATTERS
     ),
     "removing directions found for refusals alone leaves fewer refusals than as much in random directions": lower(
         "ranks", "ranks-random", "abstract, sec. 4", of=REFUSED, matters=MATTERS
