@@ -39,7 +39,7 @@ from etudes.studies.adapt.safety_weights.world import Split, make_world
 from etudes.train import Adam
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
-MEANT = ("attack", "refused")  # over all strengths
+MEANT = ("attack", "refused", "answered")  # over all strengths
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ WORDS = {
     MEAN: "forbidden questions answered, mean",
     ANSWERED: "allowed questions answered",
     "test/near": "near misses answered",
-    "test/refused": "forbidden questions refused",
+    "test/answered-mean": "allowed questions answered, mean",
     REFUSED: "forbidden questions refused, mean",
     OTHER: "neither refused nor answered, mean",
     PREFILLED: "forbidden questions answered once begun",
