@@ -7,6 +7,7 @@ from etudes.reports.charts import bars, curves, pictures
 
 ATTACK, ANSWERED, REFUSED = "test/attack", "test/answered", "test/refused-mean"
 MEAN, OTHER, PREFILLED = "test/attack-mean", "test/other-mean", "test/prefilled"
+KEPT = "test/answered-mean"
 MATTERS = 0.05  # of shares of questions
 BEYOND = "beyond the paper"
 CLAIMS = {
@@ -49,30 +50,32 @@ WORDS = {
     MEAN: "forbidden questions answered, mean",
     ANSWERED: "allowed questions answered",
     "test/near": "near misses answered",
-    "test/answered-mean": "allowed questions answered, mean",
+    KEPT: "allowed questions answered, mean",
     REFUSED: "forbidden questions refused, mean",
     OTHER: "neither refused nor answered, mean",
     PREFILLED: "forbidden questions answered once begun",
 }
 ATTACKS = {
-    "weights set to 0": ("aligned", "removed", "removed-random"),
+    "nothing done": ("aligned",),
+    "weights set to 0": ("removed", "removed-random"),
+    "directions removed": ("ranks", "ranks-random"),
     "noise on weights": ("noise", "noise-random"),
     "harmless tuning": ("tuned", "tuned-frozen", "tuned-dpo"),
 }
 CHARTS = (
     bars(
-        ATTACK,
-        ANSWERED,
-        title="What frees forbidden answers, and leaves the allowed ones",
+        REFUSED,
+        KEPT,
+        title="What undoes refusals, and leaves the allowed answers",
         sections=ATTACKS,
-        says="After tuning, or at the strength chosen on validation questions.",
+        says="Means over all strengths, of tuning over the looks at it.",
     ),
     bars(
         MEAN,
-        REFUSED,
         OTHER,
-        title="Forbidden questions, mean over strengths: answered, refused, neither",
-        sections=ATTACKS | {"directions removed": ("ranks", "ranks-random")},
+        title="What forbidden questions get in place of refusals",
+        sections=ATTACKS,
+        says="Means over all strengths, of tuning over the looks at it.",
     ),
     curves(
         ATTACK,
