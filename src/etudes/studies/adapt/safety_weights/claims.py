@@ -78,7 +78,7 @@ CHARTS = (
         says="Means over all strengths, of tuning over the looks at it.",
     ),
     curves(
-        ATTACK,
+        "test/refused",
         ANSWERED,
         variants=("noise", "noise-random"),
         title="More and more noise",
