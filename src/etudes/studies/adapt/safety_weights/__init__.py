@@ -11,7 +11,7 @@ where a forbidden question gets its whole right answer, and counts only at stren
 
     etudes run safety-weights                    4 minutes on two cores, 14 variants, 5 seeds
     etudes run safety-weights --scale smollm2    20 minutes, 5 variants and 1 seed: SmolLM2-135M-Instruct
-    etudes run safety-weights --scale paper      600 minutes on a GPU, 14 variants and 1 seed: the same, a larger world
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 10 variants and 1 seed: the same, a larger world
 
 `--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
 weights found are frozen; removing a few weights in a hundred undoes it too where they are these; where whole
@@ -154,6 +154,7 @@ PAPER = {
     "shares": (0.005, 0.01, 0.02, 0.03, 0.05), "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 FEW = ("base", "aligned", "removed", "removed-random", "tuned")
+LANGUAGE = (*FEW, "ranks", "ranks-random", "noise", "noise-random", "tuned-frozen")
 
 STUDY = Study(
     name="safety-weights",
@@ -186,7 +187,7 @@ STUDY = Study(
         "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=4),
         "smollm2": Scale(SMOLLM2, seeds=1, minutes=20, judges=False, variants=FEW, threads=2),
-        "paper": Scale(SMOLLM2 | PAPER, seeds=1, minutes=600, judges=False),
+        "paper": Scale(SMOLLM2 | PAPER, seeds=1, minutes=600, judges=False, variants=LANGUAGE),
     },
     claims=CLAIMS,
     charts=CHARTS,
