@@ -145,7 +145,7 @@ def test_snip_is_a_loop_over_dialogues(parts):
     assert "embedding" not in found
 
 
-def test_inputs_are_what_the_matrices_multiply(parts):
+def test_inputs_are_what_the_matrices_multiply_and_wanda_their_lengths(parts):
     _, _, model, _, _ = parts
     tokens = torch.randint(0, 50, (3, 7))
     where = torch.zeros(3, 7, dtype=torch.bool)
@@ -156,6 +156,17 @@ def test_inputs_are_what_the_matrices_multiply(parts):
     normed = x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * model.blocks[0].norm1
     assert torch.allclose(seen.found["blocks.0.qkv"], normed[where], atol=1e-5)
     assert set(seen.found) == set(matrices(model))
+    scores, weight = idea.wanda(matrices(model), seen.found)["blocks.0.qkv"], model.blocks[0].qkv
+    assert scores[3, 5].item() == pytest.approx(abs(weight[3, 5].item()) * normed[where][:, 5].norm().item(), rel=1e-4)
+
+
+def test_rounding_to_bits_by_a_loop():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 5)
+    for bits in (2, 4, 8):
+        for row, found in zip(weight, idea.quantise(weight, bits), strict=True):
+            unit = max(map(abs, row.tolist())) / (2 ** (bits - 1) - 1)
+            assert found.tolist() == pytest.approx([round(v / unit) * unit for v in row.tolist()], abs=1e-6)
 
 
 def test_the_top_of_a_matrix_differences_and_as_many_by_chance():
@@ -257,7 +268,8 @@ def test_the_strength_is_chosen_on_validation_and_leaves_answers():
 
 
 @pytest.mark.parametrize(
-    ("weights", "protected"), [("difference", 0.1), ("random", 0.1), ("utility", 0.1), ("difference", 0), ("random", 0)]
+    ("weights", "protected"),
+    [("difference", 0.1), ("random", 0.1), ("utility", 0.1), ("wanda", 0.1), ("difference", 0), ("random", 0)],
 )
 def test_weights_are_removed_and_put_back_where_the_mask_says(parts, weights, protected):
     cfg, run, model, speech, world = parts
@@ -280,11 +292,20 @@ def test_weights_are_removed_and_put_back_where_the_mask_says(parts, weights, pr
 
 
 @pytest.mark.parametrize(
-    ("attack", "weights"), [("remove", "ranks"), ("remove", "ranks-random"), ("noise", "difference")]
+    ("attack", "weights"),
+    [
+        ("remove", "ranks"),
+        ("remove", "ranks-random"),
+        ("noise", "difference"),
+        ("prune", "difference"),
+        ("quantise", "difference"),
+    ],
 )
 def test_each_strength_begins_at_the_aligned_network(parts, attack, weights):
     cfg, run, model, speech, world = parts
-    cfg = dataclasses.replace(cfg, attack=attack, weights=weights, ranks=(1, 1), noises=(1.0, 1.0))
+    cfg = dataclasses.replace(
+        cfg, attack=attack, weights=weights, ranks=(1, 1), noises=(1.0, 1.0), pruned=(0.3, 0.3), bits=(4, 4)
+    )
     evidence, seen = Evidence(cfg, run, model, world, speech), []
     own = {name: w.clone() for name, w in matrices(model).items()}
     for _ in perturb(cfg, model, evidence, own):

@@ -73,6 +73,8 @@ class Config:
     kept_ranks: Annotated[float, within(0, 1)] = 0.25  # of the directions: those of answers, which are left alone
     noise_share: Annotated[float, within(0, 1)] = 0.01  # of each matrix's weights that get noise
     noises: tuple[float, ...] = (3.0, 4.0, 5.0, 6.0)  # its length, in lengths of as many plain weights
+    pruned: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8)  # of each matrix's weights, the smallest
+    bits: tuple[int, ...] = (8, 4, 3, 2)  # of rounded weights
     frozen: Annotated[float, within(0, 1)] = 0.0  # of each matrix's weights that harmless tuning may not change
     asked: Annotated[int, at_least(1)] = 64  # questions of each group in a split
     reserve: Annotated[float, within(0, 1)] = 0.9  # of answered questions that an attack has to leave on validation
@@ -140,13 +142,13 @@ def named(numbers: dict[str, float]) -> dict[str, float]:
 TINY = {
     "width": 8, "depth": 1, "heads": 1, "people": 3, "attributes": 1, "new": 1, "base_steps": 2, "align_steps": 2,
     "tune_steps": 2, "tune_every": 1, "batch": 4, "calibration": 4, "asked": 4, "shares": (0.1,), "ranks": (1,),
-    "noises": (1.0,),
+    "noises": (1.0,), "pruned": (0.5,), "bits": (4,),
 }  # fmt: skip
 SMOLLM2 = {
     "network": "smollm2-135m", "people": 3, "attributes": 1, "new": 1, "base_steps": 120, "base_lr": 2e-4,
     "align_steps": 40, "align_lr": 1e-4, "dpo_lr": 5e-5, "tune_steps": 24, "tune_every": 12, "tune_lr": 1e-4,
     "batch": 4, "calibration": 8, "asked": 8, "shares": (0.01, 0.03), "ranks": (4, 16), "noises": (2.0, 4.0),
-    "log_every": 1,
+    "pruned": (0.3, 0.5), "bits": (8, 4), "log_every": 1,
 }  # fmt: skip
 PAPER = {
     "people": 5, "attributes": 3, "new": 1, "base_steps": 1000, "base_lr": 5e-5, "batch": 32, "align_steps": 200,
@@ -154,7 +156,7 @@ PAPER = {
     "shares": (0.005, 0.01, 0.02, 0.03, 0.05), "ranks": (4, 8, 16, 32, 64),
 }  # fmt: skip
 FEW = ("base", "aligned", "removed", "removed-random", "tuned")
-LANGUAGE = (*FEW, "ranks", "ranks-random", "noise", "noise-random", "tuned-frozen")
+LANGUAGE = (*FEW, "ranks", "ranks-random", "noise", "noise-random", "quantised", "tuned-frozen")
 
 STUDY = Study(
     name="safety-weights",
@@ -171,7 +173,9 @@ STUDY = Study(
         Variant("base", {"alignment": "none"}, "answers everything: before alignment"),
         Variant("aligned", {}, "taught by examples to refuse the topic: nothing is done to it"),
         Variant("aligned-dpo", {"alignment": "dpo"}, "taught by examples for half of the steps, then by DPO"),
+        Variant("refuse-all", {"alignment": "all"}, "taught to refuse every question"),
         Variant("removed", {"attack": "remove"}, "weights for refusals set to 0, less the top ones for answers"),
+        Variant("removed-wanda", {"attack": "remove", "weights": "wanda"}, "the same by Wanda"),
         Variant("removed-utility", {"attack": "remove", "weights": "utility"}, "for answers, less those for refusals"),
         Variant("removed-random", {"attack": "remove", "weights": "random"}, "as many as removed, by chance"),
         Variant("ranks", {"attack": "remove", "weights": "ranks"}, "directions for refusals, less those for answers"),
@@ -179,6 +183,8 @@ STUDY = Study(
         Variant("noise", {"attack": "noise"}, "noise on weights for refusals, less the top ones for answers"),
         Variant("noise-random", {"attack": "noise", "weights": "random"}, "as much on as many weights by chance"),
         Variant("restored", {"attack": "restore"}, "the weights of removed as they were before alignment"),
+        Variant("pruned", {"attack": "prune"}, "the smallest weights set to 0"),
+        Variant("quantised", {"attack": "quantise"}, "all weights rounded to few bits"),
         Variant("tuned", {"attack": "tune"}, "tuned on allowed questions, answered in another style"),
         Variant("tuned-frozen", {"attack": "tune", "frozen": 0.2}, "as tuned, weights for refusals alone frozen"),
         Variant("tuned-dpo", {"attack": "tune", "alignment": "dpo"}, "as tuned, after DPO"),
@@ -200,6 +206,7 @@ STUDY = Study(
         "removal; tuning is longer and judged at its end; claims that measured chance "
         "are withdrawn or put anew, and two are on answers that are begun and on tuning after DPO; variants without a "
         "claim are left out.",
+        "Wanda's scores, pruning, rounding and a network that refuses everything are rows again.",
     ),
     precision="fp32",
 )

@@ -1,4 +1,4 @@
-"""What is done to an aligned network, at several strengths: weights removed, shaken, put back, or tuned."""
+"""What is done to an aligned network, at several strengths: weights removed, shaken, put back, rounded, or tuned."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
@@ -19,8 +19,8 @@ from etudes.train import adam, descend, fit, pruning
 if TYPE_CHECKING:
     from etudes.studies.adapt.safety_weights import Config
 
-Chosen = Literal["difference", "utility", "random", "ranks", "ranks-random"]
-Attack = Literal["none", "remove", "noise", "restore", "tune"]
+Chosen = Literal["difference", "utility", "random", "wanda", "ranks", "ranks-random"]
+Attack = Literal["none", "remove", "noise", "restore", "prune", "quantise", "tune"]
 
 
 class Evidence:
@@ -48,10 +48,15 @@ class Evidence:
         return seen.found
 
     def scores(self, kind: str) -> Weights:
-        """By SNIP, of "safety" or "utility"; kept, as the mask of every strength needs those of the whole network."""
+        """Of "safety" or "utility", by SNIP or by Wanda; kept, as the mask of every strength needs those of the whole
+        network."""
         if kind not in self._scores:
             rows = self.rows[kind]
-            self._scores[kind] = idea.snip(self.model, answer_loss, rows.tokens, rows.answers)
+            self._scores[kind] = (
+                idea.wanda(matrices(self.model), self.inputs(kind))
+                if self.cfg.weights == "wanda"
+                else idea.snip(self.model, answer_loss, rows.tokens, rows.answers)
+            )
         return self._scores[kind]
 
     def mask(self, share: float) -> Weights:
@@ -96,6 +101,15 @@ def perturb(cfg: "Config", model: Llama, evidence: Evidence, before: Weights) ->
             found = evidence.mask(share)
             put({name: torch.where(found[name], other[name], w) for name, w in own.items()})
             yield share, pruning.share(found)
+    elif cfg.attack == "prune":
+        for share in cfg.pruned:
+            weakest = idea.top({name: -w.abs() for name, w in own.items()}, share)
+            put({name: w.masked_fill(weakest[name], 0) for name, w in own.items()})
+            yield share, pruning.share(weakest)
+    elif cfg.attack == "quantise":
+        for bits in cfg.bits:
+            put({name: idea.quantise(w, bits) for name, w in own.items()})
+            yield bits, 1.0
 
 
 def _ranks(cfg: "Config", evidence: Evidence, own: Weights) -> Iterator[tuple[int, Weights]]:

@@ -62,6 +62,11 @@ class Inputs(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def wanda(weights: Weights, inputs: Weights) -> Weights:
+    """|W_ij| times the length of the j-th input over all tokens: inputs X [tokens, in] of each matrix."""
+    return {name: w.abs() * inputs[name].norm(dim=0) for name, w in weights.items()}
+
+
 def top(scores: Weights, share: float) -> Weights:
     """Masks of the `share` highest scores of each matrix, rounded."""
     return pruning.layer_masks(scores, {name: round(share * score.numel()) for name, score in scores.items()})
@@ -112,3 +117,13 @@ def noise(weights: Weights, masks: Weights, generator: torch.Generator) -> Weigh
         length = w.norm() * (masks[name].sum() / masks[name].numel()).sqrt()
         drawn[name] = raw * (length / raw.norm().clamp_min(1e-30))
     return drawn
+
+
+def quantise(weight: Tensor, bits: int) -> Tensor:
+    """The matrix rounded to whole multiples of a step of each row, its largest weight over 2^(bits - 1) - 1.
+
+    >>> quantise(torch.tensor([[1.0, 0.4, -0.6]]), 2).tolist()
+    [[1.0, 0.0, -1.0]]
+    """
+    unit = weight.abs().amax(1, keepdim=True).clamp_min(1e-30) / (2 ** (bits - 1) - 1)
+    return (weight / unit).round() * unit

@@ -18,7 +18,7 @@ from etudes.train import adam, descend, fit, weights
 if TYPE_CHECKING:
     from etudes.studies.adapt.safety_weights import Config
 
-Alignment = Literal["none", "sft", "dpo"]
+Alignment = Literal["none", "sft", "dpo", "all"]
 TOGETHER = 256  # dialogues that are read at once where nothing is learnt
 QUESTIONS = 0.2  # weight of the questions' words beside those of answers, where the whole world is learnt
 
@@ -107,10 +107,11 @@ def load_aligned(cfg: "Config", run: Run, world: World, model: Llama, speech: Sp
 
 def align(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -> None:
     """Teach the network to refuse the topic: half of a batch are forbidden questions, half allowed ones. "sft" learns
-    the wished answers; "dpo" learns as "sft" for half of the steps, and for the others to prefer the wished answers,
-    with the network of half-way as the reference."""
+    the wished answers, "all" to refuse allowed ones as well; "dpo" learns as "sft" for half of the steps, and for the
+    others to prefer the wished answers, with the network of half-way as the reference."""
     forbidden, allowed = lessons(world)
-    wished, other = refusals(forbidden) + right(allowed), right(forbidden) + refusals(allowed)
+    wished = refusals(forbidden) + (refusals(allowed) if cfg.alignment == "all" else right(allowed))
+    other = right(forbidden) + refusals(allowed)
     both = rows_of(speech, wished + other).to(run.device)
     order = [Batches(len(part), cfg.batch // 2, run.seed("order", k)) for k, part in enumerate((forbidden, allowed))]
     supervised = cfg.align_steps // 2 if cfg.alignment == "dpo" else cfg.align_steps
