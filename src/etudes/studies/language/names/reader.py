@@ -1,0 +1,133 @@
+"""The network that reads a name letter by letter and says which language it comes from; and how names become numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from etudes.core.errors import Problem
+from etudes.core.files import write_text
+from etudes.data.batches import Batches
+from etudes.data.names import plain
+from etudes.measure.error import evaluation_mode
+from etudes.nn.recurrent import Kind, Recurrent
+from etudes.train import weights
+
+if TYPE_CHECKING:
+    from etudes.studies.language.names import Config
+
+Part = Literal["all", "first", "last"]
+END = 0  # fills a name up to the length of the longest one; a letter that training never met counts as this too
+SORTED = 16  # batches whose names are sorted by length together
+
+
+def alphabet(names: Sequence[str]) -> str:
+    """The characters of the names, each once, in order."""
+    return "".join(sorted(set("".join(names))))
+
+
+def encode(names: Sequence[str], letters: str) -> tuple[Tensor, Tensor]:
+    """(ids int64 [n, t] filled up with END, lengths [n]): the letter letters[i] is i + 1. Raises Problem on no name."""
+    lengths = torch.tensor([len(name) for name in names])
+    if not len(names) or lengths.min() < 1:
+        raise Problem("a name needs at least one letter; type one")
+    place = {letter: i + 1 for i, letter in enumerate(letters)}
+    rows = torch.full((len(names), int(lengths.max())), END)
+    for row, name in zip(rows, names, strict=True):
+        row[: len(name)] = torch.tensor([place.get(letter, END) for letter in name])
+    return rows, lengths
+
+
+class NameReader(nn.Module):
+    """Names to logits [n, languages], read from the state after a name's last letter.
+
+    `part` is what is read of a name, 3 letters or all; `backwards` reads these from their end; `accents` keeps them.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        letters: str,
+        languages: Sequence[str],
+        hidden: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        part: Part = "all",
+        backwards: bool = False,
+        accents: bool = False,
+    ) -> None:
+        super().__init__()
+        self.letters, self.languages = letters, tuple(languages)
+        self.part, self.backwards, self.accents = part, backwards, accents
+        self.recurrent = Recurrent(kind, len(letters) + 1, hidden, layers, dropout)
+        self.recurrent.head = nn.Linear(hidden, len(languages))
+
+    def spell(self, name: str) -> str:
+        """The letters of the name in the order in which they are read."""
+        return spell(name, self.part, self.backwards, self.accents)
+
+    def encode(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What `forward` takes, of names as they are written."""
+        return encode([self.spell(name) for name in names], self.letters)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Logits [n, languages] of ids [n, t], of which the first lengths [n] are a name's."""
+        return self.recurrent(x)[torch.arange(len(x), device=x.device), lengths - 1]
+
+
+def spell(name: str, part: Part = "all", backwards: bool = False, accents: bool = False) -> str:
+    """The small letters of a name as a network reads them."""
+    letters = " ".join(name.casefold().split()) if accents else plain(name)
+    letters = {"all": letters, "first": letters[:3], "last": letters[-3:]}[part]
+    return letters[::-1] if backwards else letters
+
+
+def letter_by_letter(network: NameReader, name: str) -> Tensor:
+    """Probabilities [letters, languages] of the languages after each letter that the network has read: what it would
+    say if the name ended there. The rows are in the order of `network.spell(name)`, and the last one is the answer.
+    """
+    x, _ = network.encode([name])
+    with evaluation_mode(network):
+        return network.recurrent(x.to(network.recurrent.head.weight.device))[0].float().softmax(-1).cpu()
+
+
+def guesses(network: NameReader, names: Sequence[str]) -> Tensor:
+    """The most probable language int64 [n] of each name."""
+    x, lengths = network.encode(names)
+    device = network.recurrent.head.weight.device
+    with evaluation_mode(network):
+        parts = zip(x.split(1000), lengths.split(1000), strict=True)
+        return torch.cat([network(a.to(device), b.to(device)).argmax(-1).cpu() for a, b in parts])
+
+
+def rows_at(order: Batches, lengths: Tensor, i: int, batch: int) -> Tensor:
+    """The rows [batch] of step i: names of like lengths, as a batch is as long as its longest name.
+
+    `order` gives SORTED batches at a time, which are sorted by length, cut, and taken in a drawn order.
+    """
+    pool = order.at(i // SORTED)
+    pool = pool[lengths[pool].argsort(stable=True)]
+    turn = torch.randperm(SORTED, generator=torch.Generator().manual_seed(order.seed % 2**31 + i // SORTED))
+    return pool.split(batch)[int(turn[i % SORTED])]
+
+
+def network(cfg: "Config", letters: str, languages: Sequence[str]) -> NameReader:
+    """The untrained network of a variant."""
+    shape = (cfg.hidden, cfg.layers, cfg.dropout, cfg.part, cfg.backwards, cfg.accents)
+    return NameReader(cfg.kind, letters, languages, *shape)
+
+
+def keep(folder: Path, model: NameReader) -> None:
+    """Write the network into the folder, with its letters and languages: what `network_of` reads."""
+    weights.save(folder / "model.safetensors", model)
+    write_text(folder / "letters.txt", model.letters)
+    write_text(folder / "languages.txt", "\n".join(model.languages))
+
+
+def network_of(cfg: "Config", folder: Path) -> NameReader:
+    """The network of a finished run of a variant that reads names, in evaluation mode."""
+    letters = (folder / "letters.txt").read_text(encoding="utf-8")
+    languages = (folder / "languages.txt").read_text(encoding="utf-8").split("\n")
+    return weights.load(folder / "model.safetensors", network(cfg, letters, languages))
