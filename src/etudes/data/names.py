@@ -79,7 +79,8 @@ def split_names(
     """{"train", "validation", "test"}: the rows, all those of one `plain` name in one split, in a drawn order.
 
     `validation` and `test` are shares of the names of each language, rounded, a name of several languages counting for
-    the rarest of them. Without `together` every row goes by itself, as if all names differed. Raises Problem where a language is too small to have a name in every split.
+    the rarest of them. Without `together` every row goes by itself, as if no name were repeated. Raises Problem where a
+    language is too small to have a name in every split.
     """
     if min(validation, test) <= 0 or validation + test >= 1:
         raise Problem(f"{validation:g} and {test:g} of the names cannot be held out; take shares that leave some")

@@ -1,4 +1,4 @@
-"""The network that reads a name letter by letter and says which language it comes from; and how names become numbers."""
+"""The network that reads a name letter by letter and says its language; and how names become numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -99,7 +99,7 @@ def write_trigrams(train: Sequence[Row], languages: Sequence[str], count: int, r
     Witten and Bell's rule as a draw: after a context seen c times with d different letters, one of the c with
     probability c / (c + d), else as after the next shorter context; what no context decides is a letter by chance.
     """
-    letters = sorted({letter for name, _ in train for letter in spell(name)}) + ["$"]
+    letters = [*sorted({letter for name, _ in train for letter in spell(name)}), "$"]
     return {
         language: [_draw_name(counts, letters, rng) for _ in range(count)]
         for language, counts in ((one, _successors(seen)) for one, seen in by_language(train, languages).items())
