@@ -104,7 +104,7 @@ def test_without_a_mirror_surnames_cannot_be_had(alone):
 def test_drawn_names_are_always_the_same_and_have_families(alone):
     d = names("drawn-names")
     assert d.rows == drawn_names()
-    assert len(d.rows) == 2040
+    assert len(d.rows) == 1060
     assert collections.Counter(d.families.values()) == {"a": 2, "b": 2, "c": 2}
     several = collections.Counter(name for name, _ in d.distinct())
     assert 20 < sum(count > 1 for count in several.values()) < len(several) / 5

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
-from etudes.data.batches import Batches
 from etudes.data.names import FAMILIES, drawn_names, names, plain
 from etudes.measure.size import count_parameters
 from etudes.studies.language.names import STUDY, Config, findings, reader, training, writers
@@ -81,28 +80,30 @@ def test_the_three_kinds_have_as_many_parameters():
     assert max(sizes) * 4 < 300_000  # bytes of the weights that a page loads
 
 
-def test_batches_hold_each_name_once_and_names_of_like_lengths():
+def test_batches_hold_names_of_like_lengths_whenever_asked():
     lengths = torch.randint(2, 15, (640,), generator=torch.Generator().manual_seed(0))
-    order = Batches(640, reader.SORTED * 8, 3)
-    batches = [reader.rows_at(order, lengths, i, 8) for i in range(80)]
-    assert sorted(torch.cat(batches).tolist()) == list(range(640))
+    weights = torch.ones(640, dtype=torch.double)
+    batches = [reader.rows_at(weights, lengths, 3, i, 8) for i in range(80)]
     spread = [(lengths[b].max() - lengths[b].min()).item() for b in batches]
     assert np.mean(spread) < 3
-    assert torch.equal(batches[33], reader.rows_at(order, lengths, 33, 8))  # asked again, out of order
+    assert torch.equal(batches[33], reader.rows_at(weights, lengths, 3, 33, 8))  # asked again, out of order
     means = torch.stack([lengths[b].float().mean() for b in batches[:16]])
     assert not torch.equal(means, means.sort()[0])  # not from short to long
+    assert 0.5 < len(torch.cat(batches).unique()) / (640 * (1 - np.exp(-1))) < 1.1
+
+
+@pytest.mark.parametrize(("evenness", "shares"), [(0, (0.9, 0.1)), (0.5, (0.75, 0.25)), (1, (0.5, 0.5))])
+def test_draws_are_as_even_as_asked(evenness, shares):
+    languages = torch.tensor([0] * 90 + [1] * 10)
+    weights = reader.sampling_weights(languages, evenness)
+    of_language = torch.stack([weights[languages == i].sum() for i in (0, 1)])
+    torch.testing.assert_close(of_language / of_language.sum(), torch.tensor(shares, dtype=torch.double))
 
 
 def test_sgd_takes_as_many_names_as_the_batches():
     cfg = Config(steps=100, batch=1, share=0.5)
     assert training.recipe(cfg).steps == 3200
     assert training.recipe(Config(steps=100)).steps == 100
-
-
-def test_weights_of_languages_make_them_equal():
-    weights = training.language_weights([*ROWS, ("Aalst", "Dutch")], LANGUAGES)
-    counts = torch.tensor([3.0, 1.0, 2.0])
-    torch.testing.assert_close(weights * counts, torch.full((3,), 2.0))
 
 
 # Measures
@@ -157,9 +158,9 @@ def test_chance_within_families_is_that_of_dealt_guesses():
 def test_confusions_are_listed_from_the_largest():
     text = findings.confusions_text(np.array([[5, 2], [1, 0]]), ("Dutch", "Irish"))
     lines = text.splitlines()
-    assert lines[2].split() == "Dutch taken for Irish 2 of 7".split()
-    assert lines[3].split() == "Irish taken for Dutch 1 of 1".split()
-    assert lines[-1].split() == "Irish 0 of 1".split()
+    assert lines[2].split() == ["Dutch", "taken", "for", "Irish", "2", "of", "7"]
+    assert lines[3].split() == ["Irish", "taken", "for", "Dutch", "1", "of", "1"]
+    assert lines[-1].split() == ["Irish", "0", "of", "1"]
 
 
 def test_every_language_has_a_family_and_families_group_some():

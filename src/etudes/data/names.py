@@ -1,6 +1,7 @@
 """Names of people with the languages that they come from, split so that no name is both learnt from and asked about."""
 
 import collections
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ class Names:
         return tuple(first.values())
 
 
+@functools.lru_cache(2**16)  # asked for each name many times
 def plain(name: str) -> str:
     """The name in small letters without accents, strokes and needless spaces: by this two names are the same.
 
@@ -103,17 +105,18 @@ def split_names(
     return {split: [part[i] for i in rng.permutation(len(part))] for split, part in parts.items()}
 
 
+@functools.cache
 def drawn_names() -> tuple[Row, ...]:
-    """2,040 names of six made-up languages, two a family: a1, a2, b1 ... always the same.
+    """1,060 names of six made-up languages, two a family: a1, a2, b1 ... always the same.
 
     A family has twelve syllables of its own, and four endings that both its languages use; each language has four
-    endings more. A name is one to three of the syllables and an ending. The languages have 1000, 500, 240, 120, 100 and
-    80 rows, so that names are repeated and shared.
+    endings more. A name is one to three of the syllables and an ending. The languages have 500, 250, 120, 80, 60 and 50
+    rows, so that names are repeated and shared.
     """
     rng = np.random.default_rng(0)
     consonants, vowels = np.array(list("bdfgklmnprstvz")), np.array(list("aeiou"))
     rows: list[Row] = []
-    sizes = iter((1000, 500, 240, 120, 100, 80))
+    sizes = iter((500, 250, 120, 80, 60, 50))
     for family in "abc":
         few = rng.permutation(consonants)[:6]  # a family has no other consonants
         syllables = [rng.choice(few) + rng.choice(vowels) for _ in range(12)]

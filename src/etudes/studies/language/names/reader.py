@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from etudes.core.errors import Problem
 from etudes.core.files import write_text
-from etudes.data.batches import Batches
 from etudes.data.names import plain
 from etudes.measure.error import evaluation_mode
 from etudes.nn.recurrent import Kind, Recurrent
@@ -34,10 +33,9 @@ def encode(names: Sequence[str], letters: str) -> tuple[Tensor, Tensor]:
     if not len(names) or lengths.min() < 1:
         raise Problem("a name needs at least one letter; type one")
     place = {letter: i + 1 for i, letter in enumerate(letters)}
-    rows = torch.full((len(names), int(lengths.max())), END)
-    for row, name in zip(rows, names, strict=True):
-        row[: len(name)] = torch.tensor([place.get(letter, END) for letter in name])
-    return rows, lengths
+    longest = int(lengths.max())
+    rows = [[place.get(letter, END) for letter in name] + [END] * (longest - len(name)) for name in names]
+    return torch.tensor(rows), lengths
 
 
 class NameReader(nn.Module):
@@ -97,20 +95,30 @@ def guesses(network: NameReader, names: Sequence[str]) -> Tensor:
     """The most probable language int64 [n] of each name."""
     x, lengths = network.encode(names)
     device = network.recurrent.head.weight.device
+    found = torch.empty_like(lengths)
     with evaluation_mode(network):
-        parts = zip(x.split(1000), lengths.split(1000), strict=True)
-        return torch.cat([network(a.to(device), b.to(device)).argmax(-1).cpu() for a, b in parts])
+        for rows in lengths.argsort(stable=True).split(500):  # a batch is as long as its longest name
+            logits = network(x[rows, : lengths[rows].max()].to(device), lengths[rows].to(device))
+            found[rows] = logits.argmax(-1).cpu()
+    return found
 
 
-def rows_at(order: Batches, lengths: Tensor, i: int, batch: int) -> Tensor:
-    """The rows [batch] of step i: names of like lengths, as a batch is as long as its longest name.
+def sampling_weights(languages: Tensor, evenness: float) -> Tensor:
+    """How likely each row is drawn, float64 [n], from its language int64 [n]: a language of n names has the share
+    n^(1 - evenness) of the draws, up to a factor. 0 draws all names alike, 1 all languages, as the tutorials do."""
+    sizes = languages.bincount()[languages].double()
+    return sizes**-evenness
 
-    `order` gives SORTED batches at a time, which are sorted by length, cut, and taken in a drawn order.
+
+def rows_at(weights: Tensor, lengths: Tensor, seed: int, i: int, batch: int) -> Tensor:
+    """The rows [batch] of step i, drawn with these weights: names of like lengths, as the longest sets the work.
+
+    SORTED batches are drawn at a time, with replacement, sorted by length, cut, and taken in a drawn order.
     """
-    pool = order.at(i // SORTED)
-    pool = pool[lengths[pool].argsort(stable=True)]
-    turn = torch.randperm(SORTED, generator=torch.Generator().manual_seed(order.seed % 2**31 + i // SORTED))
-    return pool.split(batch)[int(turn[i % SORTED])]
+    chance = torch.Generator().manual_seed((seed + i // SORTED) % 2**63)
+    pool = torch.multinomial(weights, SORTED * batch, replacement=True, generator=chance)
+    turn = torch.randperm(SORTED, generator=chance)
+    return pool[lengths[pool].argsort(stable=True)].split(batch)[int(turn[i % SORTED])]
 
 
 def network(cfg: "Config", letters: str, languages: Sequence[str]) -> NameReader:

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from etudes.core import Run
 from etudes.core.files import write_text
-from etudes.data.batches import Batches
 from etudes.data.names import Names, Row
 from etudes.nn.recurrent import Recurrent
 from etudes.studies.language.names import findings, reader, writers
@@ -27,7 +26,7 @@ Parts = dict[str, list[Row]]
 def recipe(cfg: "Config") -> "Config":
     """The config whose steps are those of this variant's own batches."""
     steps = max(1, round(cfg.steps * cfg.share * NAMES / cfg.batch))
-    return replace(cfg, steps=steps, eval_every=max(1, steps // 5), log_every=max(1, steps // 50))
+    return replace(cfg, steps=steps, eval_every=max(1, steps // 4), log_every=max(1, steps // 50))
 
 
 def optimiser(
@@ -39,13 +38,6 @@ def optimiser(
     return opt, scheduled(opt, cfg)
 
 
-def language_weights(rows: list[Row], languages: tuple[str, ...]) -> Tensor:
-    """What each language's names weigh in the loss [languages], so that all languages weigh the same; the mean over the
-    names is 1."""
-    counts = torch.from_numpy(np.bincount(findings.labels(rows, languages), minlength=len(languages)))
-    return (counts.sum() / (len(languages) * counts)).float()
-
-
 def read_names(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     """Train a reader, and measure it on names that it has not seen and, as the tutorials do, on those that it has."""
     rows = parts["train"]
@@ -54,16 +46,15 @@ def read_names(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     model = seeded(run, "init", lambda: reader.network(cfg, letters, d.languages))
     x, lengths = reader.encode(spelt, letters)
     y = torch.from_numpy(findings.labels(rows, d.languages))
-    weight = language_weights(rows, d.languages).to(run.device) if cfg.weighted else None
     own = recipe(cfg)
     opt, schedule = optimiser(own, model)
-    order = Batches(len(rows), reader.SORTED * cfg.batch, run.seed("order"))
+    draws = reader.sampling_weights(y, cfg.evenness)
 
     def step(i: int) -> dict[str, Tensor]:
-        (mine,) = part(reader.rows_at(order, lengths, i, cfg.batch))
+        (mine,) = part(reader.rows_at(draws, lengths, run.seed("order"), i, cfg.batch))
         longest = int(lengths[mine].max())
         logits = model(x[mine, :longest].to(run.device), lengths[mine].to(run.device)).float()
-        loss = functional.cross_entropy(logits, y[mine].to(run.device), weight)
+        loss = functional.cross_entropy(logits, y[mine].to(run.device))
         return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
 
     def guesses(split: str) -> np.ndarray:
@@ -102,7 +93,7 @@ def judge(run: Run, d: Names, parts: Parts, guess: np.ndarray) -> None:
 
 def count_trigrams(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     """Fit the peer, and measure it as the readers."""
-    model = Trigrams(parts["train"], d.languages, cfg.c, cfg.weighted)
+    model = Trigrams(parts["train"], d.languages, cfg.c, cfg.balanced)
     run.result(parameters=model.parameters)
     for split in ("validation", "train"):
         run.result(**scored(split, parts[split], model.guesses(parts[split]), d))
@@ -116,10 +107,10 @@ def train_writer(cfg: "Config", run: Run, d: Names, parts: Parts, letters: str) 
     lengths = (targets != writers.IGNORED).sum(1)
     own = recipe(cfg)
     opt, schedule = optimiser(own, model)
-    order = Batches(len(tokens), reader.SORTED * cfg.batch, run.seed("order"))
+    draws = reader.sampling_weights(tokens[:, 0], cfg.evenness)
 
     def step(i: int) -> dict[str, Tensor]:
-        (mine,) = part(reader.rows_at(order, lengths, i, cfg.batch))
+        (mine,) = part(reader.rows_at(draws, lengths, run.seed("order"), i, cfg.batch))
         longest = int(lengths[mine].max())
         loss = writers.loss(model, tokens[mine, :longest].to(run.device), targets[mine, :longest].to(run.device))
         return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
