@@ -202,13 +202,31 @@ def test_bits_are_those_of_single_names():
     assert writers.bits(model, rows, "ab", LANGUAGES) == pytest.approx(expected, rel=1e-5)
 
 
+def test_letter_trigrams_are_those_of_the_library_within_a_text():
+    from etudes.measure.ngrams import ngrams
+
+    text, asked = "abbabaab", "bbaab"
+    model = writers.LetterTrigrams([text], "ab")
+    probabilities = [sum(model.probability(before, letter) for letter in "ab$") for before in ("^^", "^^a", "^^ab")]
+    assert probabilities == pytest.approx([1, 1, 1])
+    assert model.probability("^^", "b") == pytest.approx(
+        (0 + 1 * (0 + 1 * (4 + 3 / 3) / (9 + 3)) / (1 + 1)) / (1 + 1)  # "^^" and "^" saw an a once, all saw 4 b of 9
+    )
+    # Behind two letters a running text, whose beginning and end are one mark, has seen as much.
+    text_ids, asked_ids = ([2, *("ab".index(letter) for letter in letters)] for letters in (text, asked))
+    theirs = ngrams(np.array([*text_ids, 2]), np.array(asked_ids), 3, 3)[-1]
+    own = [model.probability("^^" + asked[:i], asked[i]) for i in range(2, 5)]
+    assert own == pytest.approx(list(theirs[2:]))
+
+
 def test_drawn_trigram_names_follow_the_model_that_is_measured():
-    train = [("ab", "x"), ("aab", "x"), ("b", "x"), ("ba", "x")]
+    models = writers.trigrams_of([("ab", "x"), ("aab", "x"), ("b", "x"), ("ba", "x")], "ab", ("x",))
     rng = np.random.default_rng(0)
-    drawn = writers.write_trigrams(train, ("x",), 6000, rng)["x"]
+    drawn = [models["x"].draw(rng) for _ in range(6000)]
     for name in ("b", "ab"):
-        bits = writers.trigram_bits(train, [(name, "x")], "ab", ("x",)) * (len(name) + 1)
-        assert drawn.count(name) / len(drawn) == pytest.approx(2**-bits, abs=0.02)
+        assert drawn.count(name) / len(drawn) == pytest.approx(2 ** -sum(models["x"].bits(name)), abs=0.02)
+        expected = sum(models["x"].bits(name)) / (len(name) + 1)
+        assert writers.trigram_bits(models, [(name, "x")]) == pytest.approx(expected)
 
 
 def test_a_writer_stops_at_the_end_and_writes_for_each_language():

@@ -59,7 +59,7 @@ class Config(Adam):
     accents: bool = False  # whether accents stay, in place of ASCII
     optimiser: Literal["adam", "sgd"] = "adam"  # SGD is plain, as in the tutorials
     batch: Annotated[int, at_least(1)] = NAMES  # names a step
-    steps: Annotated[int, at_least(1)] = 500  # batches of 64 names; with smaller batches as many names
+    steps: Annotated[int, at_least(1)] = 400  # batches of 64 names; with smaller batches as many names
     share: Annotated[float, positive] = 1.0  # of those names that this variant sees
     lr: Annotated[float, positive] = 1e-2  # peak learning rate
     schedule: Literal["constant", "cosine"] = "cosine"  # learning rate over the steps

@@ -133,8 +133,10 @@ def write_names(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     letters = reader.alphabet([reader.spell(name) for name, _ in train])
     apart = Trigrams([*parts["validation"], *test], d.languages, cfg.c, balanced=True)
     if cfg.kind == "trigrams":
-        run.result(**{"test/bits": writers.trigram_bits(train, test, letters, d.languages)})
-        written = {"": writers.write_trigrams(train, d.languages, cfg.written, run.rng("writing"))}
+        models = writers.trigrams_of(train, letters, d.languages)
+        run.result(**{"test/bits": writers.trigram_bits(models, test)})
+        rng = run.rng("writing")
+        written = {"": {one: [model.draw(rng) for _ in range(cfg.written)] for one, model in models.items()}}
     else:
         model = train_writer(cfg, run, d, parts, letters)
         seed = run.seed("writing")

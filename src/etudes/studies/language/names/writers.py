@@ -3,6 +3,8 @@
 A name is the token of its language, its letters, and END. The network learns to foretell each next token.
 """
 
+import collections
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +15,6 @@ from torch.nn import functional
 from etudes.data.names import Row, plain
 from etudes.generate.sampling import choice, generate
 from etudes.measure.error import evaluation_mode
-from etudes.measure.ngrams import ngrams
 from etudes.nn.recurrent import Recurrent
 from etudes.studies.language.names.reader import END, encode, spell
 
@@ -57,25 +58,6 @@ def bits(model: Recurrent, rows: Sequence[Row], letters: str, languages: Sequenc
     return float(np.mean(means))
 
 
-def trigram_bits(train: Sequence[Row], rows: Sequence[Row], letters: str, languages: Sequence[str]) -> float:
-    """The same for a trigram model of each language's training names (`measure.ngrams`)."""
-    seen, asked = by_language(train, languages), by_language(rows, languages)
-    means = []
-    for language in languages:
-        tokens = _stream(asked[language], letters)
-        shares = ngrams(_stream(seen[language], letters), tokens, len(letters) + 1, 3)[-1]
-        between = (tokens[1:] == END) & (tokens[:-1] == END)  # no letter of a name
-        means.append(-np.log2(shares[~between]).mean())
-    return float(np.mean(means))
-
-
-def _stream(names: Sequence[str], letters: str) -> np.ndarray:
-    """The names in a row, two ENDs before each and behind the last, so that no trigram reaches from one to the next."""
-    x, lengths = encode(names, letters)
-    pieces = [np.append([END, END], row[:n].numpy()) for row, n in zip(x, lengths, strict=True)]
-    return np.concatenate([*pieces, [END, END]])
-
-
 def write(
     model: Recurrent, letters: str, languages: Sequence[str], count: int, temperature: float, seed: int
 ) -> dict[str, list[str]]:
@@ -93,42 +75,63 @@ def _until_end(tokens: list[int], letters: int) -> list[int]:
     return tokens[:end]
 
 
-def write_trigrams(train: Sequence[Row], languages: Sequence[str], count: int, rng: np.random.Generator) -> Written:
-    """`count` names of each language, drawn from the trigram model that `trigram_bits` measures.
+class LetterTrigrams:
+    """What comes after two letters in the names of one language: "^^" before the first, "$" behind the last.
 
-    Witten and Bell's rule as a draw: after a context seen c times with d different letters, one of the c with
-    probability c / (c + d), else as after the next shorter context; what no context decides is a letter by chance.
+    Interpolated with shorter contexts by Witten and Bell's rule: after a context seen c times with d different letters,
+    p_n = (c * share + d * p_{n-1}) / (c + d), down to all `letters` and the end alike. `measure.ngrams` does so for a
+    running text.
     """
-    letters = [*sorted({letter for name, _ in train for letter in spell(name)}), "$"]
-    return {
-        language: [_draw_name(counts, letters, rng) for _ in range(count)]
-        for language, counts in ((one, _successors(seen)) for one, seen in by_language(train, languages).items())
-    }
+
+    def __init__(self, names: Sequence[str], letters: str) -> None:
+        self.letters = f"{letters}$"
+        self._seen: dict[str, list[str]] = {}  # what came after a context, each time
+        for name in names:
+            text = f"^^{name}$"
+            for i in range(2, len(text)):
+                for n in range(3):
+                    self._seen.setdefault(text[i - n : i], []).append(text[i])
+        self._counts = {context: collections.Counter(seen) for context, seen in self._seen.items()}
+
+    def probability(self, before: str, letter: str) -> float:
+        """Of a letter, or "$", after what is before it: "^^" and the letters of the name so far."""
+        p = 1 / len(self.letters)
+        for n in range(3):
+            if counts := self._counts.get(before[len(before) - n :]):
+                p = (counts[letter] + len(counts) * p) / (counts.total() + len(counts))
+        return p
+
+    def bits(self, name: str) -> list[float]:
+        """The bits of each letter of the name, and of its end."""
+        text = f"^^{name}$"
+        return [-math.log2(self.probability(text[:i], text[i])) for i in range(2, len(text))]
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A name by these probabilities: one of what the context has seen by c / (c + d), else by the next shorter."""
+        text = "^^"
+        while not text.endswith("$") and len(text) < LONGEST + 2:
+            for n in (2, 1, 0):
+                context = text[len(text) - n :]
+                seen = self._seen.get(context, [])
+                if seen and rng.random() < len(seen) / (len(seen) + len(self._counts[context])):
+                    text += seen[rng.integers(len(seen))]
+                    break
+            else:
+                text += self.letters[rng.integers(len(self.letters))]
+        return text.strip("^$")
 
 
-def _successors(names: Sequence[str]) -> dict[str, list[str]]:
-    """What came after each context of two letters or fewer; two $ stand before each name and behind the last."""
-    found: dict[str, list[str]] = {}
-    text = "".join(f"$${name}" for name in names) + "$$"
-    for i in range(1, len(text)):
-        for n in range(min(2, i) + 1):
-            found.setdefault(text[i - n : i], []).append(text[i])
-    return found
+def trigrams_of(rows: Sequence[Row], letters: str, languages: Sequence[str]) -> dict[str, LetterTrigrams]:
+    """The trigram model of each language."""
+    return {language: LetterTrigrams(names, letters) for language, names in by_language(rows, languages).items()}
 
 
-def _draw_name(counts: Mapping[str, list[str]], letters: Sequence[str], rng: np.random.Generator) -> str:
-    text = "$$"
-    while len(text) < LONGEST + 2:
-        for n in (2, 1, 0):
-            seen = counts.get(text[len(text) - n :], [])
-            if seen and rng.random() < len(seen) / (len(seen) + len(set(seen))):
-                text += seen[rng.integers(len(seen))]
-                break
-        else:
-            text += letters[rng.integers(len(letters))]
-        if text.endswith("$"):
-            break
-    return text.strip("$")
+def trigram_bits(models: Mapping[str, LetterTrigrams], rows: Sequence[Row]) -> float:
+    """As `bits`, for trigram models of the languages."""
+    asked = by_language(rows, list(models))
+    return float(
+        np.mean([np.mean([b for name in names for b in models[one].bits(name)]) for one, names in asked.items()])
+    )
 
 
 def bigram_distance(a: Sequence[str], b: Sequence[str]) -> float:
