@@ -128,6 +128,8 @@ def test_a_name_of_two_languages_is_missed_once_and_no_error():
     assert found["accuracy-ceiling"] == pytest.approx(4 / 5)
     assert found["error-majority"] == pytest.approx(2 / 5)  # Abel is Dutch as well
     assert found["f1-majority"] == pytest.approx(2 * 2 / (5 + 2) / 3)
+    assert found["seen"] == 1
+    assert findings.baselines(ROWS[:2], ROWS, LANGUAGES)["seen"] == pytest.approx(2 / 5)
     # The oracle calls Abel Irish, as Irish is rarer than Dutch.
     assert found["f1-ceiling"] == pytest.approx((2 / 3 + 1 + 4 / 5) / 3)
 

@@ -79,6 +79,7 @@ def act(cfg: Config, run: Run) -> None:
     does(cfg, run, d, parts)
 
 
+RNN = {"kind": "rnn", "hidden": 128, "lr": 0.005}
 SGD = {"optimiser": "sgd", "schedule": "constant", "lr": 0.005, "batch": 1}
 
 
@@ -114,7 +115,7 @@ STUDY = Study(
     program=act,
     variants=(
         Variant("trigrams", {"kind": "trigrams"}, "logistic regression on 3-grams"),
-        Variant("rnn", {"kind": "rnn", "hidden": 128}, "Elman's network, as many parameters as the others"),
+        Variant("rnn", RNN, "Elman's network, as many parameters as the others"),
         Variant("lstm", {"kind": "lstm", "hidden": 67}),
         Variant("gru"),
         Variant("gru-even", {"evenness": 1.0}, "every language drawn as often, as in the tutorials"),
@@ -123,11 +124,9 @@ STUDY = Study(
         Variant("first-three", {"part": "first"}, "a GRU that reads the first three letters"),
         Variant("last-three", {"part": "last"}, "a GRU that reads the last three letters"),
         Variant("gru-repeated", {"repeated": True}, "lines split with their repetitions, as in the tutorials"),
-        Variant("rnn-short", {"kind": "rnn", "hidden": 128, "share": 0.1}, "a tenth of the names, in batches"),
-        Variant("one-by-one", {"kind": "rnn", "hidden": 128, "share": 0.1} | SGD, "as many, one name a step, by SGD"),
-        Variant(
-            "tutorial", {"kind": "rnn", "hidden": 128, "evenness": 1.0} | SGD, "100,000 names one by one, even draws"
-        ),
+        Variant("rnn-short", RNN | {"share": 0.1}, "a tenth of the names, in batches"),
+        Variant("one-by-one", RNN | SGD | {"share": 0.1}, "as many, one name a step, by SGD"),
+        Variant("tutorial", RNN | SGD | {"evenness": 1.0}, "100,000 names one by one, even draws"),
         Variant("gru-wide", {"hidden": 154}, "twice the units"),
         Variant("gru-deep", {"layers": 2}, "two layers"),
         Variant("gru-accents", {"accents": True}, "accents kept, in place of ASCII"),
@@ -156,17 +155,14 @@ STUDY = Study(
         "logistic regression on 3-grams has a higher macro F1 than a GRU that reads letters": higher(
             "trigrams", "gru", BEYOND, of=F1, matters=MATTERS
         ),
-        "an LSTM has a higher macro F1 than a plain recurrent network of as many parameters": higher(
-            "lstm", "rnn", TRY, of=F1, matters=MATTERS
+        "a GRU has a higher macro F1 than a plain recurrent network of as many parameters": higher(
+            "gru", "rnn", TRY, of=F1, matters=MATTERS
         ),
         "for as many names seen, batches with Adam give a higher macro F1 than SGD one name at a time": higher(
             "rnn-short", "one-by-one", TRY, of=F1, matters=MATTERS
         ),
         "a GRU has a macro F1 on its training names that is more than 0.1 above that on new names": Claim(
             optimism, above(0.1), EVALUATES, number="test/f1: on training names minus on new names, of gru"
-        ),
-        "a GRU tested on lines split with their repetitions has a higher macro F1 than on names split once": higher(
-            "gru-repeated", "gru", EVALUATES, of=F1, matters=MATTERS
         ),
         "the errors of a GRU fall within families of languages more often than by chance": Claim(
             family_ratio,
@@ -190,8 +186,8 @@ STUDY = Study(
         "a GRU that knows the language needs fewer bits per letter of new names than trigrams of the language": lower(
             "writer", "writer-trigrams", BEYOND, of="test/bits", matters=0.02
         ),
-        "names that a GRU writes are recognised less often than real names": lower(
-            ("writer", "test/recognised"), ("writer", "test/recognised-real"), BEYOND, matters=0.02
+        "names that a GRU writes are recognised less often than names drawn from trigrams": lower(
+            "writer", "writer-trigrams", BEYOND, of="test/recognised", matters=0.02
         ),
     },
     charts=(

@@ -46,17 +46,19 @@ def baselines(train: Sequence[Row], test: Sequence[Row], languages: Sequence[str
     """The scores of always naming the largest language of `train`, and the best that can be had of names alone.
 
     f1-ceiling is of an oracle that knows all languages of each name and names the rarest; accuracy-ceiling is the share
-    of rows that any rule from names to languages gets at most.
+    of rows that any rule from names to languages gets at most. `seen` is the share of rows whose name is in `train`.
     """
     sizes = np.bincount(labels(train, languages), minlength=len(languages))
     right = right_languages(test)
-    oracle = np.array([min(map(languages.index, known), key=lambda i: sizes[i]) for known in right])
+    known = {plain(name) for name, _ in train}
+    oracle = np.array([min(map(languages.index, of_name), key=lambda i: sizes[i]) for of_name in right])
     majority = scores(test, np.full(len(test), sizes.argmax()), languages)
     return {
         "f1-majority": majority["f1"],
         "error-majority": majority["error"],
         "f1-ceiling": macro_f1(labels(test, languages), oracle, len(languages)),
         "accuracy-ceiling": len({plain(name) for name, _ in test}) / len(test),
+        "seen": float(np.mean([plain(name) in known for name, _ in test])),
     }
 
 
