@@ -9,6 +9,7 @@ from etudes.data.names import FAMILIES, drawn_names, names, plain
 from etudes.measure.size import count_parameters
 from etudes.studies.language.names import STUDY, Config, findings, reader, training, writers
 from etudes.studies.language.names.trigrams import Trigrams
+from etudes.train import weights
 
 LANGUAGES = ("Dutch", "Greek", "Irish")
 ROWS = [("Abel", "Dutch"), ("Abel", "Irish"), ("Papas", "Greek"), ("Kelly", "Irish"), ("Aarle", "Dutch")]
@@ -62,7 +63,8 @@ def test_a_network_is_kept_with_its_letters(tmp_path):
     cfg = Config(hidden=9, kind="lstm", backwards=True)
     torch.manual_seed(1)
     model = reader.network(cfg, "abc ", LANGUAGES)
-    reader.keep(tmp_path, model)
+    weights.save(tmp_path / "model.safetensors", model)
+    reader.keep_words(tmp_path, model)
     again = reader.network_of(cfg, tmp_path)
     assert (again.letters, again.languages, again.training) == ("abc ", LANGUAGES, False)
     torch.testing.assert_close(reader.letter_by_letter(again, "bac"), reader.letter_by_letter(model, "bac"))
@@ -82,11 +84,11 @@ def test_the_three_kinds_have_as_many_parameters():
 
 def test_batches_hold_names_of_like_lengths_whenever_asked():
     lengths = torch.randint(2, 15, (640,), generator=torch.Generator().manual_seed(0))
-    weights = torch.ones(640, dtype=torch.double)
-    batches = [reader.rows_at(weights, lengths, 3, i, 8) for i in range(80)]
+    draws = torch.ones(640, dtype=torch.double)
+    batches = [reader.rows_at(draws, lengths, 3, i, 8) for i in range(80)]
     spread = [(lengths[b].max() - lengths[b].min()).item() for b in batches]
     assert np.mean(spread) < 3
-    assert torch.equal(batches[33], reader.rows_at(weights, lengths, 3, 33, 8))  # asked again, out of order
+    assert torch.equal(batches[33], reader.rows_at(draws, lengths, 3, 33, 8))  # asked again, out of order
     means = torch.stack([lengths[b].float().mean() for b in batches[:16]])
     assert not torch.equal(means, means.sort()[0])  # not from short to long
     assert 0.5 < len(torch.cat(batches).unique()) / (640 * (1 - np.exp(-1))) < 1.1
@@ -95,8 +97,8 @@ def test_batches_hold_names_of_like_lengths_whenever_asked():
 @pytest.mark.parametrize(("evenness", "shares"), [(0, (0.9, 0.1)), (0.5, (0.75, 0.25)), (1, (0.5, 0.5))])
 def test_draws_are_as_even_as_asked(evenness, shares):
     languages = torch.tensor([0] * 90 + [1] * 10)
-    weights = reader.sampling_weights(languages, evenness)
-    of_language = torch.stack([weights[languages == i].sum() for i in (0, 1)])
+    draws = reader.sampling_weights(languages, evenness)
+    of_language = torch.stack([draws[languages == i].sum() for i in (0, 1)])
     torch.testing.assert_close(of_language / of_language.sum(), torch.tensor(shares, dtype=torch.double))
 
 

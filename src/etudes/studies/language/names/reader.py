@@ -127,9 +127,8 @@ def network(cfg: "Config", letters: str, languages: Sequence[str]) -> NameReader
     return NameReader(cfg.kind, letters, languages, *shape)
 
 
-def keep(folder: Path, model: NameReader) -> None:
-    """Write the network into the folder, with its letters and languages: what `network_of` reads."""
-    weights.save(folder / "model.safetensors", model)
+def keep_words(folder: Path, model: NameReader) -> None:
+    """Write the network's letters and languages beside its weights: what `network_of` needs."""
     write_text(folder / "letters.txt", model.letters)
     write_text(folder / "languages.txt", "\n".join(model.languages))
 

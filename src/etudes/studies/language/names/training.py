@@ -32,6 +32,7 @@ def recipe(cfg: "Config") -> "Config":
 def optimiser(
     cfg: "Config", model: torch.nn.Module
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The recipe's optimiser, Adam or plain SGD, and its schedule."""
     if cfg.optimiser == "adam":
         return adam(model, cfg)
     opt = torch.optim.SGD(model.parameters(), cfg.lr)
@@ -66,11 +67,13 @@ def read_names(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     run.result(**fitted(run, own, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
     run.result(**scored("train", rows, guesses("train"), d))
     judge(run, d, parts, guesses("test"))
+    weights.save(run.path("model.safetensors"), model)
     if run.leader:
-        reader.keep(run.folder, model)
+        reader.keep_words(run.folder, model)
 
 
 def scored(split: str, rows: list[Row], guess: np.ndarray, d: Names) -> dict[str, float]:
+    """The `findings.scores` of guesses under the name of their split."""
     return {f"{split}/{name}": value for name, value in findings.scores(rows, guess, d.languages).items()}
 
 
