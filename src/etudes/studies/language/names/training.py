@@ -62,17 +62,17 @@ def read_names(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
         return reader.guesses(model, [name for name, _ in parts[split]]).numpy()
 
     def evaluate() -> dict[str, float]:
-        return scored("validation", parts["validation"], guesses("validation"), d)
+        return split_scores("validation", parts["validation"], guesses("validation"), d)
 
     run.result(**fitted(run, own, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
-    run.result(**scored("train", rows, guesses("train"), d))
+    run.result(**split_scores("train", rows, guesses("train"), d))
     judge(run, d, parts, guesses("test"))
     weights.save(run.path("model.safetensors"), model)
     if run.leader:
         reader.keep_words(run.folder, model)
 
 
-def scored(split: str, rows: list[Row], guess: np.ndarray, d: Names) -> dict[str, float]:
+def split_scores(split: str, rows: list[Row], guess: np.ndarray, d: Names) -> dict[str, float]:
     """The `findings.scores` of guesses under the name of their split."""
     return {f"{split}/{name}": value for name, value in findings.scores(rows, guess, d.languages).items()}
 
@@ -80,7 +80,7 @@ def scored(split: str, rows: list[Row], guess: np.ndarray, d: Names) -> dict[str
 def judge(run: Run, d: Names, parts: Parts, guess: np.ndarray) -> None:
     """The numbers of guesses on the test names, with baselines and confusions."""
     test, truth = parts["test"], findings.labels(parts["test"], d.languages)
-    run.result(**scored("test", test, guess, d))
+    run.result(**split_scores("test", test, guess, d))
     found = findings.baselines(parts["train"], test, d.languages)
     run.result(**{f"test/{name}": value for name, value in found.items()})
     right = findings.right_languages(test)
@@ -99,7 +99,7 @@ def count_trigrams(cfg: "Config", run: Run, d: Names, parts: Parts) -> None:
     model = Trigrams(parts["train"], d.languages, cfg.c, cfg.balanced)
     run.result(parameters=model.parameters)
     for split in ("validation", "train"):
-        run.result(**scored(split, parts[split], model.guesses(parts[split]), d))
+        run.result(**split_scores(split, parts[split], model.guesses(parts[split]), d))
     judge(run, d, parts, model.guesses(parts["test"]))
 
 
