@@ -53,6 +53,7 @@ def get(name: str) -> str:
         from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
         from etudes.data.masks import masks
+        from etudes.data.names import names as read_names
         from etudes.data.packages import packages
         from etudes.data.questions import questions
         from etudes.data.sentences import sentences
@@ -60,7 +61,7 @@ def get(name: str) -> str:
 
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
-            "domains": domains, "graph": graph, "packages": packages, "sentences": sentences,
+            "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"
