@@ -58,9 +58,9 @@ def labelled(name: str) -> tuple[Documents, LabelTexts | None]:
 
 
 def pieces(name: str) -> str:
-    """A name, and the words that it is made of: "libqt5core5a" -> "libqt5core5a libqt core"."""
+    """A name, and the words that it is made of: "libqt5core5a" -> "libqt5core5a qt core"."""
     parts = re.split(r"[\W_]+", name.lower())
-    words = [word for part in parts for word in re.split(r"\d+", part) if len(word) > 1]
+    words = [word for part in parts for word in re.split(r"\d+", part.removeprefix("lib")) if len(word) > 1]
     return " ".join(dict.fromkeys(filter(None, [*parts, *words])))
 
 
@@ -120,7 +120,9 @@ def read_lf(source: Source, folder: Path) -> tuple[Documents, LabelTexts]:
     if x.shape[0] != y.shape[0] or test_x.shape[0] != test_y.shape[0]:
         raise Problem(f"the files in {folder} have unlike numbers of documents; get the set again")
     y.data[:], test_y.data[:] = 1, 1
-    same, test_same = (read_pairs(folder / f"{name}.txt", of.shape) for name, of in zip(LAYOUT[5:], (y, test_y)))
+    same, test_same = (
+        read_pairs(folder / f"{kind}.txt", of.shape) for kind, of in zip(LAYOUT[5:], (y, test_y), strict=True)
+    )
     held = np.arange(x.shape[0]) % 20 == 19
     whole = Part(x, y, np.arange(x.shape[0]))
     rows = [np.flatnonzero(~held), np.flatnonzero(held)]

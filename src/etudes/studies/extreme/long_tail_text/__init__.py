@@ -1,7 +1,25 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from etudes.core import Paper, Run, Scale, Study, Variant, at_least, higher, lower, positive, within
+from etudes.core import (
+    Claim,
+    Paper,
+    Run,
+    Scale,
+    Study,
+    Variant,
+    above,
+    alike,
+    at_least,
+    below,
+    difference,
+    higher,
+    lower,
+    positive,
+    within,
+)
+from etudes.core.claims import Measure
+from etudes.losses.imbalance import logit_adjusted
 from etudes.reports.charts import bars, plane
 from etudes.studies.extreme.long_tail_text.findings import results
 from etudes.studies.extreme.long_tail_text.methods import scorer
@@ -43,3 +61,116 @@ def train(cfg: Config, run: Run) -> None:
     task = task_of(cfg, run)
     run.note(data=task.source)
     run.result(**results(cfg, task, scorer(cfg, run, task)))
+
+
+ACCURACY, HEAD, TAIL = "test/accuracy", "test/accuracy-head", "test/accuracy-tail"
+MANY = tuple(
+    f"many-{kind}" for kind in ("plain", "oversampled", "weighted", "adjusted", "ensemble", "names", "combined")
+)
+TOPICS = {"dataset": "topics", "classes": 6, "ratio": 3.0, "largest": 7, "held_out": 2, "tested": 4, "documents": 300}
+AMAZON = {"dataset": "lf-amazontitles-131k", "documents": 0, "hidden": 300, "batch": 256, "steps": 60_000, "lr": 1e-3}
+
+
+def method(name: str, strength: float = 1.0) -> dict[str, str | float]:
+    return {"method": name, "strength": strength}
+
+
+def many(name: str, strength: float = 1.0) -> dict[str, str | float]:
+    return {"task": "many", "method": name, "strength": strength}
+
+
+def loss_by_kin(variant: str) -> Measure:
+    """A measure: the precision at 1 that a variant loses where labels of the document's own source do not count."""
+    return lambda trial: trial[variant]["test/p1-with-kin"] - trial[variant]["test/p1"]
+
+
+STUDY = Study(
+    name="long-tail-text",
+    question="What helps classes with few training texts: more examples, another loss, a correction, or their names?",
+    paper=Paper(
+        "Long-tail learning via logit adjustment",
+        "Menon, Jayasumana, Rawat, Jain, Veit, Kumar",
+        2020,
+        "https://arxiv.org/abs/2007.07314",
+    ),
+    config=Config,
+    program=train,
+    variants=(
+        Variant("plain", says="nothing is done for the tail"),
+        Variant("oversampled", method("oversampled"), "documents of rare classes are drawn more often"),
+        Variant("undersampled", method("undersampled", 0.5), "documents of frequent classes are left out"),
+        Variant("mixed", method("mixed"), "made-up documents: words of two of the class"),
+        Variant("smote", method("smote"), "made-up vectors between neighbours of the class"),
+        Variant("weighted", method("weighted"), "the loss weighed by the effective number of examples"),
+        Variant("ldam", method("ldam", 0.3), "margins that are wider for rare classes, weights at the end"),
+        Variant("balanced", method("balanced"), "the prior in the loss: balanced softmax"),
+        Variant("adjusted", method("adjusted"), "plain, and the prior taken out afterwards"),
+        Variant("retrained", method("retrained"), "plain, and the last layer learnt again on classes drawn alike"),
+        Variant("normalised", method("normalised"), "plain, and the last layer's weights of one length"),
+        Variant("ensemble", method("ensemble"), "three plain networks"),
+        Variant("names", method("names"), "the class whose own text is nearest: nothing is trained"),
+        Variant("combined", method("combined", 5.0), "plain, and that nearness added"),
+        Variant("many-plain", many("plain"), "all labels: nothing is done for the tail"),
+        Variant("many-oversampled", many("oversampled", 0.5), "all labels: documents with rare ones drawn more often"),
+        Variant("many-weighted", many("weighted", 0.5), "all labels: true ones weighed by 1 / propensity"),
+        Variant("many-adjusted", many("adjusted", 0.5), "all labels: plain, and the propensity taken out"),
+        Variant("many-ensemble", many("ensemble"), "all labels: three plain networks"),
+        Variant("many-names", many("names"), "all labels: those whose own text is nearest"),
+        Variant("many-combined", many("combined", 5.0), "all labels: plain, and that nearness added"),
+    ),
+    scales={
+        "smoke": Scale(TOPICS | {"steps": 8, "hidden": 8, "later_steps": 4}, seeds=2, minutes=0.1, judges=False),
+        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=5, offline=TOPICS),
+        "debtags": Scale({"dataset": "debian-debtags", "documents": 5000}, seeds=3, minutes=5, variants=MANY),
+        "full": Scale({"documents": 0, "steps": 6000}, seeds=3, minutes=60, variants=MANY),
+        "eurlex": Scale(
+            {"dataset": "eurlex-4k", "documents": 0, "steps": 6000},
+            seeds=3,
+            minutes=30,
+            variants=tuple(name for name in MANY if name not in ("many-names", "many-combined")),
+        ),
+        "paper": Scale(
+            AMAZON | {"propensity_a": 0.6, "propensity_b": 2.6},
+            seeds=3,
+            minutes=600,
+            variants=MANY,
+            offline={"dataset": "topics"},
+        ),
+    },
+    words={
+        ACCURACY: "accuracy, all classes alike",
+        HEAD: "accuracy of frequent classes",
+        TAIL: "accuracy of rare classes",
+        "test/f1": "macro F1",
+        "test/p1": "precision at 1",
+        "test/psp5": "propensity-scored precision at 5",
+        "test/recall5-tail": "recall at 5 of rare labels",
+        "test/p1-with-kin": "precision at 1, labels of the same source counted",
+    },
+    idea=logit_adjusted,
+    claims={
+        "the balanced softmax has a higher accuracy on rare classes than plain training": higher(
+            "balanced", "plain", "Ren et al. 2020, table 1", of=TAIL
+        ),
+    },
+    charts=(
+        plane(
+            (HEAD, TAIL),
+            x="accuracy of the ten most frequent classes",
+            y="accuracy of the ten rarest",
+            title="What rare classes win, and frequent ones lose",
+            says="Upwards and to the right is better.",
+        ),
+        bars(ACCURACY, HEAD, "test/accuracy-middle", TAIL, title="Accuracy on a balanced test"),
+        plane(
+            ("test/p1", "test/psp5"),
+            x="precision at 1",
+            y="propensity-scored precision at 5",
+            title="With many labels: right at all, against right where it is rare",
+        ),
+        bars("test/p1", "test/p1-with-kin", "test/psp5", "test/ndcg5", title="With many labels"),
+        bars("test/recall5-head", "test/recall5-middle", "test/recall5-tail", "test/recall5-unseen"),
+    ),
+    origin="D2",
+    precision="fp32",
+)

@@ -48,7 +48,9 @@ def one_quality(task: Task, split: Split, score: Score) -> dict[str, float]:
     best = first_labels(score, split, 1, related=False)
     right = hits(best, split.y)[:, 0]
     label = np.asarray(split.y.argmax(1)).ravel()
-    by_class = np.bincount(label, right, len(task.counts)) / np.maximum(np.bincount(label, minlength=len(task.counts)), 1)
+    by_class = np.bincount(label, right, len(task.counts)) / np.maximum(
+        np.bincount(label, minlength=len(task.counts)), 1
+    )
     f1 = f1_by_label(as_matrix(best, len(task.counts)), split.y)
     found = {"accuracy": by_class.mean(), "f1": f1.mean()}
     found["accuracy-as-trained"] = by_class @ task.counts / task.counts.sum()
@@ -91,7 +93,9 @@ def results(cfg: "Config", task: Task, score: Score) -> dict[str, float]:
     often = np.argsort(-task.counts, kind="stable")
     if cfg.task == "one":
         found = {f"{s}/{k}": n for s, split in splits.items() for k, n in one_quality(task, split, score).items()}
-        found |= {f"train/{k}": n for k, n in one_quality(task, task.train, score).items() if k != "accuracy-as-trained"}
+        found |= {
+            f"train/{k}": n for k, n in one_quality(task, task.train, score).items() if k != "accuracy-as-trained"
+        }
         return found | {"test/accuracy-frequent": float(task.test.y[:, often[0]].mean())}
     chance = propensity(cfg, task)
     found = {f"{s}/{k}": n for s, split in splits.items() for k, n in many_quality(task, split, score, chance).items()}

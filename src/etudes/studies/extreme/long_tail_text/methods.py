@@ -101,7 +101,9 @@ def examples(cfg: "Config", run: Run, task: Task) -> tuple[Matrix, Matrix]:
         made = task.weigh(made) if made.shape[0] else x[:0]
     else:
         made, classes = sampling.smote(x, label, lacks, rng)
-    one_hot = sparse.csr_matrix((np.ones(len(classes), np.float32), (range(len(classes)), classes)), (len(classes), y.shape[1]))
+    one_hot = sparse.csr_matrix(
+        (np.ones(len(classes), np.float32), (range(len(classes)), classes)), (len(classes), y.shape[1])
+    )
     return sparse.vstack([x, made]).tocsr(), sparse.vstack([y, one_hot]).tocsr()
 
 

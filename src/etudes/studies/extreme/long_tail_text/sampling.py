@@ -1,4 +1,4 @@
-"""More examples of rare classes, or fewer of frequent ones. All of it is done to training documents, after the split."""
+"""More examples of rare classes, or fewer of frequent ones. Made of training documents alone, after the split."""
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +17,7 @@ def drawing_probabilities(label: np.ndarray, counts: np.ndarray, power: float) -
 
 def undersample(label: np.ndarray, counts: np.ndarray, power: float, rng: np.random.Generator) -> np.ndarray:
     """Rows, ascending, of which no class has more than n_max^(1 - p) n_min^p: p = 1 leaves all as the rarest."""
-    cap = int(round(counts.max() ** (1 - power) * counts.min() ** power))
+    cap = round(counts.max() ** (1 - power) * counts.min() ** power)
     order = rng.permutation(len(label))
     return np.sort(np.concatenate([order[label[order] == c][:cap] for c in range(len(counts))]))
 

@@ -1,4 +1,4 @@
-"""The two tasks: documents of one class each, on a tail made to measure, and documents with many labels as they come."""
+"""The two tasks: documents of one class each, on a tail made to measure; and documents with all their labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -106,7 +106,9 @@ def single_label(cfg: "Config", run: Run, d: Documents, texts: LabelTexts | None
     places = split_classes(label, cfg, rank, run.rng("splits"))
     one_hot = sparse.csr_matrix((np.ones(len(rows), np.float32), (np.arange(len(rows)), label)))
     parts = {s: Part(x[rows[where]], one_hot[where], rows[where]) for s, where in places.items()}
-    says = f"{d.source['says']}; of these, {len(places['train']):,} with exactly one of {cfg.classes} labels to train on"
+    says = (
+        f"{d.source['says']}; of these, {len(places['train']):,} with exactly one of {cfg.classes} labels to train on"
+    )
     some = replace(d, source=d.source | {"says": says}, **parts)
     thirds = np.array_split(rank, 3)
     shots = {name: np.isin(np.arange(cfg.classes), third) for name, third in zip(SHOTS, thirds, strict=True)}
