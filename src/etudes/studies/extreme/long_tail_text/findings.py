@@ -103,6 +103,6 @@ def results(cfg: "Config", task: Task, score: Score) -> dict[str, float]:
     found |= {f"test/{name}-with-kin": whole[name] for name in ("p1", "psp5")}
     part = counted(task.test)
     frequent = np.tile(often[:FIRST], (part.x.shape[0], 1))
-    found["test/p1-frequent"] = precision_at(frequent, part.y, 1)
-    found["train/kin"] = float(task.test.y.multiply(task.test.related).sum() / task.test.y.sum())
+    found["test/ndcg5-frequent"] = ndcg_at(frequent, part.y, FIRST)
+    found["test/kin"] = float(task.test.y.multiply(task.test.related).sum() / task.test.y.sum())
     return found

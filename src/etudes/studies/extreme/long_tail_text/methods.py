@@ -32,8 +32,13 @@ ONE_ONLY = ("undersampled", "ldam", "balanced", "retrained", "normalised", "mixe
 
 
 def network(cfg: "Config", run: Run, task: Task, stream: str, cosine: bool = False) -> TextNetwork:
-    sizes = (task.train.x.shape[1], cfg.hidden, task.train.y.shape[1], cfg.dropout)
-    return seeded(run, stream, lambda: TextNetwork(*sizes, cosine))
+    sizes = (task.train.x.shape[1], cfg.hidden, task.train.y.shape[1])
+    model = seeded(run, stream, lambda: TextNetwork(*sizes, cosine))
+    if cfg.task == "many":  # labels are rare to begin with: learning that first would take most of the steps
+        share = torch.from_numpy((task.counts + 0.1) / (task.train.x.shape[0] + 0.2)).float()
+        with torch.no_grad():
+            model.classify.bias.copy_(share.logit())
+    return model
 
 
 def propensity(cfg: "Config", task: Task) -> np.ndarray:

@@ -1,7 +1,6 @@
 """A network that reads a bag of words, and its training."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from etudes.core import Run
 from etudes.measure.error import evaluation_mode
-from etudes.train import Adam, adam, descend, fit
+from etudes.train import Adam, descend, fit, scheduled
 
 Matrix = sparse.csr_matrix
 Bag = tuple[Tensor, Tensor, Tensor]  # the terms that documents have, where each document begins, and the weights
@@ -26,22 +25,21 @@ def bag(x: Matrix, device: torch.device) -> Bag:
 
 
 class TextNetwork(nn.Module):
-    """Documents to logits [n, labels]: the weighted sum of their terms' vectors, ReLU, dropout, a linear layer.
+    """Documents to logits [n, labels]: the weighted sum of their terms' vectors, ReLU, a linear layer.
 
     With `cosine` the logits are cosines of features and the labels' weights.
     """
 
-    def __init__(self, terms: int, hidden: int, labels: int, dropout: float, cosine: bool = False) -> None:
+    def __init__(self, terms: int, hidden: int, labels: int, cosine: bool = False) -> None:
         super().__init__()
         self.words = nn.EmbeddingBag(terms, hidden, mode="sum")
         nn.init.normal_(self.words.weight, std=SPREAD)
-        self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, labels, bias=not cosine)
         self.cosine = cosine
 
     def features(self, documents: Bag) -> Tensor:
         terms, begins, values = documents
-        return self.dropout(functional.relu(self.words(terms, begins, per_sample_weights=values)))
+        return functional.relu(self.words(terms, begins, per_sample_weights=values))
 
     def forward(self, documents: Bag) -> Tensor:
         found = self.features(documents)
@@ -63,7 +61,8 @@ def learn(
 
     Weights that need no gradient stay as they are.
     """
-    opt, schedule = adam(model, recipe)
+    opt = torch.optim.Adam(model.parameters(), recipe.lr, fused=True)  # a third of the time of the plain one here
+    schedule = scheduled(opt, recipe)
 
     def step(i: int) -> dict[str, Tensor]:
         rows = rows_at(i)
@@ -71,10 +70,6 @@ def learn(
 
     fit(run, {"model": model, "opt": opt, "schedule": schedule}, step, recipe.steps, log_every=recipe.log_every)
     return model
-
-
-def shorter(recipe: Adam, steps: int) -> Adam:
-    return replace(recipe, steps=steps)
 
 
 def logits(model: TextNetwork, x: Matrix) -> np.ndarray:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from etudes.studies.extreme.long_tail_text import Config
 
 Matrix = sparse.csr_matrix
-CANDIDATES = 80  # most frequent labels among which classes are looked for
+SHOTS = ("head", "middle", "tail")
+ASKED = ("validation", "test")
+CANDIDATES = 150  # most frequent labels among which classes are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +45,22 @@ class Task:
     source: dict[str, str]
 
 
-def distinct_classes(y: Matrix, count: int) -> np.ndarray:
-    """`count` labels [count], ascending, chosen so that many documents of y [n, labels] have exactly one of them.
+def distinct_classes(y: Matrix, group: np.ndarray, count: int) -> np.ndarray:
+    """`count` labels [count], ascending, chosen so that many groups of documents have exactly one of them.
 
-    From the most frequent ones, the one with the fewest such documents is left out again and again. Raises Problem
-    where there are not so many labels.
+    y [n, labels], group [n]; the documents of a group share the weight 1. From the most frequent labels, the one with
+    the least weight of documents that have it alone is left out, again and again. Raises Problem where there are fewer.
     """
-    often = np.argsort(-np.asarray(y.sum(0)).ravel(), kind="stable")[: max(CANDIDATES, count)]
+    weight = 1 / np.bincount(group)[group]
+    often = np.argsort(-(weight @ y), kind="stable")[: max(CANDIDATES, count)]
     if len(often) < count:
         raise Problem(f"{count} classes were asked for, and the set has {len(often)} labels; ask for fewer")
-    has = y[:, often].toarray().astype(bool)
-    left = np.ones(len(often), bool)
+    has = y[:, often].tocsr()
+    left = np.ones(len(often), np.float32)
     while left.sum() > count:
-        alone = has[:, left].sum(1) == 1
-        sizes = np.where(left, has[alone].sum(0), len(has) + 1)
-        left[int(sizes.argmin())] = False
-    return np.sort(often[left])
+        sizes = (weight * (has @ left == 1)) @ has
+        left[int(np.where(left > 0, sizes, np.inf).argmin())] = 0
+    return np.sort(often[left > 0])
 
 
 def one_of_each_group(
@@ -100,8 +102,9 @@ def single_label(cfg: "Config", run: Run, d: Documents, texts: LabelTexts | None
     """
     pooled = [getattr(d, split) for split in ("train", "validation", "test")]
     x, y = (sparse.vstack([getattr(p, kind) for p in pooled]).tocsr() for kind in "xy")
-    chosen = distinct_classes(d.train.y, cfg.classes)
-    rows, label = one_of_each_group(y, np.concatenate([p.group for p in pooled]), chosen, run.rng("documents"))
+    group = np.concatenate([p.group for p in pooled])
+    chosen = distinct_classes(y, group, cfg.classes)
+    rows, label = one_of_each_group(y, group, chosen, run.rng("documents"))
     rank = run.rng("ranks").permutation(cfg.classes)
     places = split_classes(label, cfg, rank, run.rng("splits"))
     one_hot = sparse.csr_matrix((np.ones(len(rows), np.float32), (np.arange(len(rows)), label)))
@@ -116,16 +119,20 @@ def single_label(cfg: "Config", run: Run, d: Documents, texts: LabelTexts | None
 
 
 def many_labels(cfg: "Config", run: Run, d: Documents, texts: LabelTexts | None) -> Task:
-    """Documents with all their labels: about cfg.documents of training, by group, and the set's own test split."""
+    """Documents with all their labels: about cfg.documents of training, by group, and at most cfg.questions of each
+    other split. Labels are those that any of these documents has."""
     some = subset(d, cfg.documents, run.rng("documents"))
+    rows = {split: run.rng(split).permutation(len(getattr(d, split)))[: cfg.questions] for split in ASKED}
+    parts = {"train": some.train} | {split: getattr(d, split).take(np.sort(rows[split])) for split in ASKED}
+    used = np.flatnonzero(sum(np.asarray(part.y.sum(0)).ravel() for part in parts.values()))
+    some = replace(d, **{split: replace(part, y=part.y[:, used]) for split, part in parts.items()})
     counts = np.asarray(some.train.y.sum(0)).ravel()
     tail, head = (counts > 0) & (counts <= cfg.few), counts > cfg.many
     shots = {"head": head, "middle": (counts > cfg.few) & ~head, "tail": tail, "unseen": counts == 0}
-    related = {} if texts is None else {split: texts.related[split] for split in ("validation", "test")}
-    return _assemble(some, None if texts is None else texts.x, related, shots)
-
-
-SHOTS = ("head", "middle", "tail")
+    if texts is None:
+        return _assemble(some, None, {}, shots)
+    related = {split: texts.related[split][np.sort(rows[split])][:, used] for split in ASKED}
+    return _assemble(some, texts.x[used], related, shots)
 
 
 def _assemble(d: Documents, names: Matrix | None, related: dict[str, Matrix], shots: dict[str, np.ndarray]) -> Task:
