@@ -205,8 +205,8 @@ STUDY = Study(
         "an ensemble of three networks has a higher accuracy on rare classes than one": higher(
             "ensemble", "plain", "Wang et al. 2020, fig. 1", of=TAIL, matters=0.01
         ),
-        "of the accuracy that the balanced softmax wins, more than half is won by taking the prior out of the scores of "
-        "a plain network": Claim(
+        "of the accuracy that the balanced softmax wins, more than half is won by taking the prior out of a plain "
+        "network's scores": Claim(
             more_than_half,
             above(0),
             "a question beyond the paper",
