@@ -8,7 +8,7 @@ from tests.data.test_extreme import write_mirror
 from etudes.core.errors import Problem
 from etudes.data import extreme, label_text
 from etudes.data.extreme import Row, from_rows, split_of
-from etudes.data.label_text import count_terms, kin, labelled, pieces, read_lf, read_pairs, read_sparse
+from etudes.data.label_text import count_terms, documents_with_texts, kin, pieces, read_lf, read_pairs, read_sparse
 from etudes.data.sources import SOURCES
 
 LF = SOURCES["lf-amazontitles-131k"]
@@ -16,10 +16,10 @@ LF = SOURCES["lf-amazontitles-131k"]
 
 @pytest.fixture(autouse=True)
 def fresh():
-    for cached in (extreme.documents, label_text.labelled):
+    for cached in (extreme.documents, label_text.documents_with_texts):
         cached.cache_clear()
     yield
-    for cached in (extreme.documents, label_text.labelled):
+    for cached in (extreme.documents, label_text.documents_with_texts):
         cached.cache_clear()
 
 
@@ -64,9 +64,9 @@ def test_the_lf_set_is_found_in_the_mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
     monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
     with pytest.raises(Problem, match=r"trn_X_Xf\.txt"):
-        labelled("lf-amazontitles-131k")
+        documents_with_texts("lf-amazontitles-131k")
     write_lf(tmp_path / LF.folder)
-    assert len(labelled("lf-amazontitles-131k")[0].test) == 5
+    assert len(documents_with_texts("lf-amazontitles-131k")[0].test) == 5
 
 
 def test_damaged_files_are_told_by_their_place(tmp_path):
@@ -96,7 +96,7 @@ def test_a_name_is_taken_to_pieces():
 def test_a_labels_text_is_its_packages_description(tmp_path, monkeypatch):
     rows = [Row(f"source-{i // 2}", f"text number{i} common words", ("libcommon2", f"{i % 40}")) for i in range(60)]
     monkeypatch.setenv("ETUDES_MIRROR", str(write_mirror(tmp_path / "mirror", rows)))
-    d, texts = labelled("debian-depends")
+    d, texts = documents_with_texts("debian-depends")
     assert d.terms == tuple(sorted(d.terms))
     words = [d.terms[c] for c in texts.x[d.labels.index("libcommon2")].indices]
     assert words == ["common"]  # of its name's pieces, the one that documents have; no package is called so
@@ -120,7 +120,7 @@ def test_counts_are_those_of_the_documents():
 
 
 def test_generated_labels_have_some_of_their_words():
-    d, texts = labelled("topics")
+    d, texts = documents_with_texts("topics")
     label = d.labels.index("topic-00::0")
     assert {d.terms[c] for c in texts.x[label].indices} == {f"label0x0x{i}" for i in range(3)}
     assert texts.related["test"].nnz == 0

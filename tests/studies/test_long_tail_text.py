@@ -9,11 +9,11 @@ from etudes.core.run import execute
 from etudes.studies.extreme.long_tail_text import STUDY, Config, sampling
 from etudes.studies.extreme.long_tail_text.findings import (
     as_matrix,
-    counted,
     f1_by_label,
     first_labels,
     many_quality,
     one_quality,
+    without_kin,
 )
 from etudes.studies.extreme.long_tail_text.methods import ONE_ONLY
 from etudes.studies.extreme.long_tail_text.networks import TextNetwork, bag, logits
@@ -210,7 +210,7 @@ def test_kin_are_neither_predicted_nor_true():
     y = [[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
     kin = [[1, 0, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0]]
     some = task(y, kin)
-    part = counted(some.test)
+    part = without_kin(some.test)
     assert part.y.toarray().tolist() == [[0, 1, 0, 0, 0, 0]]  # the second document has no other label
     score = lambda x: np.tile(np.array([[9, 5, 1, 3, 8, 2]], np.float32), (x.shape[0], 1))  # noqa: E731
     assert first_labels(score, part, 2, related=True).tolist() == [[1, 3]]

@@ -52,7 +52,7 @@ def get(name: str) -> str:
         from etudes.data.extreme import documents
         from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
-        from etudes.data.label_text import labelled
+        from etudes.data.label_text import documents_with_texts
         from etudes.data.masks import masks
         from etudes.data.packages import packages
         from etudes.data.questions import questions
@@ -61,7 +61,7 @@ def get(name: str) -> str:
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
             "domains": domains, "graph": graph, "packages": packages,
-            "label-texts": lambda name: labelled(name)[0],
+            "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"

@@ -33,7 +33,7 @@ class LabelTexts:
 
 
 @lru_cache(maxsize=2)
-def labelled(name: str) -> tuple[Documents, LabelTexts | None]:
+def documents_with_texts(name: str) -> tuple[Documents, LabelTexts | None]:
     """The documents of a name and their labels' texts (None where labels are bare numbers). Problem as `documents`.
 
     debian-depends   a label is a package: its name in pieces and its description; kin are packages of one source

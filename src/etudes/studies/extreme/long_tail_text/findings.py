@@ -59,7 +59,7 @@ def one_quality(task: Task, split: Split, score: Score) -> dict[str, float]:
     return {name: float(number) for name, number in found.items()}
 
 
-def counted(split: Split) -> Split:
+def without_kin(split: Split) -> Split:
     """The documents that have a label which is not their kin, with such labels alone."""
     y = split.y - split.y.multiply(split.related)
     y = y.tocsr()
@@ -70,7 +70,7 @@ def counted(split: Split) -> Split:
 
 def many_quality(task: Task, split: Split, score: Score, chance: np.ndarray, related: bool = True) -> dict[str, float]:
     """Precision, nDCG and propensity-scored precision of the first labels, and F1 of those by shots."""
-    part = counted(split) if related else split
+    part = without_kin(split) if related else split
     best = first_labels(score, part, FIRST, related)
     found = {f"p{k}": precision_at(best, part.y, k) for k in (1, 3, 5)}
     found |= {f"psp{k}": propensity_precision_at(best, part.y, chance, k) for k in (1, 3, 5)}
@@ -101,7 +101,7 @@ def results(cfg: "Config", task: Task, score: Score) -> dict[str, float]:
     found = {f"{s}/{k}": n for s, split in splits.items() for k, n in many_quality(task, split, score, chance).items()}
     whole = many_quality(task, task.test, score, chance, related=False)
     found |= {f"test/{name}-with-kin": whole[name] for name in ("p1", "psp5")}
-    part = counted(task.test)
+    part = without_kin(task.test)
     frequent = np.tile(often[:FIRST], (part.x.shape[0], 1))
     found["test/ndcg5-frequent"] = ndcg_at(frequent, part.y, FIRST)
     found["test/kin"] = float(task.test.y.multiply(task.test.related).sum() / task.test.y.sum())

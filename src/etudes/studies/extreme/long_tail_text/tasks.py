@@ -11,7 +11,7 @@ from scipy import sparse
 from etudes.core import Run
 from etudes.core.errors import Problem
 from etudes.data.extreme import Documents, Part, subset, tfidf
-from etudes.data.label_text import LabelTexts, labelled
+from etudes.data.label_text import LabelTexts, documents_with_texts
 from etudes.data.labels import long_tail
 
 if TYPE_CHECKING:
@@ -153,5 +153,5 @@ def _assemble(d: Documents, names: Matrix | None, related: dict[str, Matrix], sh
 
 
 def task_of(cfg: "Config", run: Run) -> Task:
-    d, texts = labelled(cfg.dataset)
+    d, texts = documents_with_texts(cfg.dataset)
     return (single_label if cfg.task == "one" else many_labels)(cfg, run, d, texts)
