@@ -86,6 +86,14 @@ def train(cfg: Config, run: Run) -> None:
 
 
 ACCURACY, HEAD, TAIL = "test/accuracy", "test/accuracy-head", "test/accuracy-tail"
+SECTIONS = {
+    "Nothing": ("plain",),
+    "Examples": ("oversampled", "undersampled", "mixed", "smote"),
+    "Loss": ("weighted", "ldam", "balanced"),
+    "Afterwards": ("adjusted", "retrained", "normalised"),
+    "Several": ("ensemble",),
+    "Names": ("names", "combined"),
+}
 METHODS = ("plain", "oversampled", "weighted", "adjusted", "ensemble", "names", "combined")  # with many labels
 MANY = tuple(f"many-{name}" for name in METHODS)
 TOPICS = {"dataset": "topics", "classes": 6, "ratio": 3.0, "largest": 7, "held_out": 2, "tested": 4, "documents": 300}
@@ -233,12 +241,14 @@ STUDY = Study(
         ),
     },
     charts=(
+        bars(ACCURACY, sections=SECTIONS, title="Accuracy where rare classes count as much as frequent ones"),
         plane(
             (HEAD, TAIL),
             x="accuracy of the eight most frequent classes",
             y="accuracy of the eight rarest",
             title="What rare classes win, and frequent ones lose",
             says="Upwards and to the right is better.",
+            variants=("plain", "oversampled", "weighted", "balanced", "adjusted", "ensemble", "combined"),
         ),
         bars(ACCURACY, HEAD, "test/accuracy-middle", TAIL, title="Accuracy on a balanced test"),
         plane(
