@@ -11,7 +11,7 @@ A label's own text needs no training document at all.
     etudes run long-tail-text --scale debtags   5 minutes, 7 variants, 3 seeds: subjects of packages as labels
     etudes run long-tail-text --scale full      60 minutes, 7 variants, 3 seeds: all documents
     etudes run long-tail-text --scale eurlex    30 minutes, 5 variants, 3 seeds: laws of the European Union
-    etudes run long-tail-text --scale paper     600 minutes on a GPU, 7 variants, 1 seed: LF-AmazonTitles-131K
+    etudes run long-tail-text --scale paper     600 minutes on a GPU, 7 variants, 3 seeds: LF-AmazonTitles-131K
 
 To expect: what a loss does for the tail a shift of the scores afterwards does nearly as well. More examples of what is
 learnt by heart help less. A label's own text finds what no training document has.
