@@ -74,9 +74,7 @@ class GruTranslator(Translator):
             raise Problem(f"a translator's width is halved between two readers and cannot be {width}; take an even one")
         self.attention = attention
         both = attention == "bahdanau"
-        self.readers = nn.ModuleList(
-            nn.GRU(embedding, width // (1 + both), batch_first=True) for _ in range(1 + both)
-        )
+        self.readers = nn.ModuleList(nn.GRU(embedding, width // (1 + both), batch_first=True) for _ in range(1 + both))
         self.begin = nn.Linear(width, width)
         self.writer = nn.GRU(embedding + (width if both else 0), width, batch_first=True)
         self.merge = nn.Linear(2 * width, embedding)

@@ -1,0 +1,65 @@
+"""What is measured of a finished network on held-out sentences."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from etudes.core import Run
+from etudes.measure.translation import chrf
+from etudes.studies.language.translation.config import Config
+from etudes.studies.language.translation.corpus import Corpus, Example, combinations, joined
+from etudes.studies.language.translation.decoding import attention_many, attention_of, translate
+from etudes.studies.language.translation.drawing import save_attention
+from etudes.studies.language.translation.networks import Translator
+from etudes.studies.language.translation.scores import attention_numbers, bleu
+
+
+class Tested(NamedTuple):
+    """Joined sentences of a held-out part."""
+
+    rows: np.ndarray  # int64 [n, parts]: of which sentences each is joined
+    examples: list[Example]
+    references: list[str]
+
+
+def directed(cfg: Config, examples: Sequence[Example]) -> list[Example]:
+    """The examples, their sources from the end where the variant reads them so (Sutskever et al. 2014, sec. 3.3)."""
+    return [(source[::-1] if cfg.reverse else source, target) for source, target in examples]
+
+
+def test_set(cfg: Config, run: Run, d: Corpus, split: str, parts: int) -> Tested:
+    """`tested` examples of a split, each joined of `parts` sentences: the same for all variants of a seed."""
+    rows = combinations(len(d.tokens[split]), cfg.tested, parts, run.rng(f"{split} joins", parts))
+    references = [" ".join(d.texts[split][i][1] for i in row) for row in rows]
+    return Tested(rows, directed(cfg, joined(d.tokens[split], rows)), references)
+
+
+def quality(d: Corpus, model: Translator, tests: Sequence[Tested], beam: int = 1) -> tuple[float, list[str], list[str]]:
+    """BLEU over the examples of several test sets together, the translations, and what they should be."""
+    sources = [source for test in tests for source, _ in test.examples]
+    written = [d.tokenizer.decode(tokens).strip() for tokens in translate(model, sources, d.tokenizer.start, beam)]
+    references = [text for test in tests for text in test.references]
+    return bleu(written, references), written, references
+
+
+def measure(cfg: Config, run: Run, d: Corpus, model: Translator, trained: Sequence[Tested]) -> None:
+    """Measure the network on sentences joined as in training, `trained`, and on those with one sentence more."""
+    for parts, test in enumerate([*trained, test_set(cfg, run, d, "test", cfg.joined + 1)], 1):
+        score = quality(d, model, [test])[0]
+        run.log(parts, **{"test/bleu-by-length": score})
+        run.result(**{f"test/bleu-{parts}": score})
+    score, written, references = quality(d, model, trained)
+    run.result(**{"test/bleu": score, "test/chrf": chrf(written, references)})
+    run.result(**{"test/bleu-beam": quality(d, model, trained, cfg.beam)[0]})
+    if cfg.network == "gru" and cfg.attention == "none":
+        return
+    rows, examples, _ = trained[1]
+    sources, targets = map(list, zip(*examples, strict=True))
+    sizes = [[(len(d.tokens["test"][i][0]), len(d.tokens["test"][i][1])) for i in row] for row in rows]
+    looks = attention_many(model, sources, targets, d.tokenizer.start)
+    run.result(**attention_numbers(looks, sizes, run.rng("shuffled")))
+    if run.leader:
+        weights, target = attention_of(model, sources[0], d.tokenizer.start)
+        tokens = [[d.tokenizer.decode([token]) for token in side] for side in (sources[0], target)]
+        save_attention(run.path("attention.png"), weights, tokens[0], [*tokens[1], "(end)"])
