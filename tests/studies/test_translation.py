@@ -12,9 +12,8 @@ from etudes.data.pairs import Pairs
 from etudes.data.tokens import bpe
 from etudes.measure.size import count_parameters
 from etudes.nn.translator import pad
-from etudes.studies.language.translation import STUDY, load_network, loss_of, network
-from etudes.studies.language.translation.config import Config
-from etudes.studies.language.translation.corpus import DESCRIPTIONS, combinations, curriculum, joined, phrases, register
+from etudes.studies.language.translation import STUDY, Config, load_network, loss_of, network
+from etudes.studies.language.translation.corpus import DESCRIPTIONS, combinations, curriculum, join, phrases, register
 from etudes.studies.language.translation.decoding import attention_many, attention_of, own_words, translate
 from etudes.studies.language.translation.networks import (
     TransformerTranslator,
@@ -222,12 +221,12 @@ def test_no_sentence_is_learnt_from_and_asked_about_in_other_case_or_marks():
     d = Pairs(
         "p", train, (("I see one!", "Ah !"), ("I see a one", "Oui.")), (("See", "JE vois two"), ("four", "?")), {}
     )
-    kept = register(d, 0)
+    kept = register(d, 0, 0)
     assert kept["train"] == list(train)
     assert kept["validation"] == [("I see a one", "Oui.")]
     assert kept["test"] == [("four", "?")]
     with pytest.raises(Problem, match="no pair"):
-        register(d, 2)
+        register(d, 2, 0)
 
 
 def test_a_register_is_of_short_sentences_that_begin_alike():
@@ -235,17 +234,19 @@ def test_a_register_is_of_short_sentences_that_begin_alike():
     d = Pairs(
         "p", some, (("He is far away.", "Il est loin."), ("He is here.", "Il est là.")), (("They're in.", "x"),), {}
     )
-    kept = register(d, 4, DESCRIPTIONS)
+    kept = register(d, 4, 0, DESCRIPTIONS)
     assert kept["train"] == [some[0]]  # the first translation of a sentence, whatever its mark
     assert kept["validation"] == [("He is here.", "Il est là.")]
     assert kept["test"] == [("They're in.", "x")]
+    with pytest.raises(Problem, match="each seen 2 times"):
+        register(d, 4, 2, DESCRIPTIONS)
 
 
 def test_joined_tokens_are_those_of_the_joined_text():
     d = phrases()
     tokenizer = bpe([" " + side for pair in d.train for side in pair], 320)
     tokens = [[tokenizer.encode(" " + side) for side in pair] for pair in d.train[:30]]
-    (example,) = joined(tokens, [[4, 9, 2]])
+    (example,) = join(tokens, [[4, 9, 2]])
     for side in (0, 1):
         text = " ".join(d.train[i][side] for i in (4, 9, 2))
         assert example[side] == tokenizer.encode(" " + text)

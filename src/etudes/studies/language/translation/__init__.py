@@ -15,70 +15,68 @@ all words of a given translation are taken at once; the transformer has its norm
 short ones, joined.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from etudes.core import Claim, Paper, Run, Scale, Study, Variant, above, between, difference, higher
+from etudes.core import (
+    Claim,
+    Paper,
+    Run,
+    Scale,
+    Study,
+    Variant,
+    above,
+    at_least,
+    between,
+    difference,
+    higher,
+    positive,
+    within,
+)
 from etudes.core.claims import Trial
 from etudes.data.batches import Batches
 from etudes.data.tokens import Tokenizer
 from etudes.measure.error import evaluation_mode
-from etudes.measure.size import count_parameters
-from etudes.nn.translator import pad
+from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
-from etudes.studies.language.translation.config import Config
 from etudes.studies.language.translation.corpus import DRAWN, corpus, curriculum
-from etudes.studies.language.translation.decoding import own_words
-from etudes.studies.language.translation.findings import directed, measure, quality, test_set
-from etudes.studies.language.translation.networks import (
-    GruTranslator,
-    TransformerTranslator,
-    Translator,
-    luong_scores,
-)
+from etudes.studies.language.translation.findings import held_out, in_direction, measure, quality
+from etudes.studies.language.translation.networks import Translator, luong_scores
+from etudes.studies.language.translation.training import loss_of, network
 from etudes.tools.translator import length_groups
-from etudes.train import adam, descend, fitted, seeded, weights
+from etudes.train import Adam, adam, descend, fitted, seeded, weights
 
 
-def network(cfg: Config, vocabulary: int) -> Translator:
-    """The network of a variant. A transformer's layers are as wide inside as makes its parameters those of the GRU with
-    Luong's attention, or as nearly as whole units can."""
-    attention = "luong" if cfg.network == "transformer" else cfg.attention
-    gru = GruTranslator(vocabulary, cfg.embedding, cfg.width, attention, cfg.dropout)
-    if cfg.network == "gru":
-        return gru
-
-    def make(inner: int) -> Translator:
-        return TransformerTranslator(vocabulary, cfg.embedding, cfg.heads, cfg.layers, inner, cfg.dropout)
-
-    one, two = (count_parameters(make(inner)) for inner in (1, 2))
-    return make(max(1, 1 + round((count_parameters(gru) - one) / (two - one))))
-
-
-def loss_of(
-    model: Translator, examples: list[tuple[list[int], list[int]]], end: int, own: np.ndarray | None = None
-) -> Tensor:
-    """The mean cross-entropy in nats of the true next tokens; what is filled up counts nothing.
-
-    own: bool [n], the examples that are read on from the network's own most probable words and not from the true ones.
-    """
-    device = next(model.parameters()).device
-    sources, lengths = (t.to(device) for t in pad([source for source, _ in examples], end))
-    targets, sizes = pad([[model.vocabulary, *target, end] for _, target in examples], end)
-    given, wanted = targets[:, :-1].to(device), targets[:, 1:].to(device)
-    counted = (torch.arange(1, targets.shape[1]) < sizes[:, None]).to(device)
-    memory, state = model.read(sources, lengths)
-    if own is not None and own.any():
-        rows = torch.from_numpy(own).to(device)
-        words = own_words(model, memory, state, given.shape[1] - 1)
-        given = torch.where(rows[:, None], torch.cat([given[:, :1], words], 1), given)
-    outputs, _, _ = model.look(given, memory, state)
-    return functional.cross_entropy(model.logits(outputs[counted]).float(), wanted[counted])
+@dataclass(frozen=True)
+class Config(Adam):
+    dataset: str = "tatoeba-eng-fra"  # pairs of English and French sentences
+    longest: Annotated[int, at_least(0)] = 8  # words and marks of a sentence; 0: any number
+    often: Annotated[int, at_least(0)] = 5  # times that the training part has every word of a sentence, at least
+    descriptions: bool = True  # whether sentences begin as in the tutorial: I am, he is, they're ...
+    pieces: Annotated[int, at_least(257)] = 700  # tokens of the byte-level BPE that both languages share
+    first: Annotated[float, within(0, 1)] = 0.2  # share of the examples, the shortest, that training begins with
+    joined: Annotated[int, at_least(2)] = 2  # sentences that the longest training examples are joined of
+    tested: Annotated[int, at_least(1)] = 250  # test examples of each length; lengths go to one more than in training
+    network: Literal["gru", "transformer"] = "gru"  # what reads and writes
+    attention: Literal["none", "luong", "bahdanau"] = "luong"  # of the GRU
+    reverse: bool = False  # whether sources are read from their end
+    teacher: Annotated[float, within(0, 1)] = 1.0  # share of examples that go on from the true words, not the own ones
+    embedding: Annotated[int, at_least(2)] = 48  # numbers in a token's vector, and the transformer's width
+    width: Annotated[int, at_least(2)] = 64  # units of the GRU that writes
+    heads: Annotated[int, at_least(1)] = 4  # of the transformer
+    layers: tuple[int, int] = (2, 1)  # of the transformer that read, and that write
+    dropout: Annotated[float, within(0, 1)] = 0.0  # share of vectors' numbers set to zero in training
+    beam: Annotated[int, at_least(1)] = 5  # translations that the beam search keeps
+    clip: Annotated[float, positive] = 1.0  # largest norm of a gradient
+    batch: Annotated[int, at_least(1)] = 32  # examples a step, over all processes together
+    lr: Annotated[float, positive] = 1e-2  # peak learning rate
+    faster: Annotated[float, positive] = 1.0  # what the peak learning rate is multiplied by
+    schedule: Schedule = "warmup"  # learning rate over the steps
 
 
 def load_network(cfg: Config, folder: Path) -> tuple[Translator, Tokenizer]:
@@ -88,21 +86,22 @@ def load_network(cfg: Config, folder: Path) -> tuple[Translator, Tokenizer]:
 
 
 def train(cfg: Config, run: Run) -> None:
-    d = corpus(run, cfg.dataset, cfg.longest, cfg.descriptions, cfg.pieces)
+    d = corpus(run, cfg.dataset, cfg.longest, cfg.often, cfg.descriptions, cfg.pieces)
     run.note(data=d.source)
-    examples = directed(cfg, curriculum(d.tokens["train"], cfg.joined, run.rng("curriculum")))
+    examples = in_direction(cfg, curriculum(d.tokens["train"], cfg.joined, run.rng("curriculum")))
     groups = length_groups([[example[side] for example in examples] for side in (0, 1)], cfg.batch, run)
     order = Batches(len(groups), 1, run.seed("order"))
     model = seeded(run, "init", lambda: network(cfg, d.tokenizer.size))
     opt, schedule = adam(model, replace(cfg, lr=cfg.lr * cfg.faster), betas=(0.9, 0.98))
 
     def step(i: int) -> dict[str, Tensor]:
-        rows = groups[order.at(i).item()]
+        known = min(1.0, cfg.first + 2 * (1 - cfg.first) * i / cfg.steps)  # groups go from short sentences to long
+        rows = groups[int(known * order.at(i).item())]
         own = run.rng("teacher", i).random(len(rows)) >= cfg.teacher if cfg.teacher < 1 else None
         loss = loss_of(model, [examples[row] for row in rows], d.tokenizer.start, own)
         return {"train/loss": descend(loss, opt, schedule, cfg.clip)}
 
-    held = [test_set(cfg, run, d, "validation", parts) for parts in range(1, cfg.joined + 1)]
+    held = [held_out(cfg, run, d, "validation", parts) for parts in range(1, cfg.joined + 1)]
 
     def evaluate() -> dict[str, float]:
         with evaluation_mode(model):
@@ -110,7 +109,7 @@ def train(cfg: Config, run: Run) -> None:
 
     run.result(**fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
     with evaluation_mode(model), run.autocast(), torch.no_grad():
-        trained = [test_set(cfg, run, d, "test", parts) for parts in range(1, cfg.joined + 1)]
+        trained = [held_out(cfg, run, d, "test", parts) for parts in range(1, cfg.joined + 1)]
         every = [example for test in trained for example in test.examples]
         run.result(**{"test/loss": loss_of(model, every, d.tokenizer.start)})
         measure(cfg, run, d, model, trained)
@@ -156,7 +155,15 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(
-            {"dataset": DRAWN, "descriptions": False, "pieces": 300, "tested": 4, "embedding": 16, "width": 16}
+            {
+                "dataset": DRAWN,
+                "descriptions": False,
+                "often": 0,
+                "pieces": 300,
+                "tested": 4,
+                "embedding": 16,
+                "width": 16,
+            }
             | {"beam": 2, "steps": 4, "batch": 8, "log_every": 2},
             seeds=2,
             minutes=0.1,
@@ -169,14 +176,30 @@ STUDY = Study(
             offline={"dataset": DRAWN, "descriptions": False},
         ),
         "tatoeba": Scale(
-            {"descriptions": False, "longest": 0, "pieces": 8000, "embedding": 256, "width": 512, "layers": (3, 3)}
+            {
+                "descriptions": False,
+                "often": 0,
+                "longest": 0,
+                "pieces": 8000,
+                "embedding": 256,
+                "width": 512,
+                "layers": (3, 3),
+            }
             | {"heads": 8, "dropout": 0.1, "steps": 30_000, "batch": 128, "lr": 1e-3, "tested": 2000}
             | {"eval_every": 3000, "log_every": 100},
             seeds=3,
             minutes=240,
         ),
         "paper": Scale(
-            {"descriptions": False, "longest": 0, "pieces": 30_000, "embedding": 620, "width": 1000, "heads": 10}
+            {
+                "descriptions": False,
+                "often": 0,
+                "longest": 0,
+                "pieces": 30_000,
+                "embedding": 620,
+                "width": 1000,
+                "heads": 10,
+            }
             | {"joined": 5, "layers": (6, 6), "dropout": 0.1, "steps": 250_000, "batch": 80, "lr": 5e-4}
             | {"tested": 3000, "beam": 12, "eval_every": 5000, "log_every": 100},
             seeds=3,
@@ -209,25 +232,25 @@ STUDY = Study(
         "the places in the source that attention peaks at rise nearly always with the word written": between(
             "luong", 0.6, np.inf, "sec. 5.2.1, figure 3", of="test/monotony"
         ),
-        "where attention steps back it goes more often to one of the three tokens before than with rows shuffled": higher(
+        "where attention steps back it steps more often by three tokens at most than with its rows shuffled": higher(
             ("luong", "test/local"), ("luong", "test/local-shuffled"), "sec. 5.2.1, figure 3"
         ),
-        "of two joined sentences attention lies for more than four fifths on the one that is being translated": between(
+        "of two joined sentences more than four fifths of attention lie on the one being translated": between(
             "luong", 0.8, np.inf, "beyond the paper", of="test/attention-own"
         ),
         "beam search has a higher BLEU than taking the most probable word each time": higher(
             ("luong", f"{BLEU}-beam"), ("luong", BLEU), "arXiv:1409.3215, table 1", matters=0.5
         ),
-        "learning half of the examples from the network's own words gives a higher BLEU than from the true ones": higher(
+        "learning half of the examples from own words gives a higher BLEU than from the true ones": higher(
             "own-words", "luong", "PyTorch tutorial (teacher_forcing_ratio); arXiv:1506.03099, table 1", of=BLEU
         ),
         "without attention, reading the source from its end gives a higher BLEU": higher(
             "none-reversed", "none", "arXiv:1409.3215, sec. 3.3", of=BLEU, paper=30.6 - 25.9
         ),
-        "a transformer has a higher BLEU than a GRU with attention of as many parameters after as many steps": higher(
+        "at equal parameters and steps a transformer has a higher BLEU than a GRU with attention": higher(
             "transformer", "luong", "arXiv:1706.03762, table 2 (of far larger ones)", of=BLEU
         ),
-        "with more sentences joined than in training the transformer loses more BLEU than the GRU with attention": Claim(
+        "with more sentences joined than in training the transformer loses more BLEU than the GRU": Claim(
             larger_loss,
             above(0),
             "beyond the paper",

@@ -1,5 +1,6 @@
 """Short sentences in common words, and longer ones made by joining them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,28 +48,35 @@ def letters(sentence: str) -> str:
     return " ".join(word for word in words(sentence) if word[0].isalpha())
 
 
-def register(d: Pairs, longest: int, beginnings: Sequence[str] = ()) -> dict[str, list[Pair]]:
-    """The pairs of each split whose sentences have at most `longest` words and marks (0: any number) and whose English
-    one begins with any of the beginnings (none: as it likes). Each English sentence keeps its first translation.
+def register(d: Pairs, longest: int, often: int, beginnings: Sequence[str] = ()) -> dict[str, list[Pair]]:
+    """The pairs of each split whose sentences have at most `longest` words and marks (0: any number), whose English one
+    begins with any of the beginnings (none: as it likes), and whose every word the training pairs that begin so have
+    `often` times. Each English sentence keeps its first translation.
 
     A held-out pair is left out if either side stands in an earlier split in other case or with other marks.
     """
+    starts = tuple(f"{start} " for start in beginnings)
+    found = {s: [p for p in getattr(d, s) if not starts or f"{p[0]} ".lower().startswith(starts)] for s in SPLITS}
+    counts = [Counter(word for pair in found["train"] for word in words(pair[side])) for side in (0, 1)]
+
+    def fits(sentence: str, count: Counter[str]) -> bool:
+        pieces = words(sentence)
+        return (not longest or len(pieces) <= longest) and all(count[piece] >= often for piece in pieces)
+
     kept: dict[str, list[Pair]] = {}
     met: tuple[set[str], set[str]] = (set(), set())
     for split in SPLITS:
         chosen: dict[str, Pair] = {}
-        for pair in getattr(d, split):
-            if beginnings and not f"{pair[0]} ".lower().startswith(tuple(f"{start} " for start in beginnings)):
-                continue
-            plain = letters(pair[0]), letters(pair[1])
-            short = not longest or max(len(words(side)) for side in pair) <= longest
-            if short and plain[0] not in met[0] and plain[1] not in met[1]:
-                chosen.setdefault(plain[0], pair)
+        for pair in found[split]:
+            if all(map(fits, pair, counts)):
+                plain = letters(pair[0]), letters(pair[1])
+                if plain[0] not in met[0] and plain[1] not in met[1]:
+                    chosen.setdefault(plain[0], pair)
         kept[split] = list(chosen.values())
         for side in (0, 1):
             met[side].update(letters(pair[side]) for pair in kept[split])
     if not all(kept.values()):
-        raise Problem(f"a split has no pair of {longest} words that begins so; allow more words or other beginnings")
+        raise Problem(f"a split has no pair of {longest} words at most, each seen {often} times; allow longer or rarer")
     return kept
 
 
@@ -88,19 +96,20 @@ def phrases() -> Pairs:
     return split_pairs(made, "drawn")
 
 
-def corpus(run: Run, dataset: str, longest: int, descriptions: bool, size: int) -> Corpus:
+def corpus(run: Run, dataset: str, longest: int, often: int, descriptions: bool, size: int) -> Corpus:
     """The register of a set of pairs with a byte-level BPE of `size` tokens of its training part, made once for all."""
-    settings = {"dataset": dataset, "longest": longest, "descriptions": descriptions, "size": size}
+    settings = {"dataset": dataset, "longest": longest, "often": often, "descriptions": descriptions, "size": size}
 
     def make(own: Run) -> None:
         d = phrases() if dataset == DRAWN else pairs(dataset)
-        kept = register(d, longest, DESCRIPTIONS if descriptions else ())
+        kept = register(d, longest, often, DESCRIPTIONS if descriptions else ())
         tokenizer = bpe([" " + sentence for pair in kept["train"] for sentence in pair], size)
         tokens = {s: [[tokenizer.encode(" " + side) for side in pair] for pair in kept[s]] for s in SPLITS}
         counts = ", ".join(f"{split} {len(part):,}" for split, part in kept.items())
         short = f" of at most {longest} words and marks" if longest else ""
         kind = " that begin with a pronoun and a form of to be" if descriptions else ""
-        says = f"{d.source['says']}; of these, {counts} pairs of English sentences{short}{kind}"
+        rare = f", without words met fewer than {often} times" if often > 1 else ""
+        says = f"{d.source['says']}; of these, {counts} pairs with English sentences{short}{kind}{rare}"
         if own.leader:
             tokenizer.save(own.path("tokenizer.json"))
             source = d.source | {"dataset": dataset, "says": says}
@@ -129,7 +138,7 @@ def combinations(n: int, count: int, parts: int, rng: np.random.Generator) -> np
     return np.concatenate(drawn)[:count]
 
 
-def joined(examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> list[Example]:
+def join(examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> list[Example]:
     """One example for each row of indices: their English tokens one after the other, and their French ones."""
     return [tuple([token for i in row for token in examples[i][side]] for side in (0, 1)) for row in rows]
 
@@ -141,6 +150,6 @@ def curriculum(examples: Sequence[Example], longest: int, rng: np.random.Generat
     made, start = [], 0
     for parts in range(1, longest + 1):
         rows = order[start : start + each * parts].reshape(-1, parts)
-        made += joined(examples, rows)
+        made += join(examples, rows)
         start += each * parts
     return made

@@ -1,18 +1,20 @@
 """What is measured of a finished network on held-out sentences."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from etudes.core import Run
 from etudes.measure.translation import chrf
-from etudes.studies.language.translation.config import Config
-from etudes.studies.language.translation.corpus import Corpus, Example, combinations, joined
+from etudes.studies.language.translation.corpus import Corpus, Example, combinations, join
 from etudes.studies.language.translation.decoding import attention_many, attention_of, translate
 from etudes.studies.language.translation.drawing import save_attention
 from etudes.studies.language.translation.networks import Translator
 from etudes.studies.language.translation.scores import attention_numbers, bleu
+
+if TYPE_CHECKING:
+    from etudes.studies.language.translation import Config
 
 
 class Tested(NamedTuple):
@@ -23,16 +25,16 @@ class Tested(NamedTuple):
     references: list[str]
 
 
-def directed(cfg: Config, examples: Sequence[Example]) -> list[Example]:
+def in_direction(cfg: "Config", examples: Sequence[Example]) -> list[Example]:
     """The examples, their sources from the end where the variant reads them so (Sutskever et al. 2014, sec. 3.3)."""
     return [(source[::-1] if cfg.reverse else source, target) for source, target in examples]
 
 
-def test_set(cfg: Config, run: Run, d: Corpus, split: str, parts: int) -> Tested:
+def held_out(cfg: "Config", run: Run, d: Corpus, split: str, parts: int) -> Tested:
     """`tested` examples of a split, each joined of `parts` sentences: the same for all variants of a seed."""
     rows = combinations(len(d.tokens[split]), cfg.tested, parts, run.rng(f"{split} joins", parts))
     references = [" ".join(d.texts[split][i][1] for i in row) for row in rows]
-    return Tested(rows, directed(cfg, joined(d.tokens[split], rows)), references)
+    return Tested(rows, in_direction(cfg, join(d.tokens[split], rows)), references)
 
 
 def quality(d: Corpus, model: Translator, tests: Sequence[Tested], beam: int = 1) -> tuple[float, list[str], list[str]]:
@@ -43,9 +45,9 @@ def quality(d: Corpus, model: Translator, tests: Sequence[Tested], beam: int = 1
     return bleu(written, references), written, references
 
 
-def measure(cfg: Config, run: Run, d: Corpus, model: Translator, trained: Sequence[Tested]) -> None:
+def measure(cfg: "Config", run: Run, d: Corpus, model: Translator, trained: Sequence[Tested]) -> None:
     """Measure the network on sentences joined as in training, `trained`, and on those with one sentence more."""
-    for parts, test in enumerate([*trained, test_set(cfg, run, d, "test", cfg.joined + 1)], 1):
+    for parts, test in enumerate([*trained, held_out(cfg, run, d, "test", cfg.joined + 1)], 1):
         score = quality(d, model, [test])[0]
         run.log(parts, **{"test/bleu-by-length": score})
         run.result(**{f"test/bleu-{parts}": score})

@@ -28,7 +28,7 @@ def luong_scores(hidden: Tensor, keys: Tensor) -> Tensor:
 
 
 def bahdanau_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-    """Scores [n, s] = v tanh(W s + U m) of queries W s: [n, w] with keys U m: [n, s, w] (Bahdanau et al. 2014, A.1.2)."""
+    """Scores [n, s] = v tanh(W h + U m) of queries W h: [n, w] with keys U m: [n, s, w] (Bahdanau et al., A.1.2)."""
     return torch.tanh(query[:, None] + keys) @ v
 
 
