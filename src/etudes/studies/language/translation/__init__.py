@@ -45,8 +45,9 @@ from etudes.measure.error import evaluation_mode
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.translation.corpus import DRAWN, corpus, curriculum
-from etudes.studies.language.translation.findings import held_out, in_direction, measure, quality
+from etudes.studies.language.translation.findings import flat, held_out, in_direction, measure, translations_of
 from etudes.studies.language.translation.networks import Translator, luong_scores
+from etudes.studies.language.translation.scores import bleu
 from etudes.studies.language.translation.training import loss_of, network
 from etudes.tools.translator import length_groups
 from etudes.train import Adam, adam, descend, fitted, seeded, weights
@@ -105,7 +106,8 @@ def train(cfg: Config, run: Run) -> None:
 
     def evaluate() -> dict[str, float]:
         with evaluation_mode(model):
-            return {"validation/bleu": quality(d, model, held)[0]}
+            texts = flat(translations_of(d, model, test) for test in held)
+            return {"validation/bleu": bleu(texts, flat(test.references for test in held))}
 
     run.result(**fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
     with evaluation_mode(model), run.autocast(), torch.no_grad():

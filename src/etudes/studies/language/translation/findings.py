@@ -1,6 +1,6 @@
 """What is measured of a finished network on held-out sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,23 +37,28 @@ def held_out(cfg: "Config", run: Run, d: Corpus, split: str, parts: int) -> Test
     return Tested(rows, in_direction(cfg, join(d.tokens[split], rows)), references)
 
 
-def quality(d: Corpus, model: Translator, tests: Sequence[Tested], beam: int = 1) -> tuple[float, list[str], list[str]]:
-    """BLEU over the examples of several test sets together, the translations, and what they should be."""
-    sources = [source for test in tests for source, _ in test.examples]
-    written = [d.tokenizer.decode(tokens).strip() for tokens in translate(model, sources, d.tokenizer.start, beam)]
-    references = [text for test in tests for text in test.references]
-    return bleu(written, references), written, references
+def translations_of(d: Corpus, model: Translator, test: Tested, beam: int = 1) -> list[str]:
+    """The network's translations of the examples, as texts."""
+    tokens = translate(model, [source for source, _ in test.examples], d.tokenizer.start, beam)
+    return [d.tokenizer.decode(sentence).strip() for sentence in tokens]
+
+
+def flat(lists: Iterable[list[str]]) -> list[str]:
+    return [text for some in lists for text in some]
 
 
 def measure(cfg: "Config", run: Run, d: Corpus, model: Translator, trained: Sequence[Tested]) -> None:
     """Measure the network on sentences joined as in training, `trained`, and on those with one sentence more."""
-    for parts, test in enumerate([*trained, held_out(cfg, run, d, "test", cfg.joined + 1)], 1):
-        score = quality(d, model, [test])[0]
+    tests = [*trained, held_out(cfg, run, d, "test", cfg.joined + 1)]
+    translations = [translations_of(d, model, test) for test in tests]
+    for parts, (test, texts) in enumerate(zip(tests, translations, strict=True), 1):
+        score = bleu(texts, test.references)
         run.log(parts, **{"test/bleu-by-length": score})
         run.result(**{f"test/bleu-{parts}": score})
-    score, written, references = quality(d, model, trained)
-    run.result(**{"test/bleu": score, "test/chrf": chrf(written, references)})
-    run.result(**{"test/bleu-beam": quality(d, model, trained, cfg.beam)[0]})
+    texts, references = flat(translations[:-1]), flat(test.references for test in trained)
+    run.result(**{"test/bleu": bleu(texts, references), "test/chrf": chrf(texts, references)})
+    beams = flat(translations_of(d, model, test, cfg.beam) for test in trained)
+    run.result(**{"test/bleu-beam": bleu(beams, references)})
     if cfg.network == "gru" and cfg.attention == "none":
         return
     rows, examples, _ = trained[1]
