@@ -59,7 +59,7 @@ class Config(Adam):
     longest: Annotated[int, at_least(0)] = 8  # words and marks of a sentence; 0: any number
     often: Annotated[int, at_least(0)] = 5  # times that the training part has every word of a sentence, at least
     descriptions: bool = True  # whether sentences begin as in the tutorial: I am, he is, they're ...
-    pieces: Annotated[int, at_least(257)] = 700  # tokens of the byte-level BPE that both languages share
+    pieces: Annotated[int, at_least(257)] = 1400  # tokens of the byte-level BPE that both languages share
     first: Annotated[float, within(0, 1)] = 0.2  # share of the examples, the shortest, that training begins with
     joined: Annotated[int, at_least(2)] = 2  # sentences that the longest training examples are joined of
     tested: Annotated[int, at_least(1)] = 250  # test examples of each length; lengths go to one more than in training
@@ -74,8 +74,8 @@ class Config(Adam):
     dropout: Annotated[float, within(0, 1)] = 0.0  # share of vectors' numbers set to zero in training
     beam: Annotated[int, at_least(1)] = 5  # translations that the beam search keeps
     clip: Annotated[float, positive] = 1.0  # largest norm of a gradient
-    batch: Annotated[int, at_least(1)] = 32  # examples a step, over all processes together
-    lr: Annotated[float, positive] = 1e-2  # peak learning rate
+    batch: Annotated[int, at_least(1)] = 16  # examples a step, over all processes together
+    lr: Annotated[float, positive] = 5e-3  # peak learning rate
     faster: Annotated[float, positive] = 1.0  # what the peak learning rate is multiplied by
     schedule: Schedule = "warmup"  # learning rate over the steps
 
@@ -153,7 +153,7 @@ STUDY = Study(
         Variant("luong", says="the writer looks back: h W m"),
         Variant("bahdanau", {"attention": "bahdanau"}, "v tanh(W h + U m), two readers"),
         Variant("own-words", {"teacher": 0.5}, "as luong, half of the examples go on from the network's own words"),
-        Variant("transformer", {"network": "transformer", "faster": 0.5}, "attention alone, as many parameters"),
+        Variant("transformer", {"network": "transformer", "faster": 0.6}, "attention alone, as many parameters"),
     ),
     scales={
         "smoke": Scale(
@@ -172,7 +172,7 @@ STUDY = Study(
             judges=False,
         ),
         "laptop": Scale(
-            {"steps": 400},
+            {"steps": 900},
             seeds=(5, 8, 12, 20),
             minutes=5,
             offline={"dataset": DRAWN, "descriptions": False},

@@ -123,10 +123,11 @@ class GruTranslator(Translator):
         self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         hidden, contexts, looks = [], [], []
+        cell = self.writer.weight_ih_l0, self.writer.weight_hh_l0, self.writer.bias_ih_l0, self.writer.bias_hh_l0
         for step in x.unbind(1):
             weights = weigh(bahdanau_scores(self.query(state), keys, self.v), mask)
             context = torch.bmm(weights.to(values.dtype)[:, None], values)[:, 0]
-            state = self.writer(torch.cat([step, context], -1)[:, None], state[None])[1][0]
+            state = torch.gru_cell(torch.cat([step, context], -1), state, *cell)  # half the time of self.writer
             hidden.append(state)
             contexts.append(context)
             looks.append(weights)
