@@ -25,16 +25,11 @@ class Tested(NamedTuple):
     references: list[str]
 
 
-def in_direction(cfg: "Config", examples: Sequence[Example]) -> list[Example]:
-    """The examples, their sources from the end where the variant reads them so (Sutskever et al. 2014, sec. 3.3)."""
-    return [(source[::-1] if cfg.reverse else source, target) for source, target in examples]
-
-
 def held_out(cfg: "Config", run: Run, d: Corpus, split: str, parts: int) -> Tested:
     """`tested` examples of a split, each joined of `parts` sentences: the same for all variants of a seed."""
     rows = combinations(len(d.tokens[split]), cfg.tested, parts, run.rng(f"{split} joins", parts))
     references = [" ".join(d.texts[split][i][1] for i in row) for row in rows]
-    return Tested(rows, in_direction(cfg, join(d.tokens[split], rows)), references)
+    return Tested(rows, join(d.tokens[split], rows), references)
 
 
 def translations_of(d: Corpus, model: Translator, test: Tested, beam: int = 1) -> list[str]:
