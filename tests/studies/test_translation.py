@@ -15,6 +15,7 @@ from etudes.nn.translator import pad
 from etudes.studies.language.translation import STUDY, Config, load_network, loss_of, network
 from etudes.studies.language.translation.corpus import DESCRIPTIONS, combinations, curriculum, join, phrases, register
 from etudes.studies.language.translation.decoding import attention_many, attention_of, own_words, translate
+from etudes.studies.language.translation.drawing import CELL, SCALE, picture
 from etudes.studies.language.translation.networks import (
     TransformerTranslator,
     bahdanau_scores,
@@ -269,6 +270,17 @@ def test_joins_use_all_sentences_before_any_again():
 def test_the_nearest_sentence_lends_its_translation():
     train = [("Tom is here.", "Tom est là."), ("I see a dog.", "Je vois un chien.")]
     assert nearest_translations(["I see a cat.", "Tom is not here."], train) == ["Je vois un chien.", "Tom est là."]
+
+
+def test_the_picture_of_attention_is_dark_where_is_looked():
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    drawn = picture(weights, ["a", "bb"], ["à", "œuf", "(end)"])
+    side = CELL * SCALE
+    cells = drawn[-3 * side :, -2 * side :]
+    shades = [[int(cells[i * side + side // 2, j * side + side // 2]) for j in (0, 1)] for i in range(3)]
+    assert shades == [[0, 255], [255, 0], [128, 128]]
+    with pytest.raises(Problem, match="do not belong"):
+        picture(weights, ["a"], ["à", "b", "c"])
 
 
 @pytest.mark.parametrize("variant", ["none", "transformer"])
