@@ -169,7 +169,7 @@ STUDY = Study(
             judges=False,
         ),
         "laptop": Scale(
-            {"steps": 800},
+            {"steps": 900},
             seeds=(5, 8, 12, 20),
             minutes=3,
             offline={"dataset": DRAWN, "descriptions": False},
@@ -199,7 +199,7 @@ STUDY = Study(
                 "width": 1000,
                 "heads": 10,
             }
-            | {"joined": 5, "layers": (6, 6), "dropout": 0.1, "steps": 250_000, "batch": 80, "lr": 5e-4}
+            | {"joined": 3, "layers": (6, 6), "dropout": 0.1, "steps": 250_000, "batch": 80, "lr": 5e-4}
             | {"tested": 3000, "beam": 12, "eval_every": 5000, "log_every": 100},
             seeds=3,
             minutes=14_400,
