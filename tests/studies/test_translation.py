@@ -12,7 +12,7 @@ from etudes.data.pairs import Pairs
 from etudes.data.tokens import bpe
 from etudes.measure.size import count_parameters
 from etudes.nn.translator import pad
-from etudes.studies.language.translation import STUDY, Config, load_network, loss_of, network
+from etudes.studies.language.translation import STUDY, Config, load_network, loss_of, mean_loss, network
 from etudes.studies.language.translation.corpus import DESCRIPTIONS, combinations, curriculum, join, phrases, register
 from etudes.studies.language.translation.decoding import attention_many, attention_of, own_words, translate
 from etudes.studies.language.translation.drawing import CELL, SCALE, picture
@@ -155,6 +155,7 @@ def test_own_words_are_those_of_a_loop():
                 token = logits.argmax().item() if own else wanted
         loss = loss_of(model, examples, END, np.array([True, False]))
         assert loss.item() == pytest.approx(total / count, rel=1e-5)
+        assert mean_loss(model, examples, END, 1) == pytest.approx(loss_of(model, examples, END).item(), rel=1e-5)
         memory, state = model.read(*pad([[3, 4, 5]], END))
         assert own_words(model, memory, state, 4).shape == (1, 4)
 

@@ -49,7 +49,7 @@ from etudes.studies.language.translation.corpus import DRAWN, corpus, curriculum
 from etudes.studies.language.translation.findings import flat, held_out, measure, translations_of
 from etudes.studies.language.translation.networks import Translator, luong_scores
 from etudes.studies.language.translation.scores import bleu
-from etudes.studies.language.translation.training import loss_of, network
+from etudes.studies.language.translation.training import loss_of, mean_loss, network
 from etudes.tools.translator import length_groups
 from etudes.train import Adam, adam, descend, fitted, seeded, weights
 
@@ -112,7 +112,7 @@ def train(cfg: Config, run: Run) -> None:
     with evaluation_mode(model), run.autocast(), torch.no_grad():
         trained = [held_out(cfg, run, d, "test", parts) for parts in range(1, cfg.joined + 1)]
         every = [example for test in trained for example in test.examples]
-        run.result(**{"test/loss": loss_of(model, every, d.tokenizer.start)})
+        run.result(**{"test/loss": mean_loss(model, every, d.tokenizer.start, cfg.batch)})
         measure(cfg, run, d, model, trained)
     weights.save(run.path("model.safetensors"), model)
     if run.leader:

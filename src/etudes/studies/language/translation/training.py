@@ -50,3 +50,13 @@ def loss_of(
         given = torch.where(rows[:, None], torch.cat([given[:, :1], words], 1), given)
     outputs, _, _ = model.look(given, memory, state)
     return functional.cross_entropy(model.logits(outputs[counted]).float(), wanted[counted])
+
+
+@torch.no_grad()
+def mean_loss(model: Translator, examples: list[tuple[list[int], list[int]]], end: int, batch: int) -> float:
+    """The loss over all examples, a batch at a time: the mean over their tokens in nats."""
+    total, count = 0.0, 0
+    for some in (examples[i : i + batch] for i in range(0, len(examples), batch)):
+        tokens = sum(len(target) + 1 for _, target in some)
+        total, count = total + tokens * loss_of(model, some, end).item(), count + tokens
+    return total / count
