@@ -1,0 +1,163 @@
+"""lossy-text: a sentence is sent as a few bits of its embedding, and written anew from them.
+
+An embedder phi gives a text x a vector e = phi(x), here of 384 numbers. A network that has learnt to write
+
+    x = arg max p(x | e),    corrected by    p(x_t+1 | e, phi(x_t), e - phi(x_t), x_t),
+
+makes embeddings a code for texts (Morris et al. 2023, sec. 3). Each number in 8, 4, 2 or 1 bits, or groups of numbers
+by the nearest of a codebook, the code gets smaller, and meaning and style should go slowly. It is set against zstd, a
+lossless coder driven by a language model of the same size, dropping words, and the nearest training sentence.
+
+    etudes run lossy-text                  9 minutes on two cores, 18 variants, 5 seeds
+    etudes run lossy-text --scale paper    for a GPU, 18 variants, 3 seeds: a guess of 4 days
+
+To expect: words come back, exact sentences seldom; the codes are smaller than the text only from 1 bit a number on.
+
+Departures from the paper: networks of half a million parameters for 220 million, 10,000 sentences of 3 to 8 words for
+5 million passages of 32 tokens, so that few sentences come back exactly; a GRU for T5; greedy writing; the corrector
+starts from the inverter's weights, and the hypothesis whose embedding is nearest is kept.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from etudes.core import Paper, Scale, Study, Variant, alike, at_least, higher, lower, positive, within
+from etudes.reports.charts import bars, pictures, plane
+from etudes.studies.language.lossy_text.compressor import decompress
+from etudes.studies.language.lossy_text.trial import program
+from etudes.train import Adam
+
+BYTES, F1, COSINE, BLEU = "test/bytes", "test/f1", "test/cosine", "test/bleu"
+
+
+@dataclass(frozen=True)
+class Config(Adam):
+    dataset: str = "sentences"  # a set of lines: sentences, packages or templates
+    second: str = "packages"  # the set of the variants that read another one
+    reads: Literal["first", "second"] = "first"  # which of the two sets
+    embedder: str = "minilm"  # as `etudes ask --embedder` takes it
+    trained: Annotated[int, at_least(20)] = 10_000  # lines of the training split, at most
+    pool: Annotated[int, at_least(2)] = 2000  # lines of each held-out split, at most, of which a seed draws
+    tested: Annotated[int, at_least(2)] = 300  # lines that a seed compresses
+    vocabulary: Annotated[int, at_least(257)] = 1000  # sub-words, learnt from the training lines
+    width: Annotated[int, at_least(1)] = 128  # units of the networks
+    prefix: Annotated[int, at_least(1)] = 8  # vectors that the linear map makes of an embedding
+    context: Annotated[int, at_least(1)] = 24  # tokens of a line, at most
+    steps: Annotated[int, at_least(1)] = 250  # optimiser steps of the inverter and of the language model
+    batch: Annotated[int, at_least(1)] = 64  # lines a step
+    lr: Annotated[float, positive] = 4e-3  # peak learning rate of Adam
+    corrected_lines: Annotated[int, at_least(2)] = 2000  # training lines whose hypotheses the corrector learns from
+    corrector_steps: Annotated[int, at_least(1)] = 120  # optimiser steps of the corrector
+    method: Literal["invert", "correct", "rerank", "nearest", "lossless", "zstd"] = "invert"  # the way back to text
+    rounds: Annotated[int, at_least(1)] = 2  # hypotheses after the first, of corrections or of drawn candidates
+    temperature: Annotated[float, positive] = 0.5  # of drawn candidates
+    quantiser: Literal["float", "scalar", "product"] = "float"  # how a vector is told
+    bits: Annotated[int, within(1, 8)] = 8  # of a number, or of a piece
+    kept: Annotated[float, within(0, 1)] = 1.0  # share of a vector's numbers that are told at all
+    piece: Annotated[int, at_least(1)] = 4  # numbers of a vector that product quantisation tells together
+    centred: bool = True  # whether the training vectors' mean is taken off before a number is told
+    trained_on_codes: bool = False  # whether the inverter learns from vectors as they come out of the code
+    words_kept: Annotated[float, within(0, 1)] = 1.0  # share of a line's words, the rarest, that texts keep
+
+
+def bits(n: int) -> dict[str, str | int]:
+    return {"quantiser": "scalar", "bits": n}
+
+
+def product(piece: int) -> dict[str, str | int]:
+    return {"quantiser": "product", "bits": 4, "piece": piece}
+
+
+VARIANTS = (
+    Variant("float", {}, "the whole embedding, inverted at once"),
+    Variant("bits-8", bits(8), "8 bits a number"),
+    Variant("bits-4", bits(4), "4 bits a number"),
+    Variant("bits-2", bits(2), "2 bits a number"),
+    Variant("bits-1", bits(1), "1 bit a number"),
+    Variant("bits-1-raw", bits(1) | {"centred": False}, "1 bit a number, its sign, without taking the mean off"),
+    Variant("bits-1-trained", bits(1) | {"trained_on_codes": True}, "1 bit, of an inverter that learnt from 1 bit"),
+    Variant("dims-48", bits(8) | {"kept": 0.125}, "8 bits for each of the first 48 numbers, none for the others"),
+    Variant("product-48", product(4), "the nearest of 16 centroids for every 4 numbers"),
+    Variant("product-12", product(16), "the nearest of 16 centroids for every 16 numbers"),
+    Variant("corrected", {"method": "correct"}, "the whole embedding, corrected twice"),
+    Variant("reranked", {"method": "rerank"}, "the whole embedding, the nearest of three hypotheses"),
+    Variant("nearest", {"method": "nearest"}, "the training line with the nearest embedding"),
+    Variant("lossless", {"method": "lossless"}, "no loss: arithmetic coding by a language model"),
+    Variant("zstd", {"method": "zstd"}, "no loss: zstd with a dictionary"),
+    Variant("half-words", {"method": "lossless", "words_kept": 0.5}, "the rarer half of the words, without loss"),
+    Variant("packages", {"reads": "second"}, "as float, of package descriptions"),
+    Variant("packages-1", bits(1) | {"reads": "second"}, "as bits-1, of package descriptions"),
+)
+
+TINY = {"dataset": "templates", "second": "templates", "embedder": "hashing", "trained": 60, "pool": 12, "tested": 6}
+SMOKE = (
+    TINY
+    | {"vocabulary": 270, "width": 8, "prefix": 2, "steps": 4, "batch": 8, "corrected_lines": 8}
+    | {"corrector_steps": 2}
+)
+OFFLINE = {"dataset": "templates", "second": "templates", "embedder": "hashing"}
+PAPER = {"trained": 60_000, "pool": 3500, "tested": 1000, "vocabulary": 8000, "width": 1024, "prefix": 16} | {
+    "context": 32,
+    "steps": 200_000,
+    "batch": 512,
+    "lr": 1e-3,
+    "corrected_lines": 60_000,
+    "corrector_steps": 200_000,
+    "rounds": 50,
+    "eval_every": 0,
+    "log_every": 100,
+}
+VEC2TEXT = "sec. 5, table 1"
+
+STUDY = Study(
+    name="lossy-text",
+    question="Can a sentence be sent as a few bits of its embedding, and what is lost on the way?",
+    paper=Paper(
+        "Text Embeddings Reveal (Almost) As Much As Text",
+        "Morris, Kuleshov, Shmatikov, Rush",
+        2023,
+        "https://arxiv.org/abs/2310.06816",
+    ),
+    config=Config,
+    program=program,
+    variants=VARIANTS,
+    scales={
+        "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
+        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=9, offline=OFFLINE),
+        "paper": Scale(PAPER, seeds=3, minutes=6000),
+    },
+    words={
+        F1: "F1 of words",
+        BYTES: "bytes a line, of the whole file",
+        "test/bytes-codes": "bytes a line, of its own code",
+        "test/cosine": "cosine with the true embedding",
+        "test/exact": "share of lines that come back exactly",
+        "test/bleu": "BLEU",
+        "test/negation-lost": "share of negations that are lost",
+        "train/f1": "F1 of words on training lines",
+    },
+    idea=decompress,
+    claims={
+        "two corrections bring more words back than the inverter's first hypothesis": higher(
+            "corrected", "float", VEC2TEXT, of=F1, matters=0.01
+        ),
+        "with 8 bits a number as many words come back as with the whole embedding, within 0.01 of F1": alike(
+            "bits-8", "float", 0.01, "Morris et al. 2023, sec. 7; the course's question", of=F1
+        ),
+        "with 1 bit a number fewer words come back than with 8": lower(
+            "bits-1", "bits-8", "the course's question", of=F1
+        ),
+    },
+    charts=(
+        plane(
+            (BYTES, F1),
+            x="bytes a line, of the whole file",
+            y="F1 of words",
+            title="Words that come back, by the bytes that a line takes",
+            log_x=True,
+        ),
+        bars(F1, "test/cosine"),
+        pictures("samples.txt", title="Lines and what came back"),
+    ),
+    origin="B13",
+)

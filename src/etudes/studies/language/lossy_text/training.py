@@ -1,0 +1,164 @@
+"""What the variants of a seed share: the lines with their embeddings, and the networks that write."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etudes.core import Run
+from etudes.core.files import read_json, write_json
+from etudes.data.batches import Batches
+from etudes.data.text import SPLITS
+from etudes.data.tokens import Tokenizer, bpe
+from etudes.retrieval.embedders import embedder
+from etudes.studies.language.lossy_text.codes import (
+    Codec,
+    dequantise,
+    float_codec,
+    product_codec,
+    quantise,
+    scalar_codec,
+)
+from etudes.studies.language.lossy_text.compressor import invert
+from etudes.studies.language.lossy_text.lines import lines
+from etudes.studies.language.lossy_text.network import Writer, loss_of, pad
+from etudes.train import Adam, adam, descend, fit, seeded, weights
+
+if TYPE_CHECKING:
+    from etudes.studies.language.lossy_text import Config
+
+END = 0  # the token that begins and ends a line: the first of every tokenizer of `bpe`
+CLIP = 1.0  # largest norm of a gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Lines of each split, their embeddings float32 [n, width], and sub-words learnt from the training lines."""
+
+    lines: dict[str, list[str]]
+    vectors: dict[str, np.ndarray]
+    tokenizer: Tokenizer
+    source: dict[str, str]
+
+    def tokens(self, texts: Sequence[str], context: int) -> list[list[int]]:
+        """Each text's tokens, at most `context`."""
+        return [self.tokenizer.encode(text)[:context] for text in texts]
+
+
+def corpus(cfg: "Config", run: Run) -> Corpus:
+    """The lines that all seeds share, embedded once: `trained` for training, of the other splits `pool` each."""
+    name = cfg.second if cfg.reads == "second" else cfg.dataset
+    settings = {"dataset": name, "embedder": cfg.embedder, "trained": cfg.trained, "pool": cfg.pool}
+
+    def make(own: Run) -> None:
+        d, model = lines(name), embedder(cfg.embedder)
+        kept: dict[str, Any] = {"source": d.source}
+        for split in SPLITS:
+            every = getattr(d, split)
+            some = own.rng(split).permutation(len(every))[: cfg.trained if split == "train" else cfg.pool]
+            kept[split] = [every[i] for i in some]
+            np.save(own.path(f"{split}.npy"), model.encode(kept[split]))
+        write_json(own.path("lines.json"), kept)
+        bpe(kept["train"], cfg.vocabulary).save(own.path("tokenizer.json"))
+        own.result(**{"train/lines": len(kept["train"])})
+
+    return _read(run.once("corpus", settings | {"vocabulary": cfg.vocabulary}, make, seed=0).folder)
+
+
+@cache
+def _read(folder: Path) -> Corpus:
+    kept = read_json(folder / "lines.json", f"delete {folder}")
+    vectors = {split: np.load(folder / f"{split}.npy") for split in SPLITS}
+    return Corpus(
+        {split: kept[split] for split in SPLITS}, vectors, Tokenizer.load(folder / "tokenizer.json"), kept["source"]
+    )
+
+
+def codec_of(cfg: "Config", c: Corpus, run: Run) -> Codec:
+    """The variant's codec, learnt from the training lines' embeddings."""
+    width = c.vectors["train"].shape[1]
+    if cfg.quantiser == "scalar":
+        return scalar_codec(c.vectors["train"], cfg.bits, max(1, round(cfg.kept * width)), cfg.centred)
+    if cfg.quantiser == "product":
+        return product_codec(c.vectors["train"], width // cfg.piece, cfg.bits, run.rng("centroids"))
+    return float_codec(width)
+
+
+def blurred(codec: Codec, vectors: np.ndarray) -> np.ndarray:
+    """The vectors as they come out of the codec."""
+    return vectors if codec.kind == "float" else dequantise(codec, quantise(codec, vectors))
+
+
+def writer(cfg: "Config", c: Corpus, conditions: int) -> Writer:
+    found = Writer(c.tokenizer.size, cfg.width, c.vectors["train"].shape[1], conditions, cfg.prefix, cfg.context)
+    found.fit_scale(torch.from_numpy(c.vectors["train"]))
+    return found
+
+
+def common_fields(cfg: "Config") -> dict[str, Any]:
+    """The fields that decide the networks of all variants."""
+    names = ("dataset", "second", "reads", "embedder", "trained", "pool", "vocabulary", "width", "prefix", "context")
+    recipe = ("steps", "batch", "lr", "schedule", "corrected_lines", "corrector_steps")
+    return {name: getattr(cfg, name) for name in (*names, *recipe)}
+
+
+def learn(
+    run: Run, cfg: "Config", model: Writer, tokens: Sequence[Sequence[int]], states: Callable[[Tensor], Any], steps: int
+) -> None:
+    """Train the model on lines of tokens, each given the state that `states(rows)` makes, and keep its weights."""
+    recipe = Adam(steps=steps, batch=cfg.batch, lr=cfg.lr, schedule=cfg.schedule)
+    opt, schedule = adam(model, recipe, betas=(0.9, 0.98))
+    order = Batches(len(tokens), min(cfg.batch, len(tokens)), run.seed("order"))
+
+    def step(i: int) -> dict[str, Tensor]:
+        rows = order.at(i)
+        loss = loss_of(model, [tokens[row] for row in rows.tolist()], END, states(rows))
+        return {"train/loss": descend(loss, opt, schedule, CLIP)}
+
+    fit(run, {"model": model, "opt": opt, "schedule": schedule}, step, steps, log_every=20)
+    weights.save(run.path("model.safetensors"), model)
+    run.result(parameters=sum(p.numel() for p in model.parameters()))
+
+
+def inverter(cfg: "Config", c: Corpus, run: Run, kind: str = "inverter", codec: Codec | None = None) -> Writer:
+    """The zero-step inverter (Morris et al. 2023, sec. 3.1), of vectors as they are or as they come out of a codec;
+    of kind "model" the language model: the same network, given zeros."""
+    blur = {"quantiser": cfg.quantiser, "bits": cfg.bits, "kept": cfg.kept, "piece": cfg.piece, "centred": cfg.centred}
+
+    def make(own: Run) -> None:
+        model = seeded(own, "init", lambda: writer(cfg, c, 1))
+        train = c.vectors["train"] if codec is None else blurred(codec, c.vectors["train"])
+        with torch.no_grad():
+            x = model.conditions_of(torch.from_numpy(train).to(own.device)) * (kind != "model")
+        tokens = c.tokens(c.lines["train"], cfg.context)
+        learn(own, cfg, model, tokens, lambda rows: model.read(x[rows]), cfg.steps)
+
+    settings = common_fields(cfg) | (blur if codec is not None else {})
+    found = run.once(kind, settings, make)
+    return weights.load(found.folder / "model.safetensors", writer(cfg, c, 1)).to(run.device)
+
+
+def corrector(cfg: "Config", c: Corpus, run: Run) -> Writer:
+    """The corrector (sec. 3.2): it begins with the inverter's weights, and learns to write a line from the inverter's
+    own hypothesis, of the first `corrected_lines` training lines."""
+    base = inverter(cfg, c, run)
+
+    def make(own: Run) -> None:
+        e, texts = c.vectors["train"][: cfg.corrected_lines], c.lines["train"][: cfg.corrected_lines]
+        guesses = invert(base, c.tokenizer, e)
+        model = seeded(own, "init", lambda: writer(cfg, c, 3))
+        model.load_state_dict(base.state_dict(), strict=False)
+        both = (torch.from_numpy(x).to(own.device) for x in (e, embedder(cfg.embedder).encode(guesses)))
+        with torch.no_grad():
+            x = model.conditions_of(*both)
+        rows, lengths = (t.to(own.device) for t in pad(c.tokens(guesses, cfg.context), c.tokenizer.start))
+        tokens = c.tokens(texts, cfg.context)
+        learn(own, cfg, model, tokens, lambda i: model.read(x[i], rows[i], lengths[i]), cfg.corrector_steps)
+
+    found = run.once("corrector", common_fields(cfg), make)
+    return weights.load(found.folder / "model.safetensors", writer(cfg, c, 3)).to(run.device)
