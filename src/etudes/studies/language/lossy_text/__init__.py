@@ -37,8 +37,8 @@ class Config(Adam):
     reads: Literal["first", "second"] = "first"  # which of the two sets
     embedder: str = "minilm"  # as `etudes ask --embedder` takes it
     trained: Annotated[int, at_least(20)] = 10_000  # lines of the training split, at most
-    pool: Annotated[int, at_least(2)] = 2000  # lines of each held-out split, at most, of which a seed draws
-    tested: Annotated[int, at_least(2)] = 300  # lines that a seed compresses
+    pool: Annotated[int, at_least(2)] = 1000  # lines of each held-out split, at most, that a file holds
+    tested: Annotated[int, at_least(2)] = 300  # of these lines, drawn by the seed, are looked at when they come back
     vocabulary: Annotated[int, at_least(257)] = 1000  # sub-words, learnt from the training lines
     width: Annotated[int, at_least(1)] = 128  # units of the networks
     prefix: Annotated[int, at_least(1)] = 8  # vectors that the linear map makes of an embedding

@@ -3,9 +3,11 @@
 import math
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+import torch
 
 from etudes.core.errors import Problem
 
@@ -42,6 +44,7 @@ class Codec:
         return 4 * len(self.mean) if self.kind == "float" else math.ceil(self.kept * self.bits / 8)
 
 
+@cache
 def normal_levels(bits: int) -> np.ndarray:
     """The 2^bits values, float64 and rising, by which a standard normal number is told with the least mean square
     error: each is the mean of what is nearest to it (Max 1960, Quantizing for minimum distortion, eq. 3 and 4).
@@ -49,15 +52,15 @@ def normal_levels(bits: int) -> np.ndarray:
     >>> normal_levels(1).round(4).tolist()
     [-0.7979, 0.7979]
     """
-    from scipy.stats import norm
-
     if not 1 <= bits <= 8:
         raise Problem(f"a number is told in 1 to 8 bits, not {bits}")
-    levels = norm.ppf((np.arange(2**bits) + 0.5) / 2**bits)
+    infinity = torch.tensor([torch.inf], dtype=torch.float64)
+    levels = torch.special.ndtri((torch.arange(2**bits, dtype=torch.float64) + 0.5) / 2**bits)
     for _ in range(300):
-        ends = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
-        levels = -np.diff(norm.pdf(ends)) / np.diff(norm.cdf(ends))
-    return levels
+        ends = torch.cat([-infinity, (levels[1:] + levels[:-1]) / 2, infinity])
+        density = torch.exp(-(ends**2) / 2) / math.sqrt(2 * math.pi)
+        levels = -density.diff() / torch.special.ndtr(ends).diff()
+    return levels.numpy()
 
 
 def scalar_codec(vectors: np.ndarray, bits: int, kept: int, centred: bool = True) -> Codec:

@@ -1,5 +1,6 @@
 """What the variants of a seed share: the lines with their embeddings, and the networks that write."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from etudes.core import Run
 from etudes.core.files import read_json, write_json
+from etudes.data import copies
 from etudes.data.batches import Batches
+from etudes.data.sources import cache_folder
 from etudes.data.text import SPLITS
 from etudes.data.tokens import Tokenizer, bpe
 from etudes.retrieval.embedders import embedder
@@ -56,18 +59,38 @@ def corpus(cfg: "Config", run: Run) -> Corpus:
     settings = {"dataset": name, "embedder": cfg.embedder, "trained": cfg.trained, "pool": cfg.pool}
 
     def make(own: Run) -> None:
-        d, model = lines(name), embedder(cfg.embedder)
+        d = lines(name)
         kept: dict[str, Any] = {"source": d.source}
         for split in SPLITS:
             every = getattr(d, split)
             some = own.rng(split).permutation(len(every))[: cfg.trained if split == "train" else cfg.pool]
             kept[split] = [every[i] for i in some]
-            np.save(own.path(f"{split}.npy"), model.encode(kept[split]))
+            np.save(own.path(f"{split}.npy"), embed(cfg.embedder, kept[split]))
         write_json(own.path("lines.json"), kept)
         bpe(kept["train"], cfg.vocabulary).save(own.path("tokenizer.json"))
         own.result(**{"train/lines": len(kept["train"])})
 
     return _read(run.once("corpus", settings | {"vocabulary": cfg.vocabulary}, make, seed=0).folder)
+
+
+def embed(name: str, texts: Sequence[str]) -> np.ndarray:
+    """The embeddings float32 [n, width] of texts, kept in the cache, for they take minutes and are always the same."""
+    model = embedder(name)
+    if name == "hashing":
+        return model.encode(texts)
+    asked = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    path = cache_folder() / "embeddings" / f"{name.replace('/', '-')}-{asked[:16]}.safetensors"
+
+    def whole(tensors: list[Tensor], about: copies.About) -> np.ndarray | None:
+        found = tensors[0].numpy()
+        return found if about["fingerprint"] == hashlib.sha256(found.tobytes()).hexdigest() else None
+
+    kept = copies.load(path, ["vectors"], whole)
+    if kept is None:
+        kept = model.encode(texts)
+        about = {"fingerprint": hashlib.sha256(kept.tobytes()).hexdigest()}
+        copies.save(path, "embeddings", {"vectors": torch.from_numpy(kept)}, about)
+    return kept
 
 
 @cache

@@ -61,22 +61,22 @@ def nearest_of(
     return best
 
 
-def embedding_codes(cfg: "Config", run: Run, c: Corpus, e: np.ndarray) -> Outcome:
-    """By the embeddings: through the file, and back in the way that the variant names."""
+def embedding_codes(cfg: "Config", run: Run, c: Corpus, split: str, rows: np.ndarray) -> Outcome:
+    """By the embeddings: the whole pool through a file, and some rows of it back in the way that the variant names."""
     codec = codec_of(cfg, c, run)
-    data = pack(codec, e)
-    received = unpack(data)
+    data = pack(codec, c.vectors[split])
+    received, codes = unpack(data)[rows], codec.code_bytes * len(c.vectors[split])
     if cfg.method == "nearest":
         texts = [c.lines["train"][i] for i in (received @ c.vectors["train"].T).argmax(1)]
-        return Outcome(texts, len(data), codec.code_bytes * len(e))
+        return Outcome(texts, len(data), codes)
     kind = ("inverter-of-codes", codec) if cfg.trained_on_codes else ("inverter", None)
     base = inverter(cfg, c, run, *kind)
     texts = invert(base, c.tokenizer, received)
     if cfg.method == "invert":
-        seen = c.lines["train"][: len(e)]
-        again = invert(base, c.tokenizer, unpack(pack(codec, c.vectors["train"][: len(e)])))
+        seen = c.lines["train"][: len(rows)]
+        again = invert(base, c.tokenizer, unpack(pack(codec, c.vectors["train"][: len(rows)])))
         run.result(**{"train/f1": np.mean([overlap(a, b) for a, b in zip(again, seen, strict=True)])})
-        return Outcome(texts, len(data), codec.code_bytes * len(e))
+        return Outcome(texts, len(data), codes)
     model = corrector(cfg, c, run) if cfg.method == "correct" else base
 
     def write(i: int, best: list[str], vectors: np.ndarray) -> list[str]:
@@ -87,20 +87,20 @@ def embedding_codes(cfg: "Config", run: Run, c: Corpus, e: np.ndarray) -> Outcom
         chance = torch.Generator(run.device).manual_seed(run.seed("draws", i))
         return invert(base, c.tokenizer, received, choice(cfg.temperature, generator=chance))
 
-    return Outcome(nearest_of(cfg, received, write), len(data), codec.code_bytes * len(e))
+    return Outcome(nearest_of(cfg, received, write), len(data), codes)
 
 
-def text_codes(cfg: "Config", run: Run, c: Corpus, texts: Sequence[str]) -> Outcome:
-    """By the words: all of them, or the rarest, without loss."""
+def text_codes(cfg: "Config", run: Run, c: Corpus, split: str, rows: np.ndarray) -> Outcome:
+    """By the words of the whole pool: all of them, or the rarest, without loss."""
     counts = Counter(word for line in c.lines["train"] for word in line.lower().split())
-    kept = [keep_words(text, counts, cfg.words_kept) for text in texts]
+    kept = [keep_words(text, counts, cfg.words_kept) for text in c.lines[split]]
     if cfg.method == "zstd":
         data = zstd(kept, c.lines["train"])
-        return Outcome(kept, len(data), len(data))
+        return Outcome([kept[i] for i in rows], len(data), len(data))
     model = inverter(cfg, c, run, "model")
     data = arithmetic.encode(model, [c.tokenizer.encode(text) for text in kept], c.tokenizer.start)
     back = arithmetic.decode(model, data, len(kept), c.tokenizer.start)
-    return Outcome([c.tokenizer.decode(line) for line in back], COUNT + len(data), len(data))
+    return Outcome([c.tokenizer.decode(back[i]) for i in rows], COUNT + len(data), len(data))
 
 
 def keep_words(text: str, counts: Mapping[str, int], share: float) -> str:
@@ -132,14 +132,14 @@ def program(cfg: "Config", run: Run) -> None:
     split = "validation" if run.spec.seed >= TUNING else "test"
     rows = run.rng("tested").permutation(len(c.lines[split]))[: cfg.tested]
     texts, e = [c.lines[split][i] for i in rows], c.vectors[split][rows]
-    by_words = cfg.method in ("zstd", "lossless")
-    found = text_codes(cfg, run, c, texts) if by_words else embedding_codes(cfg, run, c, e)
-    size = sum(len(text.encode()) + 1 for text in texts)  # a line ends in a byte of its own
+    codes_of = text_codes if cfg.method in ("zstd", "lossless") else embedding_codes
+    found = codes_of(cfg, run, c, split, rows)
+    pool = c.lines[split]
     run.result(
         **{
-            "test/bytes": found.file / len(texts),
-            "test/bytes-codes": found.codes / len(texts),
-            "test/bytes-text": size / len(texts),
+            "test/bytes": found.file / len(pool),
+            "test/bytes-codes": found.codes / len(pool),
+            "test/bytes-text": sum(len(text.encode()) + 1 for text in pool) / len(pool),  # a line ends in a byte
             "test/cosine": cosines(embedder(cfg.embedder).encode(found.texts), e).mean(),
         }
     )
