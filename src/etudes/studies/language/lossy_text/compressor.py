@@ -23,7 +23,7 @@ def compress(lines: Sequence[str], embedder: Embedder, codec: Codec) -> bytes:
 def decompress(data: bytes, inverter: Writer, tokenizer: Tokenizer) -> list[str]:
     """The lines that the inverter writes for the file's embeddings e, the most probable token at a time:
 
-    x = arg max p(x | e),    phi(x) near e    (Morris et al. 2023, arXiv:2310.06816, eq. 1 and 2)
+    x = arg max p(x | e),    phi(x) near e    (Morris et al. 2023, arXiv:2310.06816, sec. 3)
     """
     return invert(inverter, tokenizer, unpack(data))
 
@@ -46,7 +46,7 @@ def correct(
 ) -> list[str]:
     """The corrector's lines for vectors [n, width], given hypotheses and their embeddings [n, width]: a step of
 
-    p(x_t+1 | e) from (e, phi(x_t), e - phi(x_t), x_t)    (sec. 3.2, eq. 3)
+    p(x_t+1 | e) from (e, phi(x_t), e - phi(x_t), x_t)    (sec. 3)
     """
     device, found = model.bias.device, []
     rows, lengths = pad([tokenizer.encode(text)[: model.context] for text in texts], tokenizer.start)

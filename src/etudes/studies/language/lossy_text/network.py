@@ -15,8 +15,8 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]  # memory's keys, values [n, m, wi
 class Writer(nn.Module):
     """Logits of the next token of lines, given vectors [n, conditions, vector] and perhaps texts to be corrected.
 
-    A linear map makes `prefix` vectors of the conditions (Morris et al. 2023, sec. 3.1); a text to be corrected stands
-    behind them, the embedding of each token with its place (sec. 3.2). A GRU writes; what it writes depends on its own
+    A linear map makes `prefix` vectors of the conditions (Morris et al. 2023, sec. 3); a text to be corrected stands
+    behind them, the embedding of each token with its place (sec. 3). A GRU writes; what it writes depends on its own
     output h and on the average of this memory m, weighted by softmax(h W m) (Luong et al. 2015, arXiv:1508.04025, eq.
     5-8). The paper's writer is a T5 of 220 million parameters. One embedding serves texts read, texts written, and,
     transposed, the output. With vectors of zeros it is a language model.
@@ -35,6 +35,7 @@ class Writer(nn.Module):
             nn.init.zeros_(later.weight)
         self.gru = nn.GRU(2 * width, width, batch_first=True)
         self.score = nn.Linear(width, width, bias=False)
+        nn.init.normal_(self.score.weight, std=1 / width)  # first weights of the memory are nearly equal
         self.merge = nn.Linear(2 * width, width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.register_buffer("mean", torch.zeros(vector))  # of the training lines' embeddings
@@ -47,7 +48,7 @@ class Writer(nn.Module):
 
     def conditions_of(self, e: Tensor, hypothesis: Tensor | None = None) -> Tensor:
         """What is given: an embedding e, and to a corrector its hypothesis' own h, and e - h, [n, 1 or 3, vector]
-        (Morris et al. 2023, sec. 3.2)."""
+        (Morris et al. 2023, sec. 3)."""
         found = (e - self.mean) * self.scale
         if hypothesis is None:
             return found[:, None]
@@ -75,13 +76,20 @@ class Writer(nn.Module):
 
     def next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [n, t, vocabulary] after each of the tokens int64 [n, t], and the state after the last."""
+        out, after = self.outputs(tokens, state)
+        return self.logits(out), after
+
+    def outputs(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the logits after each token are made of, [n, t, width], and the state after the last."""
         keys, values, seen, hidden = state
         entry = values[:, :1].expand(-1, tokens.shape[1], -1)
         h, last = self.gru(torch.cat([self._embedded(tokens), entry], -1), hidden[None])
         scores = (h @ keys.transpose(1, 2)).masked_fill(~seen[:, None], -torch.inf)
         average = scores.softmax(-1) @ values[:, 1:]
-        out = self.merge(torch.cat([average, h], -1)).tanh()
-        return functional.linear(out, self.embedding.weight, self.bias), (keys, values, seen, last[0])
+        return self.merge(torch.cat([average, h], -1)).tanh(), (keys, values, seen, last[0])
+
+    def logits(self, out: Tensor) -> Tensor:
+        return functional.linear(out, self.embedding.weight, self.bias)
 
     def forward(self, tokens: Tensor, state: State) -> Tensor:
         return self.next(tokens, state)[0]
@@ -111,9 +119,10 @@ def loss_of(model: Writer, lines: Sequence[Sequence[int]], end: int, state: Stat
     """The mean cross-entropy in nats of the lines' tokens and of the end of each."""
     rows, lengths = pad(lines, end)
     targets = torch.cat([rows, torch.full((len(rows), 1), end)], 1)
-    tokens = torch.cat([torch.full((len(rows), 1), end), rows], 1)
-    wanted = targets.masked_fill(torch.arange(targets.shape[1]) > lengths[:, None], -100).to(state[3].device)
-    return functional.cross_entropy(model(tokens.to(state[3].device), state).float().flatten(0, 1), wanted.flatten())
+    tokens = torch.cat([torch.full((len(rows), 1), end), rows], 1).to(state[3].device)
+    counts = torch.arange(targets.shape[1]) <= lengths[:, None]  # logits of what fills a line up are not computed
+    out = model.outputs(tokens, state)[0][counts.to(tokens.device)]
+    return functional.cross_entropy(model.logits(out).float(), targets[counts].to(tokens.device))
 
 
 def pad(lines: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:

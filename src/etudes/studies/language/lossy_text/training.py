@@ -30,6 +30,7 @@ from etudes.studies.language.lossy_text.codes import (
 from etudes.studies.language.lossy_text.compressor import invert
 from etudes.studies.language.lossy_text.lines import lines
 from etudes.studies.language.lossy_text.network import Writer, loss_of, pad
+from etudes.tools.translator import length_groups
 from etudes.train import Adam, adam, descend, fit, seeded, weights
 
 if TYPE_CHECKING:
@@ -136,11 +137,12 @@ def learn(
     """Train the model on lines of tokens, each given the state that `states(rows)` makes, and keep its weights."""
     recipe = Adam(steps=steps, batch=cfg.batch, lr=cfg.lr, schedule=cfg.schedule)
     opt, schedule = adam(model, recipe, betas=(0.9, 0.98))
-    order = Batches(len(tokens), min(cfg.batch, len(tokens)), run.seed("order"))
+    groups = length_groups([tokens, tokens], min(cfg.batch, len(tokens)), run)  # of like lengths: little is filled up
+    order = Batches(len(groups), 1, run.seed("order"))
 
     def step(i: int) -> dict[str, Tensor]:
-        rows = order.at(i)
-        loss = loss_of(model, [tokens[row] for row in rows.tolist()], END, states(rows))
+        rows = groups[order.at(i).item()]
+        loss = loss_of(model, [tokens[row] for row in rows], END, states(torch.tensor(rows)))
         return {"train/loss": descend(loss, opt, schedule, CLIP)}
 
     fit(run, {"model": model, "opt": opt, "schedule": schedule}, step, steps, log_every=20)
@@ -149,7 +151,7 @@ def learn(
 
 
 def inverter(cfg: "Config", c: Corpus, run: Run, kind: str = "inverter", codec: Codec | None = None) -> Writer:
-    """The zero-step inverter (Morris et al. 2023, sec. 3.1), of vectors as they are or as they come out of a codec;
+    """The zero-step inverter (Morris et al. 2023, sec. 3), of vectors as they are or as they come out of a codec;
     of kind "model" the language model: the same network, given zeros."""
     blur = {"quantiser": cfg.quantiser, "bits": cfg.bits, "kept": cfg.kept, "piece": cfg.piece, "centred": cfg.centred}
 
@@ -167,7 +169,7 @@ def inverter(cfg: "Config", c: Corpus, run: Run, kind: str = "inverter", codec: 
 
 
 def corrector(cfg: "Config", c: Corpus, run: Run) -> Writer:
-    """The corrector (sec. 3.2): it begins with the inverter's weights, and learns to write a line from the inverter's
+    """The corrector (sec. 3): it begins with the inverter's weights, and learns to write a line from the inverter's
     own hypothesis, of the first `corrected_lines` training lines."""
     base = inverter(cfg, c, run)
 
