@@ -9,22 +9,19 @@ import numpy as np
 import torch
 
 from etudes.core import Problem, Run
-from etudes.core.files import write_text
-from etudes.core.spec import TUNING
 from etudes.generate.sampling import choice
 from etudes.retrieval.embedders import embedder
 from etudes.studies.language.lossy_text import arithmetic
 from etudes.studies.language.lossy_text.codes import pack, unpack
 from etudes.studies.language.lossy_text.compressor import correct, invert
-from etudes.studies.language.lossy_text.measures import overlap, text_metrics
-from etudes.studies.language.lossy_text.training import Corpus, codec_of, corpus, corrector, inverter
+from etudes.studies.language.lossy_text.measures import overlap
+from etudes.studies.language.lossy_text.training import Corpus, codec_of, corrector, inverter
 
 if TYPE_CHECKING:
     from etudes.studies.language.lossy_text import Config
 
 DICTIONARY = 112_640  # bytes of training lines that zstd has before it, at most: its own default for a dictionary
 COUNT = 4  # bytes that tell how many lines a file has, of those that hold texts
-SHOWN = 12  # lines in a run's samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,26 +121,3 @@ def zstd(texts: Sequence[str], train: Sequence[str]) -> bytes:
         raise Problem("this variant packs with zstandard; install etudes[text]") from None
     dictionary = zstandard.ZstdCompressionDict("\n".join(train).encode()[:DICTIONARY])
     return zstandard.ZstdCompressor(level=19, dict_data=dictionary).compress("\n".join(texts).encode())
-
-
-def program(cfg: "Config", run: Run) -> None:
-    c = corpus(cfg, run)
-    run.note(data=c.source, embedder=cfg.embedder)
-    split = "validation" if run.spec.seed >= TUNING else "test"
-    rows = run.rng("tested").permutation(len(c.lines[split]))[: cfg.tested]
-    texts, e = [c.lines[split][i] for i in rows], c.vectors[split][rows]
-    codes_of = text_codes if cfg.method in ("zstd", "lossless") else embedding_codes
-    found = codes_of(cfg, run, c, split, rows)
-    pool = c.lines[split]
-    run.result(
-        **{
-            "test/bytes": found.file / len(pool),
-            "test/bytes-codes": found.codes / len(pool),
-            "test/bytes-text": sum(len(text.encode()) + 1 for text in pool) / len(pool),  # a line ends in a byte
-            "test/cosine": cosines(embedder(cfg.embedder).encode(found.texts), e).mean(),
-        }
-    )
-    run.result(**{f"test/{name}": number for name, number in text_metrics(found.texts, texts).items()})
-    if run.leader:
-        shown = [f"{text}\n    {back}" for text, back in list(zip(texts, found.texts, strict=True))[:SHOWN]]
-        write_text(run.path("samples.txt"), "\n".join(shown) + "\n")
