@@ -34,14 +34,14 @@ class Codec:
     table: np.ndarray  # float16: deviations [kept] (scalar), centroids [pieces, 2^bits, width / pieces] (product)
 
     @property
-    def kept(self) -> int:
+    def length(self) -> int:
         """Codes a line."""
         return len(self.mean) if self.kind == "float" else len(self.table)
 
     @property
     def code_bytes(self) -> int:
         """Bytes that a line's own codes take."""
-        return 4 * len(self.mean) if self.kind == "float" else math.ceil(self.kept * self.bits / 8)
+        return 4 * len(self.mean) if self.kind == "float" else math.ceil(self.length * self.bits / 8)
 
 
 @cache
@@ -106,9 +106,9 @@ def quantise(codec: Codec, vectors: np.ndarray) -> np.ndarray:
     centred = vectors - codec.mean.astype(np.float32)
     if codec.kind == "scalar":
         levels = normal_levels(codec.bits)
-        scaled = centred[:, : codec.kept] / np.maximum(codec.table.astype(np.float32), 1e-6)
+        scaled = centred[:, : codec.length] / np.maximum(codec.table.astype(np.float32), 1e-6)
         return np.searchsorted((levels[1:] + levels[:-1]) / 2, scaled).astype(np.uint8)
-    pieces = centred.reshape(len(centred), codec.kept, -1).transpose(1, 0, 2)
+    pieces = centred.reshape(len(centred), codec.length, -1).transpose(1, 0, 2)
     centroids = codec.table.astype(np.float32)
     return np.stack([_nearest(x, own) for x, own in zip(pieces, centroids, strict=True)], 1).astype(np.uint8)
 
@@ -117,9 +117,9 @@ def dequantise(codec: Codec, codes: np.ndarray) -> np.ndarray:
     """The vectors float32 [n, width] that the codes uint8 [n, kept] stand for."""
     found = np.tile(codec.mean.astype(np.float32), (len(codes), 1))
     if codec.kind == "scalar":
-        found[:, : codec.kept] += normal_levels(codec.bits)[codes] * codec.table.astype(np.float32)
+        found[:, : codec.length] += normal_levels(codec.bits)[codes] * codec.table.astype(np.float32)
     else:
-        chosen = codec.table.astype(np.float32)[np.arange(codec.kept), codes]
+        chosen = codec.table.astype(np.float32)[np.arange(codec.length), codes]
         found += chosen.reshape(len(codes), -1)
     return found
 
@@ -139,7 +139,7 @@ def pack(codec: Codec, vectors: np.ndarray) -> bytes:
     it: a line ends where the inverter says so.
     """
     n, width = vectors.shape
-    head = HEADER.pack(MAGIC, KINDS.index(codec.kind), codec.bits, width, codec.kept, n)
+    head = HEADER.pack(MAGIC, KINDS.index(codec.kind), codec.bits, width, codec.length, n)
     if codec.kind == "float":
         return head + vectors.astype("<f4").tobytes()
     bits = (quantise(codec, vectors)[..., None] >> np.arange(codec.bits)[::-1]) & 1

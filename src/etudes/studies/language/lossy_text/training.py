@@ -113,7 +113,7 @@ def codec_of(cfg: "Config", c: Corpus, run: Run) -> Codec:
     return float_codec(width)
 
 
-def blurred(codec: Codec, vectors: np.ndarray) -> np.ndarray:
+def pass_through(codec: Codec, vectors: np.ndarray) -> np.ndarray:
     """The vectors as they come out of the codec."""
     return vectors if codec.kind == "float" else dequantise(codec, quantise(codec, vectors))
 
@@ -157,7 +157,7 @@ def inverter(cfg: "Config", c: Corpus, run: Run, kind: str = "inverter", codec: 
 
     def make(own: Run) -> None:
         model = seeded(own, "init", lambda: writer(cfg, c, 1))
-        train = c.vectors["train"] if codec is None else blurred(codec, c.vectors["train"])
+        train = c.vectors["train"] if codec is None else pass_through(codec, c.vectors["train"])
         with torch.no_grad():
             x = model.conditions_of(torch.from_numpy(train).to(own.device)) * (kind != "model")
         tokens = c.tokens(c.lines["train"], cfg.context)
