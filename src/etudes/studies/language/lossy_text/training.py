@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 END = 0  # the token that begins and ends a line: the first of every tokenizer of `bpe`
 CLIP = 1.0  # largest norm of a gradient
+BLOCK = 1000  # vectors that are compared with all at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def writer(cfg: "Config", c: Corpus, conditions: int) -> Writer:
 def common_fields(cfg: "Config") -> dict[str, Any]:
     """The fields that decide the networks of all variants."""
     names = ("dataset", "second", "reads", "embedder", "trained", "pool", "vocabulary", "width", "prefix", "context")
-    recipe = ("steps", "batch", "lr", "schedule", "corrected_lines", "corrector_steps")
+    recipe = ("steps", "batch", "lr", "schedule", "guessed", "corrector_steps")
     return {name: getattr(cfg, name) for name in (*names, *recipe)}
 
 
@@ -151,37 +152,64 @@ def learn(
 
 
 def inverter(cfg: "Config", c: Corpus, run: Run, kind: str = "inverter", codec: Codec | None = None) -> Writer:
-    """The zero-step inverter (Morris et al. 2023, sec. 3), of vectors as they are or as they come out of a codec;
-    of kind "model" the language model: the same network, given zeros."""
-    blur = {"quantiser": cfg.quantiser, "bits": cfg.bits, "kept": cfg.kept, "piece": cfg.piece, "centred": cfg.centred}
+    """The zero-step inverter (Morris et al. 2023, sec. 3), of vectors as they are or as they come out of a codec."""
+    codes = {"quantiser": cfg.quantiser, "bits": cfg.bits, "kept": cfg.kept, "piece": cfg.piece, "centred": cfg.centred}
+    vectors = c.vectors["train"] if codec is None else pass_through(codec, c.vectors["train"])
+    own = codes if codec is not None else {}
+    return _writer_of(cfg, c, run, kind, own, c.lines["train"], vectors)
 
+
+def language_model(cfg: "Config", c: Corpus, run: Run, texts: Sequence[str]) -> Writer:
+    """The inverter that is given zeros: a model of the texts, one for each training line, of the same size."""
+    return _writer_of(cfg, c, run, "model", {"words_kept": cfg.words_kept}, texts, None)
+
+
+def _writer_of(
+    cfg: "Config",
+    c: Corpus,
+    run: Run,
+    kind: str,
+    own_fields: dict[str, Any],
+    texts: Sequence[str],
+    vectors: np.ndarray | None,
+) -> Writer:
     def make(own: Run) -> None:
         model = seeded(own, "init", lambda: writer(cfg, c, 1))
-        train = c.vectors["train"] if codec is None else pass_through(codec, c.vectors["train"])
-        with torch.no_grad():
-            x = model.conditions_of(torch.from_numpy(train).to(own.device)) * (kind != "model")
-        tokens = c.tokens(c.lines["train"], cfg.context)
-        learn(own, cfg, model, tokens, lambda rows: model.read(x[rows]), cfg.steps)
+        x = torch.zeros(len(texts), 1, model.vector, device=own.device)
+        if vectors is not None:
+            x = model.conditions_of(torch.from_numpy(vectors).to(own.device))
+        learn(own, cfg, model, c.tokens(texts, cfg.context), lambda rows: model.read(x[rows]), cfg.steps)
 
-    settings = common_fields(cfg) | (blur if codec is not None else {})
-    found = run.once(kind, settings, make)
+    found = run.once(kind, common_fields(cfg) | own_fields, make)
     return weights.load(found.folder / "model.safetensors", writer(cfg, c, 1)).to(run.device)
 
 
+def nearest_others(vectors: np.ndarray) -> np.ndarray:
+    """The row of the nearest other one of each of vectors [n, width] of unit norm, int64 [n]."""
+    found = []
+    for begin in range(0, len(vectors), BLOCK):
+        likeness = vectors[begin : begin + BLOCK] @ vectors.T
+        likeness[np.arange(len(likeness)), begin + np.arange(len(likeness))] = -np.inf
+        found.append(likeness.argmax(1))
+    return np.concatenate(found)
+
+
 def corrector(cfg: "Config", c: Corpus, run: Run) -> Writer:
-    """The corrector (sec. 3): it begins with the inverter's weights, and learns to write a line from the inverter's
-    own hypothesis, of the first `corrected_lines` training lines."""
+    """The corrector (sec. 3): it begins with the inverter's weights, and learns to write a training line from its
+    embedding and a hypothesis. This is the inverter's own guess for the first `guessed` lines, and for the others the
+    nearest other training line, whose embedding is known already."""
     base = inverter(cfg, c, run)
 
     def make(own: Run) -> None:
-        e, texts = c.vectors["train"][: cfg.corrected_lines], c.lines["train"][: cfg.corrected_lines]
-        guesses = invert(base, c.tokenizer, e)
+        texts, e = c.lines["train"], c.vectors["train"]
+        guesses = invert(base, c.tokenizer, e[: cfg.guessed])
+        near = nearest_others(e)[cfg.guessed :]
+        hypotheses = [*guesses, *(texts[i] for i in near)]
+        h = np.concatenate([embedder(cfg.embedder).encode(guesses), e[near]])
         model = seeded(own, "init", lambda: writer(cfg, c, 3))
         model.load_state_dict(base.state_dict(), strict=False)
-        both = (torch.from_numpy(x).to(own.device) for x in (e, embedder(cfg.embedder).encode(guesses)))
-        with torch.no_grad():
-            x = model.conditions_of(*both)
-        rows, lengths = (t.to(own.device) for t in pad(c.tokens(guesses, cfg.context), c.tokenizer.start))
+        x = model.conditions_of(*(torch.from_numpy(vectors).to(own.device) for vectors in (e, h)))
+        rows, lengths = (t.to(own.device) for t in pad(c.tokens(hypotheses, cfg.context), c.tokenizer.start))
         tokens = c.tokens(texts, cfg.context)
         learn(own, cfg, model, tokens, lambda i: model.read(x[i], rows[i], lengths[i]), cfg.corrector_steps)
 

@@ -15,7 +15,7 @@ from etudes.studies.language.lossy_text import arithmetic
 from etudes.studies.language.lossy_text.codes import pack, unpack
 from etudes.studies.language.lossy_text.compressor import correct, invert
 from etudes.studies.language.lossy_text.measures import overlap
-from etudes.studies.language.lossy_text.training import Corpus, codec_of, corrector, inverter
+from etudes.studies.language.lossy_text.training import Corpus, codec_of, corrector, inverter, language_model
 
 if TYPE_CHECKING:
     from etudes.studies.language.lossy_text import Config
@@ -63,23 +63,23 @@ def embedding_codes(cfg: "Config", run: Run, c: Corpus, split: str, rows: np.nda
     codec = codec_of(cfg, c, run)
     data = pack(codec, c.vectors[split])
     received, codes = unpack(data)[rows], codec.code_bytes * len(c.vectors[split])
+    near = [c.lines["train"][i] for i in (received @ c.vectors["train"].T).argmax(1)]
     if cfg.method == "nearest":
-        texts = [c.lines["train"][i] for i in (received @ c.vectors["train"].T).argmax(1)]
-        return Outcome(texts, len(data), codes)
+        return Outcome(near, len(data), codes)
     kind = ("inverter-of-codes", codec) if cfg.trained_on_codes else ("inverter", None)
     base = inverter(cfg, c, run, *kind)
-    texts = invert(base, c.tokenizer, received)
+    texts = near if cfg.method == "edit" else invert(base, c.tokenizer, received)
     if cfg.method == "invert":
         seen = c.lines["train"][: len(rows)]
         again = invert(base, c.tokenizer, unpack(pack(codec, c.vectors["train"][: len(rows)])))
         run.result(**{"train/f1": np.mean([overlap(a, b) for a, b in zip(again, seen, strict=True)])})
         return Outcome(texts, len(data), codes)
-    model = corrector(cfg, c, run) if cfg.method == "correct" else base
+    model = base if cfg.method == "rerank" else corrector(cfg, c, run)
 
     def write(i: int, best: list[str], vectors: np.ndarray) -> list[str]:
         if i == 0:
             return texts
-        if cfg.method == "correct":
+        if cfg.method != "rerank":
             return correct(model, c.tokenizer, received, best, vectors)
         chance = torch.Generator(run.device).manual_seed(run.seed("draws", i))
         return invert(base, c.tokenizer, received, choice(cfg.temperature, generator=chance))
@@ -90,11 +90,11 @@ def embedding_codes(cfg: "Config", run: Run, c: Corpus, split: str, rows: np.nda
 def text_codes(cfg: "Config", run: Run, c: Corpus, split: str, rows: np.ndarray) -> Outcome:
     """By the words of the whole pool: all of them, or the rarest, without loss."""
     counts = Counter(word for line in c.lines["train"] for word in line.lower().split())
-    kept = [keep_words(text, counts, cfg.words_kept) for text in c.lines[split]]
+    train, kept = ([keep_words(text, counts, cfg.words_kept) for text in c.lines[part]] for part in ("train", split))
     if cfg.method == "zstd":
-        data = zstd(kept, c.lines["train"])
+        data = zstd(kept, train)
         return Outcome([kept[i] for i in rows], len(data), len(data))
-    model = inverter(cfg, c, run, "model")
+    model = language_model(cfg, c, run, train)
     data = arithmetic.encode(model, [c.tokenizer.encode(text) for text in kept], c.tokenizer.start)
     back = arithmetic.decode(model, data, len(kept), c.tokenizer.start)
     return Outcome([c.tokenizer.decode(back[i]) for i in rows], COUNT + len(data), len(data))
