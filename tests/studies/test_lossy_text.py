@@ -16,7 +16,7 @@ from etudes.data.sources import SOURCES
 from etudes.data.text import split_of
 from etudes.data.tokens import bpe
 from etudes.retrieval.embedders import HashingEmbedder
-from etudes.studies.language.lossy_text import Config, arithmetic, lines
+from etudes.studies.language.lossy_text import Config, arithmetic, lines, training
 from etudes.studies.language.lossy_text.codes import (
     HEADER,
     dequantise,
@@ -297,6 +297,29 @@ def test_of_several_hypotheses_the_nearest_is_kept(monkeypatch):
 
     assert nearest_of(Config(rounds=2), np.array([[0.0, 1.0], [0.5, 0.9]]), write) == ["c", "b"]
     assert seen == [[], ["a", "c"], ["b", "b"]]
+
+
+def test_nearest_others_are_those_of_a_plain_loop(monkeypatch):
+    monkeypatch.setattr(training, "BLOCK", 7)
+    x = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+    x[3] = x[11]  # the same line twice
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    expected = [max((j for j in range(20) if j != i), key=lambda j: x[i] @ x[j]) for i in range(20)]
+    assert training.nearest_others(x).tolist() == expected
+
+
+def test_embeddings_are_kept_and_a_damaged_copy_is_made_again(monkeypatch, tmp_path):
+    calls = []
+    fake = types.SimpleNamespace(encode=lambda texts: calls.append(texts) or np.full((len(texts), 3), 2, np.float32))
+    monkeypatch.setattr(training, "embedder", lambda name: fake)
+    monkeypatch.setattr(training, "cache_folder", lambda: tmp_path)
+    for _ in range(2):
+        assert np.array_equal(training.embed("minilm", ["a", "b"]), np.full((2, 3), 2))
+    assert len(calls) == 1
+    (file,) = tmp_path.glob("**/*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert np.array_equal(training.embed("minilm", ["a", "b"]), np.full((2, 3), 2))
+    assert len(calls) == 2
 
 
 def test_cosines_are_those_of_rows():
