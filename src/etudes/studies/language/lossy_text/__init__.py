@@ -191,12 +191,6 @@ STUDY = Study(
         "an inverter of 1-bit codes writes nearer to the embedding if it has learnt from such codes": higher(
             "bits-1-trained", "bits-1", BEYOND, of=COSINE, matters=FEW
         ),
-        "the nearest training line has an embedding nearer to the true one than what the inverter writes": higher(
-            "nearest", "float", BEYOND, of=COSINE, matters=FEW
-        ),
-        "the nearest training line loses a negation more often than what the inverter writes": higher(
-            "nearest", "float", BEYOND, of=LOST
-        ),
         "the nearest training line, corrected twice, has more of the words than as it was": higher(
             "edited", "nearest", BEYOND, of=F1, matters=FEW
         ),
