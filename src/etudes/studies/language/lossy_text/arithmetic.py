@@ -1,6 +1,6 @@
 """Arithmetic coding: texts without loss, in as many bits as a language model finds them surprising."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,8 @@ from etudes.measure.error import evaluation_mode
 BITS = 32  # of the interval's ends
 WHOLE, HALF, QUARTER = 1 << BITS, 1 << (BITS - 1), 1 << (BITS - 2)
 TOTAL = 1 << 16  # counts into which a distribution is rounded
+
+Choose = Callable[[int, int, np.ndarray], int]  # (line, place, bounds) -> the symbol that stands there
 
 
 class Model(Protocol):
@@ -122,7 +124,8 @@ def decode(model: Model, data: bytes, count: int, end: int) -> list[list[int]]:
     return _walk(model, count, end, lambda row, place, bounds: source.get(bounds))
 
 
-def _walk(model: Model, count: int, end: int, choose: "object") -> list[list[int]]:
+def _walk(model: Model, count: int, end: int, choose: Choose) -> list[list[int]]:
+    """The lines whose symbols `choose` names or finds, place by place, the model reading all lines together."""
     lines: list[list[int]] = [[] for _ in range(count)]
     is_open = [True] * count
     last = torch.full((count, 1), end)
