@@ -1,6 +1,6 @@
 """Arithmetic coding: texts without loss, in as many bits as a language model finds them surprising."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ Choose = Callable[[int, int, np.ndarray], int]  # (line, place, bounds) -> the s
 class Model(Protocol):
     """A language model as samplers use it."""
 
+    def parameters(self) -> Iterator[Tensor]: ...
     def start(self, n: int) -> tuple[object, ...]: ...
     def next(self, tokens: Tensor, state: tuple[object, ...]) -> tuple[Tensor, tuple[object, ...]]: ...
 
@@ -128,7 +129,7 @@ def _walk(model: Model, count: int, end: int, choose: Choose) -> list[list[int]]
     """The lines whose symbols `choose` names or finds, place by place, the model reading all lines together."""
     lines: list[list[int]] = [[] for _ in range(count)]
     is_open = [True] * count
-    last = torch.full((count, 1), end)
+    last = torch.full((count, 1), end, device=next(model.parameters()).device)
     with evaluation_mode(model):
         state = model.start(count)
         place = 0
