@@ -36,7 +36,6 @@ from etudes.studies.language.lossy_text.trial import cosines, embedding_codes, t
 from etudes.train import Adam
 
 BYTES, F1, COSINE, BLEU = "test/bytes", "test/f1", "test/cosine", "test/bleu"
-
 SHOWN = 12  # lines in a run's samples
 
 
@@ -59,9 +58,7 @@ class Config(Adam):
     schedule: Schedule = "warmup"  # learning rate over the steps
     guessed: Annotated[int, at_least(2)] = 2000  # training lines of which the corrector is shown the inverter's guess
     corrector_steps: Annotated[int, at_least(1)] = 200  # optimiser steps of the corrector
-    method: Literal["invert", "correct", "edit", "rerank", "nearest", "lossless", "zstd"] = (
-        "invert"  # the way back to text
-    )
+    method: Literal["invert", "correct", "edit", "rerank", "nearest", "lossless", "zstd"] = "invert"  # the way back
     rounds: Annotated[int, at_least(1)] = 2  # hypotheses after the first, of corrections or of drawn candidates
     temperature: Annotated[float, positive] = 0.5  # of drawn candidates
     quantiser: Literal["float", "scalar", "product"] = "float"  # how a vector is told
