@@ -441,17 +441,17 @@ def mirror(tmp_path, monkeypatch):
 
 
 def test_first_lines_of_packages_are_split_by_source(mirror):
-    d = lines.lines("packages")
+    d = lines.lines("debian-depends")
     assert {line.split()[2] for line in d.train} == {
         str(i) for i in range(80) if split_of(f"source-{i // 2}") == "train"
     }
-    assert {line.split()[-1] for line in d.train} == {"tags", "needs"}
-    assert d.source["dataset"] == "packages-lines"
+    assert {line.split()[-1] for line in d.train} == {"needs"}
+    assert d.source["dataset"] == "debian-depends"
     assert d.source["kind"] == "mirror"
 
 
 def test_sentences_are_the_english_side_of_pairs(mirror):
-    d = lines.lines("sentences")
+    d = lines.lines("tatoeba-eng-fra")
     assert len(d.train) + len(d.validation) + len(d.test) == 90
     assert all(split_of(line) == "test" for line in d.test)
 
@@ -460,7 +460,7 @@ def test_packages_without_a_mirror_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
     lines.lines.cache_clear()
     with pytest.raises(Problem):
-        lines.lines("packages")
+        lines.lines("debian-debtags")
     lines.lines.cache_clear()
 
 

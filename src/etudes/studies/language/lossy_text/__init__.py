@@ -41,8 +41,8 @@ SHOWN = 12  # lines in a run's samples
 
 @dataclass(frozen=True)
 class Config(Adam):
-    dataset: str = "sentences"  # a set of lines: sentences, packages or templates
-    second: str = "packages"  # the set of the variants that read another one
+    dataset: str = "tatoeba-eng-fra"  # a set of lines, as `lines` knows them
+    second: str = "debian-depends"  # the set of the variants that read another one
     reads: Literal["first", "second"] = "first"  # which of the two sets
     embedder: str = "minilm"  # as `etudes ask --embedder` takes it
     trained: Annotated[int, at_least(20)] = 10_000  # lines of the training split, at most

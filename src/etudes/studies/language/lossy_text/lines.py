@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.pairs import pairs
-from etudes.data.sources import SOURCES, mirror_folder, read_mirror, unreachable
+from etudes.data.pairs import TATOEBA, pairs
+from etudes.data.sources import SOURCES, Source, mirror_folder, read_mirror, unreachable
 from etudes.data.text import SPLITS, split_of
 
-NAMES = ("packages", "sentences", "templates")
-WORDS, CHARACTERS = (3, 8), 60  # of a line
 DEBIAN = ("debian-depends", "debian-debtags")
+NAMES = (TATOEBA.name, *DEBIAN, "templates")
+WORDS, CHARACTERS = (3, 8), 60  # of a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,32 +32,31 @@ class Lines:
 def lines(name: str) -> Lines:
     """The lines of a name. Raises Problem for another one, and where they cannot be had.
 
-    packages    what Debian's packages say of themselves in a line, split by source package
-    sentences   the English side of Tatoeba's pairs, split by sentence
-    templates   drawn from templates, with no download
+    tatoeba-eng-fra                   the English side of Tatoeba's pairs, split by sentence
+    debian-depends, debian-debtags    what Debian's packages say of themselves in a line, split by source package
+    templates                         drawn from templates, with no download
     """
+    if name not in NAMES:
+        raise unknown("set of lines", name, NAMES)
     if name == "templates":
         return assemble(name, "embedded", "lines drawn from templates", drawn_lines(np.random.default_rng(13)))
-    if name == "sentences":
-        d = pairs("tatoeba-eng-fra")
+    if name == TATOEBA.name:
+        d = pairs(name)
         parts = {split: [english for english, _ in getattr(d, split)] for split in SPLITS}
         return assemble(name, d.source["kind"], f"the English side of {d.source['says']}", parts)
-    if name != "packages":
-        raise unknown("set of lines", name, NAMES)
-    if not mirror_folder(SOURCES[DEBIAN[0]]):
-        raise unreachable(SOURCES[DEBIAN[0]], {})
-    return assemble(name, "mirror", "first lines of descriptions of Debian 12's packages", synopses())
+    if not mirror_folder(SOURCES[name]):
+        raise unreachable(SOURCES[name], {})
+    return assemble(name, "mirror", "first lines of descriptions of Debian 12's packages", synopses(SOURCES[name]))
 
 
-def synopses() -> dict[str, list[str]]:
-    """The first lines of the descriptions in both tables of the mirror; a source package's are in one split."""
+def synopses(source: Source) -> dict[str, list[str]]:
+    """The first lines of the descriptions in a table of the mirror; a source package's are in one split."""
     parts: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for name in DEBIAN:
-        for table in read_mirror(SOURCES[name]).values():
-            if not {"source", "content"} <= {*table.column_names}:
-                raise Problem(f"{mirror_folder(SOURCES[name])} needs the columns source and content; copy it again")
-            for group, text in zip(table["source"][:], table["content"][:], strict=True):
-                parts[split_of(group)].append(text.partition("\n")[0])
+    for table in read_mirror(source).values():
+        if not {"source", "content"} <= {*table.column_names}:
+            raise Problem(f"{mirror_folder(source)} needs the columns source and content; copy it again")
+        for group, text in zip(table["source"][:], table["content"][:], strict=True):
+            parts[split_of(group)].append(text.partition("\n")[0])
     return parts
 
 
@@ -75,7 +74,7 @@ def assemble(name: str, kind: str, origin: str, found: Mapping[str, Iterable[str
     digest = hashlib.sha256("\n".join(f"{s}\t{line}" for s in SPLITS for line in parts[s]).encode()).hexdigest()
     counts = ", ".join(f"{split} {len(part):,}" for split, part in parts.items())
     says = f"{origin}: lines of {WORDS[0]} to {WORDS[1]} words, {counts}"
-    return Lines(name, **parts, source={"dataset": f"{name}-lines", "kind": kind, "says": says, "fingerprint": digest})
+    return Lines(name, **parts, source={"dataset": name, "kind": kind, "says": says, "fingerprint": digest})
 
 
 def is_short(line: str) -> bool:
