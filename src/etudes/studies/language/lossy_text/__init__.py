@@ -186,7 +186,7 @@ STUDY = Study(
             "bits-1", "bits-1-raw", BEYOND, of=COSINE, matters=FEW
         ),
         "an inverter of 1-bit codes writes nearer to the embedding if it has learnt from such codes": higher(
-            "bits-1-trained", "bits-1", BEYOND, of=COSINE, matters=FEW
+            "bits-1-trained", "bits-1", BEYOND, of=COSINE
         ),
         "the nearest training line, corrected twice, has more of the words than as it was": higher(
             "edited", "nearest", BEYOND, of=F1, matters=FEW
