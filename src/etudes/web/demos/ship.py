@@ -50,8 +50,8 @@ KEPT = (
 EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
 SEGMENTED = 8  # the same of pictures to segment, each above its mask
 
-# What a network that is given away may have been trained on. Whatever is worded otherwise is refused. Those that ask for
-# it are named with their authors on the page of the demo and in a file beside the networks.
+# What a network that is given away may have been trained on. Whatever is worded otherwise is refused. Of CC-BY-2.0-FR
+# the authors are named on the page of the demo and in a file beside the networks.
 FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-2.0-FR", "public domain"}
 # Pictures that are made, not fetched.
 MADE = {
