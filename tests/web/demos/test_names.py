@@ -56,8 +56,9 @@ def test_a_change_of_mind_is_told_where_it_happens(shipped):
     odds = torch.full((3, len(model.languages)), 0.01)
     odds[0, 1] = odds[1, 1] = odds[2, 2] = 0.8
     told = demo._answer(model, "abc", odds, 0.23)
-    first, last = model.languages[1], model.languages[2]
-    assert f"changed its mind 1 time: after “a” {first}, after “abc” {last}." in told
+    assert f"It says {model.languages[2]}, with odds of 80%" in told
+    assert "It has said so since “abc”, and changed its mind once on the way." in told
+    assert "since the first letter, and changed its mind never" in demo._answer(model, "ab", odds[:2], 0.23)
     assert "about 2.3 a language that they do not have" in told
 
 
@@ -68,6 +69,7 @@ def test_a_change_of_mind_is_told_where_it_happens(shipped):
         ("  \n ", "there is no name yet"),
         ("a" * 10_000, "10,000 characters; give at most 40"),
         ("12345", "knows no letter of this name"),
+        ("--'", "knows no letter of this name"),
         ("🎉🎉", "knows no letter of this name"),
         ("Петров", "knows no letter of this name"),
     ],

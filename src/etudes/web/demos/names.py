@@ -18,7 +18,7 @@ from etudes.web.demos.networks import Offer
 
 STUDY = "names"
 OFFERS = (Offer(STUDY, "laptop", ("gru",)), Offer(STUDY, "laptop", ("rnn",)))
-FIRST = "Rosenberg"
+FIRST = "Romanowski"
 MOST = 40  # characters of a name
 SHOWN = 6  # languages; the others are one row together
 ERROR = "test/error"
@@ -47,8 +47,8 @@ def letters_read(model: NameReader, name: str) -> str:
     spelt = model.spell(look.limit(name, MOST))
     if not spelt:
         raise Problem("there is no name yet; type one")
-    if not set(spelt) & set(model.letters) - {" "}:
-        known = "".join(letter for letter in model.letters if letter.isalpha())
+    known = "".join(letter for letter in model.letters if letter.isalpha())
+    if not set(spelt) & set(known):
         raise Problem(f"the network knows no letter of this name; type one in these: {known}")
     return spelt
 
@@ -72,15 +72,19 @@ def _answer(model: NameReader, spelt: str, odds: Tensor, error: float) -> str:
     first, second = odds[-1].topk(2)[1].tolist()
     words = f"It says {best[-1]}, with odds of {odds[-1, first]:.0%}; next comes "
     words += f"{model.languages[second]} with {odds[-1, second]:.0%}."
-    path = [f"after “{spelt[:1]}” {best[0]}", *(f"after “{spelt[: i + 1]}” {best[i]}" for i in turns(best))]
-    changes = len(path) - 1
-    words += f" On the way it changed its mind {changes} time{'s' * (changes != 1)}: {', '.join(path)}."
+    changes = turns(best)
+    since = f"“{spelt[: changes[-1] + 1]}”" if changes else "the first letter"
+    words += f" It has said so since {since}, and changed its mind {_times(len(changes))} on the way."
     if unknown := "".join(sorted(set(spelt) - set(model.letters))):
         words += f" It has never met {' '.join(unknown)} and takes all such signs for one."
     wrong = (
         f"Of ten names that it has never seen it is wrong about {10 * error:.1f}; real names stand in several lists."
     )
     return f'<p role="status">{escape(words)}</p><p class="soft">{escape(wrong)}</p>'
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _table(languages: Sequence[str], spelt: str, odds: Tensor) -> str:
@@ -129,7 +133,7 @@ def build(root: Path) -> gr.Blocks:
             "language the name is of, were it to end there: type one, and see when it changes its mind.",
         )
         model, line = networks.chooser(list_records, about, OFFERS)
-        name = gr.Textbox(FIRST, label="Surname", info="It is read as you type.", max_length=MOST)
+        name = gr.Textbox(FIRST, label="Surname", info="It is read as you type. Try Romano, Romanov and Romanowski.", max_length=MOST)
         shown = gr.HTML(min_height=300)
         how = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 2}
         gr.on([name.input, name.submit, model.change, page.load], show, [model, name], shown, **how)
