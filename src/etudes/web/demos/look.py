@@ -51,12 +51,14 @@ table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid 
 table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 table.heat { border-collapse: separate; border-spacing: 2px; font-size: .84rem; color: var(--ink); }
 .gradio-container table.heat, .gradio-container table.heat * { border-width: 0 !important; }
-.gradio-container table.heat :is(th, td) { padding: .25rem .3rem; line-height: 1.2; }
-table.heat th { font-weight: 500; white-space: pre; } table.heat tbody th { text-align: right; }
-table.heat thead th { vertical-align: bottom; text-align: center; }
+.gradio-container table.heat :is(th, td) { padding: .25rem .1rem; line-height: 1.2; text-align: center !important; }
+.gradio-container table.heat tbody th { padding-right: .4rem; text-align: right !important; }
+table.heat th { font-weight: 500; white-space: pre; } .gradio-container table.heat thead th { vertical-align: bottom; }
 table.heat .turned { writing-mode: vertical-rl; text-align: left; margin: 0 auto; }
-table.heat td { min-width: 1.9rem; text-align: center; font-variant-numeric: tabular-nums; border-radius: 2px;
+table.heat td { min-width: 1.9rem; font-variant-numeric: tabular-nums; border-radius: 2px;
   background: rgba(var(--mark), var(--share)); }
+@media (max-width: 40rem) { table.heat { border-spacing: 1px; font-size: .76rem; }
+  table.heat td { min-width: 1.3rem; } }
 .bars { display: grid; grid-template-columns: minmax(5rem, auto) 1fr 4rem; gap: .35rem .7rem; align-items: center;
   font-size: .9rem; color: var(--ink); }
 .bars .bar { height: .95rem; background: var(--faint); border: 1px solid var(--rule); border-radius: 3px; }

@@ -77,9 +77,7 @@ def _answer(model: NameReader, spelt: str, odds: Tensor, error: float) -> str:
     words += f" It has said so since {since}, and changed its mind {_times(len(changes))} on the way."
     if unknown := "".join(sorted(set(spelt) - set(model.letters))):
         words += f" It has never met {' '.join(unknown)} and takes all such signs for one."
-    wrong = (
-        f"Of ten names that it has never seen it is wrong about {10 * error:.1f}; real names stand in several lists."
-    )
+    wrong = f"Of ten names that it has never seen it gives about {10 * error:.1f} a language that they do not have."
     return f'<p role="status">{escape(words)}</p><p class="soft">{escape(wrong)}</p>'
 
 
@@ -133,7 +131,9 @@ def build(root: Path) -> gr.Blocks:
             "language the name is of, were it to end there: type one, and see when it changes its mind.",
         )
         model, line = networks.chooser(list_records, about, OFFERS)
-        name = gr.Textbox(FIRST, label="Surname", info="It is read as you type. Try Romano, Romanov and Romanowski.", max_length=MOST)
+        name = gr.Textbox(
+            FIRST, label="Surname", info="It is read as you type. Try Romano, Romanov and Romanowski.", max_length=MOST
+        )
         shown = gr.HTML(min_height=300)
         how = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 2}
         gr.on([name.input, name.submit, model.change, page.load], show, [model, name], shown, **how)
