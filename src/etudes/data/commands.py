@@ -52,6 +52,7 @@ def get(name: str) -> str:
         from etudes.data.extreme import documents
         from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
+        from etudes.data.label_text import documents_with_texts
         from etudes.data.masks import masks
         from etudes.data.names import names as read_names
         from etudes.data.packages import packages
@@ -62,6 +63,7 @@ def get(name: str) -> str:
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
             "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
+            "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"

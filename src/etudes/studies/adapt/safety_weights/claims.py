@@ -56,11 +56,11 @@ WORDS = {
     PREFILLED: "forbidden questions answered once begun",
 }
 ATTACKS = {
-    "nothing done": ("aligned",),
     "weights set to 0": ("removed", "removed-random"),
     "directions removed": ("ranks", "ranks-random"),
     "noise on weights": ("noise", "noise-random"),
     "harmless tuning": ("tuned", "tuned-frozen", "tuned-dpo"),
+    "nothing done": ("aligned",),
 }
 CHARTS = (
     bars(

@@ -5,7 +5,7 @@ at every word that it writes: c_t = sum_s a_ts m_s, where a_t = softmax_s(score(
 made of each word of the source. The score is v tanh(W h + U m) (Bahdanau et al. 2014, A.1.2) or h W m (Luong et al.
 2015, eq. 8); the transformer (Vaswani et al. 2017) has nothing but attention.
 
-    etudes run translation                    3 minutes on two cores, 5 variants, 5 seeds
+    etudes run translation                    4 minutes on two cores, 5 variants, 5 seeds
     etudes run translation --scale tatoeba    2 hours on a GPU, 5 variants, 3 seeds: all of Tatoeba
 
 To expect: with either attention a BLEU about twice that without, a gain that is larger for two sentences joined, and
@@ -171,7 +171,7 @@ STUDY = Study(
         "laptop": Scale(
             {"steps": 900},
             seeds=(5, 8, 12, 20),
-            minutes=3,
+            minutes=4,
             offline={"dataset": DRAWN, "descriptions": False},
         ),
         "tatoeba": Scale(
@@ -235,10 +235,10 @@ STUDY = Study(
             "luong", 2 / 3, np.inf, "beyond the papers", of="test/attention-own"
         ),
         "for a GRU with attention beam search has a higher BLEU than the most probable word each time": higher(
-            ("luong", f"{BLEU}-beam"), ("luong", BLEU), "arXiv:1409.3215, table 1", matters=0.5
+            ("luong", f"{BLEU}-beam"), ("luong", BLEU), "arXiv:1409.3215, table 1", matters=0.75
         ),
         "for a transformer beam search has a higher BLEU than the most probable word each time": higher(
-            ("transformer", f"{BLEU}-beam"), ("transformer", BLEU), "arXiv:1409.3215, table 1", matters=0.5
+            ("transformer", f"{BLEU}-beam"), ("transformer", BLEU), "arXiv:1409.3215, table 1", matters=0.75
         ),
         "learning half of the examples from own words gives a higher BLEU than from the true ones": higher(
             "own-words", "luong", "PyTorch tutorial (teacher_forcing_ratio); arXiv:1506.03099, table 1", of=BLEU
