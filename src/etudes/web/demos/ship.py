@@ -85,7 +85,7 @@ LEVELS = 63  # the most of a pixel of these
 # Digits of 8 by 8 pixels, which are part of an installed package.
 SMALL_DIGITS = {"dataset": "digits", "examples": 100, "held_out": 40}
 
-# Fewer tokens and narrower vectors, so that two networks come along.
+# Few tokens and narrow vectors, so that two networks come along.
 SMALL_VOCABULARY = {"pieces": 1000, "embedding": 32, "steps": 1800}
 
 SHIPMENTS = (
@@ -137,6 +137,9 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
     for name in KEPT:
         if (record.folder / name).exists():
             shutil.copyfile(record.folder / name, folder / name)
+    if (tokenizer := folder / "tokenizer.json").exists():  # without the white space that is more than half of it
+        values = json.loads(tokenizer.read_text(encoding="utf-8"))
+        write_text(tokenizer, json.dumps(values, separators=(",", ":"), ensure_ascii=False))
     write_json(folder / "env.json", {**record.env, "data": data if len(data) > 1 else data[0]})
     return folder
 
@@ -284,7 +287,7 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
             print(folder := pack(record))
             if spec.study == "audio-task-vectors":
                 write_vectors(record, folder)
-            if spec.study == "translation":
+            if spec.study == "translation" and spec.config["attention"] != "none":
                 write_text(folder / "words.txt", "\n".join(sorted(english_words(record))))
         name = sources(record)[0]["dataset"]
         if name not in SOURCES or SOURCES[name].embedded:
