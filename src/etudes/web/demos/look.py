@@ -27,7 +27,7 @@ CSS = """
 #masthead { min-height: 3.3rem; } #content:focus { outline: none; }
 .skip { position: absolute; left: -99rem; }
 .skip:focus { left: 1rem; top: .5rem; z-index: 9; padding: .4rem .8rem; background: var(--card); color: var(--link); }
-.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose .kicker a { padding: 0; }
+.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose :is(.kicker, .credit) a { padding: 0; }
 .gradio-container input[type=range] { --neutral-200: var(--rule); }
 .gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
 .gradio-container h1 { margin: .2rem 0 .4rem; font: 600 1.9rem/1.2 var(--serif); letter-spacing: -.02em; }

@@ -25,7 +25,7 @@ from etudes.web.demos.networks import Offer
 STUDY = "translation"
 WITHOUT = "none"  # the variant that has no attention
 OFFERS = (Offer(STUDY, "laptop", ("luong", WITHOUT)),)
-FIRST = "She is reading a book."
+FIRST = "He is always late."
 MOST = 120  # characters of a sentence
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what part of a character's bytes decode to
 BLEU = "test/bleu-1"
@@ -109,8 +109,11 @@ def read(record: Record, other: Record | None, text: str) -> str:
         model, tokenizer = network(other)
         (tokens,) = translate(model, [tokenizer.encode(f" {sentence}")], tokenizer.start)
         lines.append(("Without attention", tokenizer.decode(tokens).strip()))
-    says = "".join(f"<dt>{name}</dt><dd lang=" rf">{escape(line) or '(nothing)'}</dd>" for name, line in lines)
-    told = f'<div role="status"><dl class="collapse">{says}</dl>{_strange(record, sentence)}</div>'
+    says = "".join(
+        f'<p class="kind">{name}</p><p class="answer" lang="fr">{escape(line) or "(nothing)"}</p>'
+        for name, line in lines
+    )
+    told = f'<div class="turn" role="status">{says}{_strange(record, sentence)}</div>'
     return told + _looks(across, down, weights)
 
 
@@ -143,7 +146,7 @@ def build(root: Path) -> gr.Blocks:
         other = without(root, record)
         if other and BLEU in other.metrics:
             says += f" Of the one without attention: {other.metrics[BLEU]:.3g}."
-        return look.loading_note(says)
+        return look.loading_note(f"{says} Small as they are, much of what they write is wrong.")
 
     @look.explain
     def show(chosen: str | None, text: str | None) -> str:
@@ -164,7 +167,7 @@ def build(root: Path) -> gr.Blocks:
             text = gr.Textbox(
                 FIRST,
                 label="English sentence",
-                info="A short one about somebody, such as “I'm not tired.” or “They are playing in the garden.”",
+                info="A short one about somebody, such as “He's a good student.” or “I'm happy to see you.”",
                 max_length=MOST,
                 scale=4,
             )
@@ -173,6 +176,6 @@ def build(root: Path) -> gr.Blocks:
         how = {"show_progress_on": [shown], "concurrency_limit": 2}
         gr.on([start.click, text.submit], show, [model, text], shown, **how)
         gr.on([page.load, model.change], begin, [model, text], shown, show_progress="hidden")
-        gr.HTML(f'<p class="soft">{CREDIT}</p>')
+        gr.HTML(f'<p class="soft credit">{CREDIT}</p>')
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page
