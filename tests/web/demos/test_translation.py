@@ -16,18 +16,18 @@ ALONG = f"translation · luong · {networks.ALONG}"
 
 @pytest.fixture(scope="module")
 def record(root):
-    return demo.looking(root)["translation · luong · smoke"]
+    return demo.attention_networks(root)["translation · luong · smoke"]
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return demo.looking(ship.TRAINED / "none")[ALONG]
+    return demo.attention_networks(ship.TRAINED / "none")[ALONG]
 
 
 def test_each_network_is_compared_with_its_own_without_attention(root, record, shipped):
-    assert set(demo.looking(root)) == {"translation · luong · smoke", ALONG}
+    assert set(demo.attention_networks(root)) == {"translation · luong · smoke", ALONG}
     for one in (record, shipped):
-        other = demo.without(root, one)
+        other = demo.plain_network(root, one)
         assert other.spec.variant == "none"
         assert networks.origin(other) == networks.origin(one)
         assert other.spec.seed == one.spec.seed
@@ -42,10 +42,10 @@ class Bytes:
 
 def test_tokens_of_one_letter_are_one_piece():
     tokens = list("né".encode())
-    assert demo.joined(Bytes(), tokens) == (["n", "é"], [slice(0, 1), slice(1, 3)])
-    texts, places = demo.joined(Bytes(), tokens[:-1])  # half a letter at the end
+    assert demo.whole_pieces(Bytes(), tokens) == (["n", "é"], [slice(0, 1), slice(1, 3)])
+    texts, places = demo.whole_pieces(Bytes(), tokens[:-1])  # half a letter at the end
     assert (len(texts), places[-1]) == (2, slice(1, 2))
-    assert demo.joined(Bytes(), []) == ([], [])
+    assert demo.whole_pieces(Bytes(), []) == ([], [])
 
 
 def test_the_weights_are_those_of_the_study(shipped):
@@ -63,7 +63,7 @@ def test_the_weights_are_those_of_the_study(shipped):
 
 
 def test_what_comes_along_translates(shipped, tmp_path):
-    other = demo.without(tmp_path, shipped)
+    other = demo.plain_network(tmp_path, shipped)
     html = demo.read(shipped, other, demo.FIRST)
     lines = re.findall(r'lang="fr">(.*?)</p>', html)
     assert lines == ["Il est toujours en retard.", "Il est en retard."]
@@ -79,7 +79,7 @@ def test_words_that_it_never_met_are_told_as_text(shipped, record, root):
     assert "Without attention" not in html
     known = ship.english_words(record)  # of a run of one's own, by the sentences that it learnt from
     assert {"see", "house", "."} <= known
-    assert "It has never met: giraffe." in demo.read(record, demo.without(root, record), "I see the giraffe.")
+    assert "It has never met: giraffe." in demo.read(record, demo.plain_network(root, record), "I see the giraffe.")
 
 
 @pytest.mark.parametrize(

@@ -51,19 +51,19 @@ def _words(folder: Path) -> frozenset[str]:
     return frozenset(ship.english_words(read_record(folder)))
 
 
-def looking(root: Path) -> dict[str, Record]:
+def attention_networks(root: Path) -> dict[str, Record]:
     """{its name: a run} of the networks that have attention."""
     found = networks.find_records(catalogue.find(STUDY), root)
     return {name: record for name, record in found.items() if record.spec.variant != WITHOUT}
 
 
-def without(root: Path, record: Record) -> Record | None:
+def plain_network(root: Path, record: Record) -> Record | None:
     """The network without attention that belongs to one that has it; None where none is trained."""
     found = networks.find_records(catalogue.find(STUDY), root)
     return found.get(f"{STUDY} · {WITHOUT} · {networks.origin(record)}")
 
 
-def joined(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[str], list[slice]]:
+def whole_pieces(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[str], list[slice]]:
     """The pieces of text that the tokens spell, and which tokens spell each: one, but for letters of several bytes."""
     texts, places, start = [], [], 0
     for end in range(1, len(tokens) + 1):
@@ -84,8 +84,8 @@ def pieces_of_attention(
     """
     source = tokenizer.encode(f" {sentence}")
     weights, target = attention_of(model, source, tokenizer.start)
-    across, columns = joined(tokenizer, source)
-    down, rows = joined(tokenizer, target)
+    across, columns = whole_pieces(tokenizer, source)
+    down, rows = whole_pieces(tokenizer, target)
     weights = torch.stack([weights[:, place].sum(1) for place in columns], 1)
     weights = torch.stack([weights[place].mean(0) for place in (*rows, slice(len(target), len(target) + 1))])
     return tokenizer.decode(target).strip(), across, [*down, "(end)"], weights
@@ -113,11 +113,11 @@ def read(record: Record, other: Record | None, text: str) -> str:
         f'<p class="kind">{name}</p><p class="answer" lang="fr">{escape(line) or "(nothing)"}</p>'
         for name, line in lines
     )
-    told = f'<div class="turn" role="status">{says}{_strange(record, sentence)}</div>'
+    told = f'<div class="turn" role="status">{says}{_unmet_words(record, sentence)}</div>'
     return told + _looks(across, down, weights)
 
 
-def _strange(record: Record, sentence: str) -> str:
+def _unmet_words(record: Record, sentence: str) -> str:
     known = _words(record.folder)
     strange = [word for word in dict.fromkeys(words(sentence)) if word not in known]
     if not strange:
@@ -136,14 +136,14 @@ def _looks(across: Sequence[str], down: Sequence[str], weights: Tensor) -> str:
 
 def build(root: Path) -> gr.Blocks:
     def list_records() -> dict[str, Record]:
-        return looking(root)
+        return attention_networks(root)
 
     def about(name: str | None) -> str:
         record = list_records().get(name or "")
         if not record:
             return look.loading_note(NONE)
         says = networks.describe(record, BLEU, "BLEU of one sentence, in per cent")
-        other = without(root, record)
+        other = plain_network(root, record)
         if other and BLEU in other.metrics:
             says += f" Of the one without attention: {other.metrics[BLEU]:.3g}."
         return look.loading_note(f"{says} Small as they are, much of what they write is wrong.")
@@ -151,7 +151,7 @@ def build(root: Path) -> gr.Blocks:
     @look.explain
     def show(chosen: str | None, text: str | None) -> str:
         record = networks.choose(list_records(), chosen)
-        return read(record, without(root, record), text or "")
+        return read(record, plain_network(root, record), text or "")
 
     def begin(chosen: str | None, text: str | None) -> Any:
         return show(chosen, text) if chosen else ""  # nothing is trained yet, as the line above says
