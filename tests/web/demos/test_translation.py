@@ -68,7 +68,7 @@ def test_what_comes_along_translates(shipped, tmp_path):
     lines = re.findall(r'lang="fr">(.*?)</p>', html)
     assert lines == ["Il est toujours en retard.", "Il est en retard."]
     assert "It has met every word of the sentence" in html
-    assert html.count("<tr><th") == html.count("<tr><td>")  # the table in words has a row for each piece
+    assert html.count("<tr><th") - 1 == html.count("<tr><td>")  # the table in words has a row for each piece
 
 
 def test_words_that_it_never_met_are_told_as_text(shipped, record, root):
