@@ -136,6 +136,6 @@ def build(root: Path) -> gr.Blocks:
         )
         shown = gr.HTML(min_height=300)
         how = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 2}
-        gr.on([name.input, name.submit, model.change, page.load], show, [model, name], shown, **how)
+        gr.on([name.change, name.submit, model.change, page.load], show, [model, name], shown, **how)
         networks.renew(page, list_records, about, model, line, OFFERS, root)
     return page

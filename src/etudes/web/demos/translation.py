@@ -30,6 +30,10 @@ MOST = 120  # characters of a sentence
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what part of a character's bytes decode to
 BLEU = "test/bleu-1"
 NONE = "No network is trained yet: train two below; it takes a minute."
+LAST = (
+    "Each piece is read after all those before it: what the network made of the last one holds something of the whole "
+    "sentence, so that looking there is no mistake."
+)
 CREDIT = (
     'Sentences: <a href="https://tatoeba.org">Tatoeba</a> and its contributors, '
     '<a href="https://creativecommons.org/licenses/by/2.0/fr/">CC BY 2.0 FR</a>, as packed by manythings.org.'
@@ -131,7 +135,8 @@ def _looks(across: Sequence[str], down: Sequence[str], weights: Tensor) -> str:
     best = [(piece, across[i], f"{row[i]:.1%}") for piece, row, i in zip(down, rows, weights.argmax(1), strict=True)]
     heads = ("piece written", "piece looked at most", "share of attention")
     shown = [(piece.strip() or "space", at.strip() or "space", share) for piece, at, share in best]
-    return look.heat_map(rows, down, across, says) + look.plain_table("Where it looked most, in words", heads, shown)
+    table = look.plain_table("Where it looked most, in words", heads, shown)
+    return f'{look.heat_map(rows, down, across, says)}<p class="soft">{LAST}</p>{table}'
 
 
 def build(root: Path) -> gr.Blocks:
@@ -146,7 +151,7 @@ def build(root: Path) -> gr.Blocks:
         other = plain_network(root, record)
         if other and BLEU in other.metrics:
             says += f" Of the one without attention: {other.metrics[BLEU]:.3g}."
-        return look.loading_note(f"{says} Small as they are, much of what they write is wrong.")
+        return look.loading_note(f"{says} Both are small, and much of what they write is wrong.")
 
     @look.explain
     def show(chosen: str | None, text: str | None) -> str:
