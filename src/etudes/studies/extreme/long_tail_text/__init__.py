@@ -87,9 +87,8 @@ def train(cfg: Config, run: Run) -> None:
 
 ACCURACY, HEAD, TAIL = "test/accuracy", "test/accuracy-head", "test/accuracy-tail"
 SECTIONS = {
-    "Nothing": ("plain",),
+    "Loss": ("plain", "weighted", "ldam", "balanced"),
     "Examples": ("oversampled", "undersampled", "mixed", "smote"),
-    "Loss": ("weighted", "ldam", "balanced"),
     "Afterwards": ("adjusted", "retrained", "normalised"),
     "Several": ("ensemble",),
     "Names": ("names", "combined"),
@@ -258,7 +257,13 @@ STUDY = Study(
             title="With many labels: right at all, against right where it is rare",
         ),
         bars("test/p1", "test/p1-with-kin", "test/psp5", "test/ndcg5", title="With many labels"),
-        bars("test/recall5-head", "test/recall5-middle", "test/recall5-tail", "test/recall5-unseen"),
+        bars(
+            "test/recall5-head",
+            "test/recall5-middle",
+            "test/recall5-tail",
+            "test/recall5-unseen",
+            title="Recall at 5 of frequent, middle and rare labels, and of those that no training document has",
+        ),
     ),
     origin="D2",
     precision="fp32",

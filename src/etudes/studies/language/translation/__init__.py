@@ -269,7 +269,7 @@ STUDY = Study(
             says="A row for each token written and a column for each token read, the darker the more attention.",
         ),
         bars("test/monotony", "test/attention-own", title="Order of attention"),
-        curves("train/loss", "validation/bleu", title="Training"),
+        curves("train/loss", title="Training loss"),
     ),
     origin="C",
     precision="fp32",
