@@ -1,4 +1,4 @@
-"""Low-rank adaptation of matrices and convolutions: a frozen W, and a trained change that is a product of two thin ones.
+"""Low-rank adaptation of matrices and convolutions: W is frozen, and a product of two thin ones is added and trained.
 
 LoRA (Hu et al. 2021, arXiv:2106.09685) trains W + (alpha / r) B A in place of W, with r far below the size of W.
 Of a matrix [out, in], A is [r, in] and B is [out, r]. Of a k x k filter there are three ways to do that, by where the
