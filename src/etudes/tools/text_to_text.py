@@ -16,9 +16,11 @@ from torch.nn import functional
 
 from etudes.core import Run
 from etudes.core.errors import Problem
-from etudes.data.sources import cache_folder
+from etudes.data.packages import packages
+from etudes.data.sources import cache_folder, find
 from etudes.data.sources.carriers import fetch
 from etudes.data.spans import corrupt, span_mask
+from etudes.data.text import texts
 from etudes.data.tokens import Tokenizer, bpe
 from etudes.generate.chat import SMOLLM2
 from etudes.generate.gguf import Gguf
@@ -123,9 +125,10 @@ TextToText = EncoderDecoder | Decoder
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How our own T5 is made. Half of its windows are `near` texts, those that it will be adapted to; the rest are
-    `far` ones."""
+    """How our own T5 is made: half of its windows are of a set of texts, half of those that it will be adapted to."""
 
+    text: str  # the set: works or packages, as listed by `etudes data`
+    characters: int  # of it, about, from texts all over it; 0: all
     width: int
     depth: int
     head: int  # width of an attention head
@@ -137,12 +140,12 @@ class Pretraining:
 
 
 def own_network(
-    run: Run, recipe: Pretraining, near: Sequence[str], far: Sequence[str], seed: int | None, pretrained: bool = True
+    run: Run, recipe: Pretraining, near: Sequence[str], seed: int | None, pretrained: bool = True
 ) -> EncoderDecoder:
-    """Our own T5, pretrained by span corruption, or its copy with first weights; made once under `seed` (None: once
-    under each seed). Its validation loss stands in the results."""
-    content = {"near": _digest(near), "far": _digest(far)}
-    made = run.once("t5", asdict(recipe) | content, lambda own: _pretrain(own, recipe, near, far), seed=seed)
+    """Our own T5, pretrained by span corruption on texts `near` to its use and on the recipe's, or its copy with first
+    weights; made once under `seed` (None: once under each seed). Its validation loss stands in the results."""
+    content = {"near": hashlib.sha256("\n".join(near).encode()).hexdigest()}
+    made = run.once("t5", asdict(recipe) | content, lambda own: _pretrain(own, recipe, near), seed=seed)
     words = own_words(Tokenizer.load(made.folder / "tokenizer.json"))
     model = seeded(run, "init", lambda: _own_t5(recipe, words.size))
     if pretrained:
@@ -163,11 +166,19 @@ def _own_t5(recipe: Pretraining, vocabulary: int) -> T5:
     return T5(vocabulary, recipe.width, recipe.depth, heads, recipe.head, 2 * recipe.width)
 
 
-def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str], far: Sequence[str]) -> None:
+def passages(name: str, characters: int) -> list[str]:
+    """Texts of a set of packages or of works, from all over it, about so many characters together; 0: all."""
+    found = packages(name).texts if find(name).task == "packages" else texts(name).train
+    every = max(1, sum(map(len, found)) // characters) if characters else 1
+    return list(found[::every])
+
+
+def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str]) -> None:
     """Train our T5 to write the spans that are taken out of windows, and leave it with its tokenizer in the folder."""
+    far = passages(recipe.text, recipe.characters)
     tokenizer = bpe([*near, *far], recipe.vocabulary)
     words = own_words(tokenizer)
-    streams = [_stream(words, texts) for texts in (near, far)]
+    streams = [_stream(words, content) for content in (near, far)]
     if min(map(len, streams)) <= 2 * recipe.tokens:
         raise Problem(
             f"pretraining takes windows of {recipe.tokens} tokens, but its texts are hardly longer; give more"
@@ -178,9 +189,9 @@ def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str], far: Sequence[
     opt, schedule = adam(model, settings)
 
     def loss(parts: Sequence[np.ndarray], batch: int, rng: np.random.Generator) -> Tensor:
-        texts, answers = corrupted_windows(parts, batch, recipe.tokens, words.end, rng)
-        texts, answers = texts.to(run.device), answers.to(run.device)
-        return answer_loss(model(texts, answers), answers)
+        questions, answers = corrupted_windows(parts, batch, recipe.tokens, words.end, rng)
+        questions, answers = questions.to(run.device), answers.to(run.device)
+        return answer_loss(model(questions, answers), answers)
 
     def step(i: int) -> dict[str, Tensor]:
         parts = [stream[len(held) :] for stream, held in zip(streams, held_out, strict=True)]
@@ -197,26 +208,22 @@ def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str], far: Sequence[
 def corrupted_windows(
     streams: Sequence[np.ndarray], batch: int, length: int, end: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """`batch` windows of `length` tokens drawn from the streams, from each as many, with spans taken out: texts and
-    answers int64. The marks of spans are the tokens behind `end`."""
-    texts, answers = [], []
+    """`batch` windows of `length` tokens drawn from the streams, from each as many, with spans taken out: questions
+    and answers int64. The marks of spans are the tokens behind `end`."""
+    questions, answers = [], []
     for k in range(batch):
         stream = streams[k % len(streams)]
         begin = int(rng.integers(len(stream) - length))
         mask = span_mask(length, RATE, MEAN, rng)
         text, answer = corrupt(stream[begin : begin + length], mask, end + 1, end)
-        texts.append(text)
+        questions.append(text)
         answers.append(answer)
-    return torch.tensor(texts), torch.tensor(answers)
+    return torch.tensor(questions), torch.tensor(answers)
 
 
-def _stream(words: Words, texts: Sequence[str]) -> np.ndarray:
+def _stream(words: Words, content: Sequence[str]) -> np.ndarray:
     """The tokens of all texts, an end behind each."""
-    return np.array([token for text in texts for token in (*words.encode(text), words.end)])
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    return np.array([token for text in content for token in (*words.encode(text), words.end)])
 
 
 def hub_network(run: Run, name: str, pretrained: bool, near: Sequence[str]) -> EncoderDecoder:

@@ -25,10 +25,7 @@ from torch import Tensor
 
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, lower, positive
 from etudes.data.batches import Batches
-from etudes.data.packages import packages
 from etudes.data.sentences import Sentence, sentences
-from etudes.data.sources import find
-from etudes.data.text import texts
 from etudes.measure.error import evaluation_mode
 from etudes.nn.lora import LowRankLinear, adapt_linear
 from etudes.optim.schedules import Schedule
@@ -48,20 +45,20 @@ class Config(Steps):
     agreement: Literal[50, 66, 75, 100] = 50  # per cent of a sentence's judges that agreed, at least
     labels: Annotated[int, at_least(0)] = 0  # training sentences whose class is known; 0: all
     prompt: str = "sentiment: {}"  # what is read; {} stands for the sentence
-    tokens: Annotated[int, at_least(1)] = 64  # of a sentence, at most
+    tokens: Annotated[int, at_least(1)] = 48  # of a sentence, at most
     network: Kind = "own"  # what is adapted
     pretrained: bool = True  # whether it begins with pretrained weights
     width: Annotated[int, at_least(1)] = 128  # of our own
     widen: Annotated[float, positive] = 1.0  # the width, as a multiple of `width`
-    depth: Annotated[int, at_least(1)] = 3  # blocks of its encoder, and of its decoder
+    depth: Annotated[int, at_least(1)] = 2  # blocks of its encoder, and of its decoder
     head: Annotated[int, at_least(1)] = 32  # width of its attention heads
     text: str = "debian-graph"  # on which it is pretrained, half of the time; the rest is the training sentences
-    characters: Annotated[int, at_least(0)] = 0  # of that text, from the beginning; 0: all
+    characters: Annotated[int, at_least(0)] = 4_000_000  # of that text, about; 0: all
     vocabulary: Annotated[int, at_least(257)] = 4096  # pieces of words that it reads
-    base_steps: Annotated[int, at_least(1)] = 1500  # of pretraining
+    base_steps: Annotated[int, at_least(1)] = 1200  # of pretraining
     base_batch: Annotated[int, at_least(1)] = 32  # windows a step of it
     base_tokens: Annotated[int, at_least(8)] = 64  # of a window
-    base_lr: Annotated[float, positive] = 2e-3  # its peak learning rate, of Adam
+    base_lr: Annotated[float, positive] = 3e-3  # its peak learning rate, of Adam
     method: Literal["full", "lora"] = "lora"  # what is trained
     rank: Annotated[int, at_least(1)] = 8  # r
     alpha: Annotated[float, positive] = 16.0  # the change is scaled by alpha / r
@@ -73,18 +70,6 @@ class Config(Steps):
     schedule: Schedule = "warmup"  # learning rates over the steps
 
 
-def passages(name: str, characters: int) -> list[str]:
-    """The texts of a set of packages or of works, together at most so many characters; 0: all."""
-    found = packages(name).texts if find(name).task == "packages" else texts(name).train
-    kept, left = [], characters or sum(map(len, found))
-    for text in found:
-        if left <= 0:
-            break
-        kept.append(text[:left])
-        left -= len(text)
-    return kept
-
-
 def network(cfg: Config, run: Run, near: list[str]) -> TextToText:
     """What is adapted; `near` are the training sentences, of which our own is pretrained too."""
     if cfg.network == "smollm2-135m":
@@ -92,14 +77,15 @@ def network(cfg: Config, run: Run, near: list[str]) -> TextToText:
     if cfg.network != "own":
         return hub_network(run, cfg.network, cfg.pretrained, near)
     sizes = (round(cfg.width * cfg.widen), cfg.depth, cfg.head, cfg.vocabulary)
-    recipe = Pretraining(*sizes, cfg.base_tokens, cfg.base_steps, cfg.base_batch, cfg.base_lr)
-    return own_network(run, recipe, near, passages(cfg.text, cfg.characters), SHARED_SEED, cfg.pretrained)
+    recipe = Pretraining(cfg.text, cfg.characters, *sizes, cfg.base_tokens, cfg.base_steps, cfg.base_batch, cfg.base_lr)
+    return own_network(run, recipe, near, SHARED_SEED, cfg.pretrained)
 
 
 def is_changed(name: str, cfg: Config) -> bool:
     """Whether LoRA changes the linear layer of this name, in our T5 or in a Llama of the transformers library."""
     kinds = {"qv": ("q", "v"), "all": ("q", "k", "v", "out", "o", "gate", "up", "down")}[cfg.matrices]
-    return name.split(".")[-1].removesuffix("_proj") in kinds and (cfg.half == "both" or f".{cfg.half}." in name)
+    *place, kind = name.split(".")
+    return kind.removesuffix("_proj") in kinds and (cfg.half == "both" or cfg.half in place)
 
 
 def choose_trained(cfg: Config, run: Run, model: TextToText) -> torch.optim.Optimizer:
@@ -193,7 +179,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False, variants=("full", "lora", "full-first", "lora-all")),
-        "laptop": Scale({"steps": 200, "batch": 32}, seeds=(5, 8, 12, 20), minutes=5),
+        "laptop": Scale({"steps": 300, "batch": 16}, seeds=(5, 8, 12, 20), minutes=5),
     },
     claims={
         "a": lower("full", "full-first", "sec. 1"),
