@@ -111,6 +111,8 @@ class Decoder(nn.Module):
         device = next(self.network.parameters()).device
         written: list[list[int]] = [[] for _ in questions]
         for _ in range(length):
+            if all(self.words.end in answer for answer in written):
+                break
             both = [text + answer for text, answer in zip(questions, written, strict=True)]
             last = torch.tensor([len(row) - 1 for row in both], device=device)
             logits = self.network(input_ids=rows(both).to(device)).logits
