@@ -3,14 +3,17 @@ import copy
 import pytest
 import torch
 
+from etudes.core import record
 from etudes.core.run import Run, execute
 from etudes.core.spec import Spec
+from etudes.data.sentences import Sentence
 from etudes.data.tokens import bpe
 from etudes.nn.exchange import to_transformers
 from etudes.nn.llama import Llama
 from etudes.nn.lora import LowRankLinear, adapt_linear
 from etudes.nn.t5 import PAD, T5, rows
-from etudes.studies.adapt.finetune_lora import STUDY, Config, choose_trained, is_changed
+from etudes.studies.adapt.finetune_lora import STUDY, Config, choose_trained, is_changed, spread
+from etudes.studies.adapt.finetune_lora.claims import gap_less
 from etudes.studies.adapt.finetune_lora.findings import (
     OUTSIDE,
     answer_scores,
@@ -215,6 +218,37 @@ def test_smollm2_is_trained_by_the_same_code(tmp_path):
     assert losses[-1] < losses[0]
 
 
+def test_what_is_lost_is_compared_with_what_is_lost_elsewhere():
+    errors = {"a": 0.3, "b": 0.2, "c": 0.5, "d": 0.1}
+    trial = {name: {"test/error": value} for name, value in errors.items()}
+    assert gap_less(("a", "b"), ("c", "d"))(trial) == pytest.approx((0.3 - 0.2) - (0.5 - 0.1))
+
+
+def test_few_sentences_are_asked_from_all_over_their_order():
+    found = tuple(Sentence(str(i), 0, 100) for i in range(10))
+    assert spread(found, 0) == found
+    assert [s.text for s in spread(found, 3)] == ["0", "3", "6"]
+    assert spread(found, 99) == found
+
+
+@pytest.mark.parametrize("variant", ["lora", "lora-all", "lora-decoder", "lora-rank-1"])
+def test_at_the_size_of_the_laptop_less_than_two_per_cent_is_trained(variant):
+    cfg = Config(**METHODS[variant])
+    model = T5(4113, cfg.width, cfg.depth, cfg.width // cfg.head, cfg.head, 2 * cfg.width)
+    whole = sum(p.numel() for p in model.parameters())
+    adapt_linear(model, cfg.rank, cfg.alpha, lambda name: is_changed(name, cfg))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained < 0.02 * whole
+    lora = 4 * 8 * 3 * 2 * cfg.width
+    if variant != "lora-rank-1":
+        assert trained == pytest.approx(lora, rel=0.15)
+
+
 def test_a_smoke_run_tells_sizes_and_errors(tmp_path):
     (spec,) = STUDY.plan("smoke", variants=("lora",), seeds=1)
     assert execute(STUDY, spec, tmp_path) == "done"
+    found = record.read(tmp_path / spec.key).metrics
+    assert found["test/error"] >= 0
+    assert found["train/trained-share"] < 1
+    assert 0 <= found["validation/changed-by-merging"] <= 1
+    assert {*STUDY.words} <= {*found}
