@@ -63,7 +63,7 @@ def test_a_question_loses_the_end_of_its_text_and_nothing_of_the_prompt(kind):
     model = MAKERS[kind]()
     whole = model.question("mood: {} so", "Sales rose by 5 per cent", 99)
     cut = model.question("mood: {} so", "Sales rose by 5 per cent", 2)
-    end = [model.words.end] if kind == "encoder-decoder" else []
+    end = [model.words.end + 1, model.words.end] if kind == "encoder-decoder" else []
     before, text, after = (model.words.encode(part) for part in ("mood: ", "Sales rose by 5 per cent", " so"))
     assert whole == before + text + after + end
     assert cut == before + text[:2] + after + end
@@ -207,6 +207,13 @@ def test_without_the_hub_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)
     with pytest.raises(Problem, match=r"google/flan-t5-base cannot be loaded \(no google/flan-t5-base\); connect"):
         hub_network(a_run(tmp_path), "flan-t5-base", True, NEAR)
+
+
+def test_an_answer_fills_the_gap_that_its_question_ends_in():
+    model = small_t5()
+    gap, end = model.words.end + 1, model.words.end
+    assert model.question("{}", "rose", 9)[-2:] == [gap, end]
+    assert model.answer("rose") == [gap, *model.words.encode("rose"), end]
 
 
 def test_words_end_in_a_token_of_no_text():

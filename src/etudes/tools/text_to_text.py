@@ -43,12 +43,17 @@ RATE, MEAN = 0.15, 3.0  # of span corruption (Raffel et al. 2019, sec. 3.3.4)
 
 @dataclass(frozen=True)
 class Words:
-    """How a network's texts become tokens and back; every text and every answer ends in `end`."""
+    """How a network's texts become tokens and back; every text and every answer ends in `end`.
+
+    `gap` are the tokens that stand for what is to be written: at a question's end, and where its answer begins. So a
+    network that has only ever filled gaps is asked to fill one more; Flan-T5 and SmolLM2 need none.
+    """
 
     encode: Callable[[str], list[int]]
     decode: Callable[[Sequence[int]], str]
     end: int
     size: int  # of the vocabulary
+    gap: tuple[int, ...] = ()
 
 
 class EncoderDecoder(nn.Module):
@@ -62,10 +67,10 @@ class EncoderDecoder(nn.Module):
         """The tokens of the prompt with the text's first `most` in the place of its {}."""
         before, _, after = prompt.partition("{}")
         encode = self.words.encode
-        return [*encode(before), *encode(text)[:most], *encode(after), self.words.end]
+        return [*encode(before), *encode(text)[:most], *encode(after), *self.words.gap, self.words.end]
 
     def answer(self, text: str) -> list[int]:
-        return [*self.words.encode(text), self.words.end]
+        return [*self.words.gap, *self.words.encode(text), self.words.end]
 
     def loss(self, questions: Sequence[list[int]], answers: Sequence[list[int]]) -> Tensor:
         """Mean nats of the answers' tokens, given the questions."""
@@ -75,9 +80,9 @@ class EncoderDecoder(nn.Module):
 
     def write(self, questions: Sequence[list[int]], length: int) -> list[str]:
         """The likeliest answer token after token to each question, of at most `length` tokens."""
-        end = self.words.end
+        end, silent = self.words.end, {PAD, self.words.end, *self.words.gap}
         found = write_greedily(self.network, rows(questions).to(self.network.head.weight.device), end, length)
-        return [self.words.decode([token for token in row if token not in (PAD, end)]) for row in found.tolist()]
+        return [self.words.decode([token for token in row if token not in silent]) for row in found.tolist()]
 
 
 class Decoder(nn.Module):
@@ -160,7 +165,8 @@ def own_words(tokenizer: Tokenizer) -> Words:
     """The tokenizer's tokens, an end, and behind it MARKS for spans. The start of works, token 0, is T5's PAD."""
     if tokenizer.start != PAD:
         raise Problem(f"T5 takes token {PAD} for padding, but this tokenizer begins works with {tokenizer.start}")
-    return Words(tokenizer.encode, tokenizer.decode, tokenizer.size, tokenizer.size + 1 + MARKS)
+    end = tokenizer.size
+    return Words(tokenizer.encode, tokenizer.decode, end, end + 1 + MARKS, gap=(end + 1,))
 
 
 def _own_t5(recipe: Pretraining, vocabulary: int) -> T5:
