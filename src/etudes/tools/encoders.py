@@ -85,10 +85,8 @@ class HubEncoder(nn.Module):
 Encoder = OwnEncoder | HubEncoder
 
 
-def sentence_encoder(
-    run: Run, name: str, pretrained: bool, near: Sequence[str], own: Sizes, depth: int = 0
-) -> Encoder:
-    """An encoder by name, with its first `depth` blocks alone (0: all; it may have fewer), or its copy with first weights.
+def sentence_encoder(run: Run, name: str, pretrained: bool, near: Sequence[str], own: Sizes, depth: int = 0) -> Encoder:
+    """An encoder by name, with its first `depth` blocks at most (0: all), or its copy with first weights.
 
     "minilm" and "e5-small" are carried by packages. "own" has the sizes `own` and tokens made of the texts `near`, and
     is never pretrained; neither are "bert-base-random" and "bert-large-random", which are for where no hub is. Anything

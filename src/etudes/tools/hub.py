@@ -1,4 +1,4 @@
-"""Encoders of the Hugging Face hub by name: weights in safetensors alone, no code of the hub's, a revision that is fixed.
+"""Encoders of the Hugging Face hub by name: safetensors alone, no code of the hub's, a revision that is fixed.
 
 A name is one of PINNED, "owner/name@revision" for any other, or a folder where save_pretrained wrote a network. The
 library comes with the extra `text`.

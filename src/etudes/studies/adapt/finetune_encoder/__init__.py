@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, positive, within
@@ -30,22 +30,21 @@ from etudes.core.errors import Problem
 from etudes.data.batches import Batches
 from etudes.data.sentences import Sentence, Sentences, sentences
 from etudes.optim.schedules import Schedule
-from etudes.reports.charts import bars, curves, plane
+from etudes.reports.charts import bars, curves
 from etudes.studies.adapt.finetune_encoder.claims import CLAIMS, ERROR
 from etudes.studies.adapt.finetune_encoder.findings import (
     class_scores,
     count_words,
     majority,
-    read_classes,
     read_all,
+    read_classes,
     shared_vectors,
     spread,
     standardise,
 )
-from etudes.tools.encoders import Encoder, layer_parameters, sentence_encoder, shorten
+from etudes.studies.adapt.finetune_encoder.tuning import Classifier, Trained, choose_trained
+from etudes.tools.encoders import Encoder, sentence_encoder, shorten
 from etudes.train import Steps, descend, fitted, part, scheduled, seeded
-
-Trained = Literal["all", "but-words", "last-two", "head"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Config(Steps):
     agreement: Literal[50, 66, 75, 100] = 50  # per cent of a sentence's judges that agreed, at least
     labels: Annotated[int, at_least(0)] = 0  # training sentences whose class is known, drawn anew by each seed; 0: all
     fewer: Annotated[int, at_least(1)] = 1  # known are one in so many of these
-    tested: Annotated[int, at_least(0)] = 0  # sentences of validation and of test that are asked, at most; 0: all
+    tested: Annotated[int, at_least(0)] = 0  # test sentences that are asked, at most; 0: all
+    validated: Annotated[int, at_least(0)] = 0  # the same of validation
     tokens: Annotated[int, at_least(2)] = 64  # of a sentence, at most
     english: str = "minilm"  # the encoder: minilm, e5-small, own, or one of the hub
     multilingual: str = "e5-small"  # the one that knows a hundred languages
@@ -71,52 +71,10 @@ class Config(Steps):
     head_lr: Annotated[float, positive] = 3e-3  # the same on W and b
     schedule: Schedule = "warmup"  # learning rates over the steps
     probe_penalty: Annotated[float, positive] = 100.0  # on the squares of W, of standardised vectors
-    count_penalty: Annotated[float, positive] = 0.1  # the same, of counts of words
+    count_penalty: Annotated[float, positive] = 0.03  # the same, of counts of words
     vocabulary: Annotated[int, at_least(257)] = 2048  # pieces of words that our own encoder reads
     width: Annotated[int, at_least(1)] = 96  # of our own
     layers: Annotated[int, at_least(1)] = 2  # blocks of our own
-
-
-class Classifier(nn.Module):
-    """An encoder with W and b on its vectors: rows of tokens -> logits [n, classes]."""
-
-    def __init__(self, encoder: Encoder, classes: int) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, nn.Linear(encoder.width, classes)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, rows: list[list[int]]) -> Tensor:
-        found: Tensor = self.head(self.encoder(rows)).float()
-        return found
-
-
-def layer_rates(layers: int, lr: float, decay: float) -> list[float]:
-    """The learning rate of each layer from below: lr of the last, each other `decay` times that above it (Howard and
-    Ruder 2018, arXiv:1801.06146, sec. 3.2; the paper's discriminative fine-tuning).
-
-    >>> layer_rates(3, 1.0, 0.5)
-    [0.25, 0.5, 1.0]
-    """
-    return [lr * decay ** (layers - 1 - k) for k in range(layers)]
-
-
-def choose_trained(model: Classifier, trained: Trained, lr: float, head_lr: float, decay: float) -> torch.optim.Adam:
-    """The optimiser of what is trained; all else of the model is frozen, in place."""
-    model.requires_grad_(True)
-    layers = layer_parameters(model.encoder)
-    if trained == "but-words":
-        model.encoder.words.requires_grad_(False)
-    elif trained != "all":
-        for layer in layers[: len(layers) - (2 if trained == "last-two" else 0)]:
-            for parameter in layer:
-                parameter.requires_grad_(False)
-    groups = [
-        {"params": [p for p in layer if p.requires_grad], "lr": rate}
-        for layer, rate in zip(layers, layer_rates(len(layers), lr, decay), strict=True)
-    ]
-    groups.append({"params": list(model.head.parameters()), "lr": head_lr})
-    return torch.optim.Adam([group for group in groups if group["params"]], fused=True)
 
 
 def reader_name(cfg: Config) -> str:
@@ -139,7 +97,7 @@ def probe(cfg: Config, run: Run, d: Sentences, learnt: list[Sentence], asked: As
     if cfg.reader != "counts":
         shown = [s.text for s in (*d.train, *asked["validation"], *asked["test"])]
         settings = {"encoder": reader_name(cfg), "pretrained": cfg.pretrained, "depth": cfg.depth}
-        settings |= {"sentences": d.source["fingerprint"], "tested": cfg.tested}
+        settings |= {"sentences": d.source["fingerprint"], "asked": [cfg.validated, cfg.tested]}
         near = [s.text for s in d.train]
         vectors = shared_vectors(run, settings, lambda own: build(cfg, own, near), shown, cfg.tokens)
     for split, part_of in asked.items():
@@ -195,7 +153,7 @@ def train(cfg: Config, run: Run) -> None:
     learnt = [d.train[i] for i in run.rng("labels").permutation(len(d.train))[:known]]
     if len({s.label for s in learnt}) < len(d.classes):
         raise Problem(f"{len(learnt)} known sentences do not show all classes of {d.name}; take more --labels")
-    asked = {"validation": spread(d.validation, cfg.tested), "test": spread(d.test, cfg.tested)}
+    asked = {"validation": spread(d.validation, cfg.validated), "test": spread(d.test, cfg.tested)}
     always = class_scores(majority(learnt, asked["test"]), asked["test"], len(d.classes))
     run.result(**{f"test/{name}-majority": always[name] for name in ("error", "macro-f1")})
     if cfg.reader == "counts" or cfg.trained == "head":
@@ -207,13 +165,41 @@ def train(cfg: Config, run: Run) -> None:
 
 TINY = {
     "dataset": "drawn-sentences", "english": "own", "multilingual": "own", "vocabulary": 300, "width": 32, "layers": 2,
-    "labels": 96, "tested": 24, "steps": 2, "batch": 4, "tokens": 12,
+    "labels": 96, "tested": 24, "validated": 8, "steps": 2, "batch": 4, "tokens": 12,
 }  # fmt: skip
 OFFLINE = {"dataset": "drawn-sentences", "english": "own", "multilingual": "own"}
-HUB = {"tokens": 128, "batch": 32, "lr": 2e-5, "last_lr": 5e-5, "first_lr": 2e-5, "head_lr": 1e-3, "steps": 500}
-HEAD = {"trained": "head"}
-FEW = {"fewer": 8}
-ABROAD = {"reader": "multilingual"} | HEAD
+LAPTOP = {"labels": 1024, "tested": 500, "validated": 100, "steps": 48, "batch": 16}
+PAPER = {  # as FinBERT was trained, six times over all sentences; first weights take a larger rate
+    "batch": 64, "steps": 270, "lr": 2e-5, "last_lr": 2e-5, "head_lr": 2e-5, "first_lr": 1e-4,
+}  # fmt: skip
+XLM = "FacebookAI/xlm-roberta-base"
+TYPES = {  # scale -> the English encoder and the multilingual one
+    "bert-large": ("google-bert/bert-large-uncased", "FacebookAI/xlm-roberta-large"),
+    "roberta": ("FacebookAI/roberta-base", XLM),
+    "roberta-large": ("FacebookAI/roberta-large", "FacebookAI/xlm-roberta-large"),
+    "deberta": ("microsoft/deberta-v3-base", XLM),
+    "deberta-large": ("microsoft/deberta-v3-large", "FacebookAI/xlm-roberta-large"),
+}
+HEAD, FEW = {"trained": "head"}, {"fewer": 8}
+COUNTS, ABROAD = {"reader": "counts"} | HEAD, {"reader": "multilingual"}
+BRIEF = (
+    "full", "last-two", "probe", "own", "counts", "but-words", "full-few", "probe-few", "counts-few", "multilingual",
+    "multilingual-six",
+)  # fmt: skip
+SECTIONS = {
+    "What is trained": ("full", "but-words", "last-two", "probe"),
+    "Not pretrained": ("own", "counts"),
+    "An eighth of the labels": ("full-few", "probe-few", "counts-few"),
+    "Many languages, head alone": ("multilingual", "multilingual-six"),
+}
+
+
+def hub_scale(english: str, multilingual: str) -> Scale:
+    """Three seeds of two encoders of the hub, without verdicts; large ones take half the learning rate."""
+    slower = {"lr": 1e-5, "last_lr": 1e-5} if "large" in english else {}
+    return Scale(PAPER | {"english": english, "multilingual": multilingual} | slower, 3, 120, judges=False)
+
+
 STUDY = Study(
     name="finetune-encoder",
     question="What of a pretrained encoder has to be trained to tell the mood of financial news?",
@@ -226,32 +212,52 @@ STUDY = Study(
     config=Config,
     program=train,
     variants=(
-        Variant("full", {}, "MiniLM, all weights"),
+        Variant("full", {}, "all weights of the pretrained encoder"),
+        Variant("but-words", {"trained": "but-words"}, "all weights but the words' vectors"),
         Variant("last-two", {"trained": "last-two"}, "its last two blocks and the head"),
         Variant("probe", HEAD, "the head alone, on the encoder's vectors"),
-        Variant("scratch", {"pretrained": False}, "all weights of its copy that is not pretrained"),
-        Variant("own", {"reader": "own", "longer": 8}, "a small encoder of our own, not pretrained, eight times as long"),
-        Variant("counts", {"reader": "counts"} | HEAD, "a linear classifier of counts of words"),
-        Variant("but-words", {"trained": "but-words"}, "all weights but the words' vectors"),
-        Variant("layered", {"decay": 0.7}, "all weights, lower layers more slowly"),
+        Variant("own", {"reader": "own", "longer": 8}, "a small encoder from first weights, for eight times the steps"),
+        Variant("counts", COUNTS, "a linear classifier of counts of words"),
         Variant("full-few", FEW, "all weights, an eighth of the labels"),
         Variant("probe-few", HEAD | FEW, "the head alone, an eighth of the labels"),
-        Variant("counts-few", {"reader": "counts"} | HEAD | FEW, "counts of words, an eighth of the labels"),
-        Variant("multilingual", ABROAD, "the head alone, on vectors of the multilingual encoder"),
-        Variant("multilingual-six", ABROAD | {"depth": 6}, "the same after six of its blocks"),
+        Variant("counts-few", COUNTS | FEW, "counts of words, an eighth of the labels"),
+        Variant("multilingual", ABROAD | HEAD, "the head alone, on vectors of an encoder of many languages"),
+        Variant("multilingual-six", ABROAD | HEAD | {"depth": 6}, "the same after six of its blocks"),
+        Variant("multilingual-full", ABROAD, "all weights of the encoder of many languages"),
+        Variant("scratch", {"pretrained": False}, "all weights of the encoder's copy that is not pretrained"),
+        Variant("layered", {"decay": 0.85}, "all weights, lower layers more slowly"),
     ),
     scales={
-        "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False),
-        "laptop": Scale(
-            {"labels": 1024, "tested": 400, "steps": 48, "batch": 16},
+        "smoke": Scale(TINY, seeds=1, minutes=0.1, judges=False, variants=BRIEF),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, variants=BRIEF, offline=OFFLINE),
+        "all-labels": Scale({"steps": 540, "batch": 16}, seeds=1, minutes=60, judges=False),
+        "paper": Scale(
+            PAPER | {"english": "google-bert/bert-base-uncased", "multilingual": XLM},
             seeds=(5, 8, 12, 20),
-            minutes=8,
-            offline=OFFLINE,
+            minutes=120,
+            offline={"dataset": "drawn-sentences", "english": "bert-base-random", "multilingual": "own"},
         ),
-    },
+    }
+    | {name: hub_scale(*encoders) for name, encoders in TYPES.items()},
     claims=CLAIMS,
-    words={ERROR: "test error", "test/macro-f1": "test macro F1"},
-    charts=(bars(ERROR, title="Test error by what is trained"),),
-    idea=layer_rates,
+    words={
+        ERROR: "test error",
+        "test/macro-f1": "test macro F1",
+        "test/error-agreed": "test error where all judges agreed",
+        "test/error-majority": "test error of always the commonest class",
+        "parameters": "numbers that are trained",
+    },
+    charts=(
+        bars(ERROR, title="Test error by what is trained", sections=SECTIONS),
+        bars("test/macro-f1", title="Macro F1 by what is trained", sections=SECTIONS),
+        bars(
+            ERROR,
+            "test/error-agreed",
+            title="Errors on all sentences, and on those on which all judges agreed",
+            sections={"All labels": ("full", "last-two", "probe", "own", "counts")},
+        ),
+        curves("train/loss", title="Training loss", variants=("full", "last-two", "own")),
+    ),
+    idea=choose_trained,
     origin="A7",
 )

@@ -59,7 +59,7 @@ def count_words(learnt: Sequence[str], asked: Sequence[str]) -> tuple[Any, Any]:
 
 
 def standardise(learnt: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both [n, d], each feature less its mean among the learnt, over its deviation there; one that never changes is 0."""
+    """Both [n, d], each feature less its mean among the learnt, over its deviation there; a constant one is 0."""
     mean, deviation = learnt.mean(0), learnt.std(0)
     scale = np.where(deviation > 0, deviation, np.inf)
     return (learnt - mean) / scale, (asked - mean) / scale
@@ -76,7 +76,7 @@ def read_classes(x: Any, labels: Sequence[int], asked: Any, penalty: float) -> n
 
 
 def read_all(model: nn.Module, encoder: Encoder, texts: Sequence[str], most: int) -> np.ndarray:
-    """What the model, the encoder or a network on it, gives for texts, each shortened to `most` tokens: float32 [n, d]."""
+    """What the encoder, or a network on it, gives for texts, each shortened to `most` tokens: float32 [n, d]."""
     rows = [shorten(encoder.encode(text), most) for text in texts]
     order = np.argsort([len(row) for row in rows], kind="stable")  # alike in length together: little is padded
     found: list[np.ndarray] = []
