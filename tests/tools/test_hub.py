@@ -10,6 +10,7 @@ from etudes.tools.encoders import HubEncoder, layer_parameters
 from etudes.tools.hub import PINNED, hub_address, hub_encoder
 
 transformers = pytest.importorskip("transformers")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
     "max_position_embeddings": 40, "pad_token_id": 0,
@@ -114,10 +115,8 @@ def test_code_of_the_hub_is_not_run(tmp_path):
 
 
 def test_a_hub_out_of_reach_is_told_in_one_sentence(monkeypatch, tmp_path):
-    import huggingface_hub.constants as constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Problem, match="connect to the hub") as told:
         hub_encoder("FacebookAI/roberta-base")
     assert "\n" not in str(told.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from etudes.core.errors import Problem
+from etudes.data.sources.reach import hub_answers, offline
 
 PINNED = {
     "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
@@ -43,7 +44,9 @@ def hub_encoder(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     Raises Problem where it cannot be reached, has no safetensors, needs code of its own, or lacks weights.
     """
     where, revision = hub_address(name)
-    fixed = {"revision": revision, "trust_remote_code": False} if revision else {"trust_remote_code": False}
+    fixed: dict[str, Any] = {"trust_remote_code": False}
+    if revision:  # without an answer the library would ask again for half a minute
+        fixed |= {"revision": revision, "local_files_only": offline() or not hub_answers()}
     try:
         import transformers
     except ImportError:
