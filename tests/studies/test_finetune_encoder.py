@@ -228,7 +228,7 @@ def test_the_trainer_of_transformers_gives_our_numbers(tmp_path):
     found = our_losses(ours, choose_trained(ours, "all", 1e-2, 1e-2), rows, labels)
     wanted = trainer_losses(transformers, Theirs(theirs, head), rows, labels, tmp_path)
     assert found == pytest.approx(wanted, abs=2e-3)
-    assert min(found) < found[0] - 0.2
+    assert min(found) < found[0] - 0.1
 
 
 def test_the_trainer_with_peft_gives_our_low_rank_numbers(tmp_path):
