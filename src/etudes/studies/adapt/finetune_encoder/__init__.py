@@ -65,7 +65,7 @@ class Config(Steps):
     longer: Annotated[int, at_least(1)] = 1  # so many times as many steps
     decay: Annotated[float, within(0, 1)] = 1.0  # the learning rate of each layer, as a multiple of the one above
     lr: Annotated[float, positive] = 2e-4  # peak learning rate of Adam on pretrained weights
-    last_lr: Annotated[float, positive] = 5e-4  # the same where only the last two blocks are trained
+    last_lr: Annotated[float, positive] = 1e-3  # the same where only the last two blocks are trained
     first_lr: Annotated[float, positive] = 2e-4  # the same on first weights
     own_lr: Annotated[float, positive] = 1e-3  # the same on our own small encoder
     head_lr: Annotated[float, positive] = 3e-3  # the same on W and b
@@ -219,7 +219,7 @@ STUDY = Study(
         Variant("full", {}, "all weights of the pretrained encoder"),
         Variant("last-two", {"trained": "last-two"}, "its last two blocks and the head"),
         Variant("probe", HEAD, "the head alone, on the encoder's vectors"),
-        Variant("own", {"reader": "own", "longer": 8}, "a small encoder from first weights, for eight times the steps"),
+        Variant("own", {"reader": "own", "longer": 4}, "a small encoder from first weights, for four times the steps"),
         Variant("counts", COUNTS, "a linear classifier of counts of words"),
         Variant("full-few", FEW, "all weights, a quarter of the labels"),
         Variant("probe-few", HEAD | FEW, "the head alone, a quarter of the labels"),
