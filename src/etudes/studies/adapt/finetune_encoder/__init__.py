@@ -64,13 +64,13 @@ class Config(Steps):
     trained: Trained = "all"  # what of it: all, all but the vectors of words, the last two blocks, or the head alone
     longer: Annotated[int, at_least(1)] = 1  # so many times as many steps
     decay: Annotated[float, within(0, 1)] = 1.0  # the learning rate of each layer, as a multiple of the one above
-    lr: Annotated[float, positive] = 2e-4  # peak learning rate of Adam on pretrained weights
+    lr: Annotated[float, positive] = 4e-4  # peak learning rate of Adam on pretrained weights
     last_lr: Annotated[float, positive] = 1e-3  # the same where only the last two blocks are trained
     first_lr: Annotated[float, positive] = 2e-4  # the same on first weights
     own_lr: Annotated[float, positive] = 1e-3  # the same on our own small encoder
     head_lr: Annotated[float, positive] = 3e-3  # the same on W and b
     schedule: Schedule = "warmup"  # learning rates over the steps
-    probe_penalty: Annotated[float, positive] = 100.0  # on the squares of W, of standardised vectors
+    probe_penalty: Annotated[float, positive] = 30.0  # on the squares of W, of standardised vectors
     count_penalty: Annotated[float, positive] = 0.03  # the same, of counts of words
     vocabulary: Annotated[int, at_least(257)] = 2048  # pieces of words that our own encoder reads
     width: Annotated[int, at_least(1)] = 96  # of our own
