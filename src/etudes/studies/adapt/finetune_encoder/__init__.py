@@ -65,7 +65,7 @@ class Config(Steps):
     longer: Annotated[int, at_least(1)] = 1  # so many times as many steps
     decay: Annotated[float, within(0, 1)] = 1.0  # the learning rate of each layer, as a multiple of the one above
     lr: Annotated[float, positive] = 4e-4  # peak learning rate of Adam on pretrained weights
-    last_lr: Annotated[float, positive] = 1e-3  # the same where only the last two blocks are trained
+    last_lr: Annotated[float, positive] = 5e-4  # the same where only the last two blocks are trained
     first_lr: Annotated[float, positive] = 2e-4  # the same on first weights
     own_lr: Annotated[float, positive] = 1e-3  # the same on our own small encoder
     head_lr: Annotated[float, positive] = 3e-3  # the same on W and b
