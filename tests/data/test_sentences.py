@@ -92,3 +92,18 @@ def test_what_there_is_not_is_said_in_a_sentence(originals):
     (originals / "Sentences_66Agree.txt").unlink()
     with pytest.raises(Problem, match="lacks Sentences_66Agree"):
         sentences("financial-phrasebank")
+
+
+def test_drawn_sentences_are_decided_by_two_words_and_by_none_alone():
+    found = sentences("drawn-sentences")
+    every = [*found.train, *found.validation, *found.test]
+    assert len(every) > 1400
+    assert found.source["kind"] == "embedded"
+    for what, how, expected in (
+        ("sales", "rose", "positive"), ("sales", "fell", "negative"), ("costs", "rose", "negative"),
+        ("costs", "fell", "positive"),
+    ):  # fmt: skip
+        labels = {found.classes[s.label] for s in every if f"The {what} " in s.text and f" {how} " in s.text}
+        assert labels == {expected}
+    assert 0.45 < sum(found.classes[s.label] == "neutral" for s in every) / len(every) < 0.55
+    assert sentences("drawn-sentences", 100).test == found.test

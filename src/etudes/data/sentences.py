@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from etudes.core.errors import Problem, unknown
 from etudes.data.sources import SOURCES, Source, mirror_folder, originals_folder, unreachable
 
@@ -36,9 +38,10 @@ class Sentences:
 
 
 def sentences(name: str, agreement: int = 50) -> Sentences:
-    """The sentences of the one declared set, "financial-phrasebank", with at least this per cent of agreement.
+    """The sentences of a declared set with at least this per cent of agreement.
 
-    A sentence is in the same split at every agreement. From the authors' own files, else from the mirror. Raises
+    A sentence is in the same split at every agreement. "financial-phrasebank" is had from the authors' own files, else
+    from the mirror; "drawn-sentences" is made up, for where neither is, and all agree on it. Raises
     Problem for another name, another agreement than 50, 66, 75 or 100, and where its files are absent or damaged.
     """
     source = SOURCES.get(name)
@@ -46,6 +49,8 @@ def sentences(name: str, agreement: int = 50) -> Sentences:
         raise unknown("set of sentences", name, [s.name for s in SOURCES.values() if s.task == "sentences"])
     if agreement not in AGREEMENTS.values():
         raise Problem(f"{name} has no agreement of {agreement} per cent; take 50, 66, 75 or 100")
+    if source.embedded:
+        return assemble(source, "embedded", {100: drawn_sentences(source.classes)}, agreement)
     if folder := originals_folder(source):
         return assemble(source, "originals", read_phrasebank(folder, source.classes), agreement)
     if folder := mirror_folder(source):
@@ -116,6 +121,33 @@ def assemble(source: Source, kind: str, rows: Mapping[int, Iterable[tuple[str, i
     about = {"dataset": source.name, "kind": kind, "says": says, "fingerprint": digest.hexdigest()}
     kept = {split: tuple(part) for split, part in parts.items()}
     return Sentences(source.name, source.classes, **kept, source=about)
+
+
+GOOD, BAD = ("sales", "profit", "orders", "income"), ("losses", "costs", "debts", "complaints")
+UP, DOWN = ("rose", "grew", "increased", "went up"), ("fell", "shrank", "decreased", "went down")
+CALM = ("makes", "sells", "has offices in", "will publish", "is listed in")
+
+
+def drawn_sentences(classes: tuple[str, ...], count: int = 1500) -> list[tuple[str, int]]:
+    """Made-up sentences and their classes, the same at each call: neutral is half of them.
+
+    Good things that rise and bad things that fall are positive: no word alone tells the class.
+    """
+    rng = np.random.default_rng(20140714)
+
+    def name() -> str:
+        return "".join(rng.choice(list("bdfklmnprst")) + rng.choice(list("aeiou")) for _ in range(3)).capitalize()
+
+    found = []
+    for _ in range(count):
+        if rng.random() < 0.5:
+            found.append((f"{name()} {rng.choice(CALM)} {name()} .", classes.index("neutral")))
+            continue
+        good, up = rng.random() < 0.5, rng.random() < 0.5
+        what, how = rng.choice(GOOD if good else BAD), rng.choice(UP if up else DOWN)
+        text = f"The {what} of {name()} {how} by {rng.integers(2, 60)} % in {rng.integers(1999, 2013)} ."
+        found.append((text, classes.index("positive" if good == up else "negative")))
+    return found
 
 
 def _split_of(text: str) -> str:

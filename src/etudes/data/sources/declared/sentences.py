@@ -18,4 +18,17 @@ DECLARED = (
         upstream="four Parquet folders sentences_50agree to sentences_allagree, or FinancialPhraseBank-v1.0.zip of its "
         "authors (Malo et al. 2014, arXiv:1307.5336)",
     ),
+    Source(
+        name="drawn-sentences",
+        task="sentences",
+        hub="",
+        revision="",
+        licence="MIT",
+        megabytes=0.1,
+        splits={"train": 900},
+        columns=("sentence", "label"),
+        classes=("negative", "neutral", "positive"),
+        embedded=True,
+        says="made-up sentences of business news, good or bad by whether what rose or fell should",
+    ),
 )
