@@ -1,6 +1,6 @@
 """The small networks that come with the demos, so that each plays at once: which, how they are made, where they lie.
 
-    python -m etudes.web.demos.ship           train all of them and pack them: some six minutes on two cores
+    python -m etudes.web.demos.ship           train all of them and pack them: some seven minutes on two cores
     python -m etudes.web.demos.ship mixup     those of one study
 
 A packed network is the folder of its run without what only reports read, with its matrices in half precision. They are
@@ -85,8 +85,8 @@ LEVELS = 63  # the most of a pixel of these
 # Digits of 8 by 8 pixels, which are part of an installed package.
 SMALL_DIGITS = {"dataset": "digits", "examples": 100, "held_out": 40}
 
-# Few tokens and narrow vectors, so that two networks come along.
-SMALL_VOCABULARY = {"pieces": 1000, "embedding": 32, "steps": 1800}
+# Few tokens and narrow vectors, so that two networks come along; rarer words and more steps, as they are played with.
+SMALL_VOCABULARY = {"pieces": 1000, "embedding": 32, "often": 3, "dropout": 0.1, "steps": 5000}
 
 SHIPMENTS = (
     Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),

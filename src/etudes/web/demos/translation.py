@@ -172,7 +172,7 @@ def build(root: Path) -> gr.Blocks:
             text = gr.Textbox(
                 FIRST,
                 label="English sentence",
-                info="A short one about somebody, such as “He's a good student.” or “I'm happy to see you.”",
+                info="A short one about somebody, such as “You're too young.” or “I'm proud of you.”",
                 max_length=MOST,
                 scale=4,
             )
