@@ -154,7 +154,11 @@ def their_turn(base: T5, data: list[tuple[list[int], list[int]]]) -> Callable[[]
                 remove_unused_columns=False,
                 logging_strategy="no",
             )
-            transformers.Trainer(model, arguments, train_dataset=data, data_collator=collate, callbacks=[clock]).train()
+            trainer = transformers.Trainer(
+                model, arguments, train_dataset=data, data_collator=collate, callbacks=[clock]
+            )
+            trainer.remove_callback(transformers.PrinterCallback)
+            trainer.train()
         return (clock.ended - clock.begun) / STEPS
 
     return turn
