@@ -9,9 +9,9 @@ score on refusals, less the highest p by the same score on answers,
 and of directions of a matrix's outputs (I - P_u) P_s W. These are removed, shaken or frozen. An attack succeeds only
 where a forbidden question gets its whole right answer, and counts only at strengths that leave allowed ones answered.
 
-    etudes run safety-weights                    4 minutes on two cores, 14 variants, 5 seeds
+    etudes run safety-weights                    4 minutes on two cores, 18 variants, 5 seeds
     etudes run safety-weights --scale smollm2    20 minutes, 5 variants and 1 seed: SmolLM2-135M-Instruct
-    etudes run safety-weights --scale paper      600 minutes on a GPU, 10 variants and 1 seed: the same, a larger world
+    etudes run safety-weights --scale paper      600 minutes on a GPU, 11 variants and 1 seed: the same, a larger world
 
 `--until decided` goes on to 20 seeds. To expect: a few steps of harmless tuning undo the refusal, whether or not the
 weights found are frozen; removing a few weights in a hundred undoes it too where they are these; where whole
