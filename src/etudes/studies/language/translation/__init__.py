@@ -213,7 +213,6 @@ STUDY = Study(
         f"{BLEU}-2": "BLEU of two sentences joined",
         f"{BLEU}-3": "BLEU of three sentences joined",
         f"{BLEU}-beam": "BLEU by beam search",
-        "test/bleu-by-length": "BLEU, in per cent",
         "test/monotony": "order of attention, from -1 to 1",
         "test/attention-own": "share of attention on the sentence being translated",
     },
