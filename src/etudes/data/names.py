@@ -11,8 +11,8 @@ import numpy as np
 
 from etudes.core.errors import Problem, unknown
 from etudes.data.sources import SOURCES, Source, read_first, read_mirror
+from etudes.data.text import SPLITS
 
-SPLITS = ("train", "validation", "test")
 STROKES = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"})
 FAMILIES = {  # by descent; Chinese, Korean and Vietnamese are one by loan: their surnames come from Chinese
     "Arabic": "Semitic",

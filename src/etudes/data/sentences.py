@@ -1,7 +1,6 @@
 """Sentences with one class each, and how many of their judges agreed on it; split so that near copies stay together."""
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from etudes.core.errors import Problem, unknown
 from etudes.data.sources import SOURCES, Source, mirror_folder, originals_folder, unreachable
+from etudes.data.text import split_of
 
 AGREEMENTS = {"50": 50, "66": 66, "75": 75, "all": 100}  # how a file of the phrase bank is called -> per cent
 SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
@@ -151,8 +151,5 @@ def drawn_sentences(classes: tuple[str, ...], count: int = 1500) -> list[tuple[s
 
 
 def _split_of(text: str) -> str:
-    """The split of a sentence by the hash of its words: numbers, case and marks do not tell sentences apart."""
-    words = " ".join(re.findall(r"[^\W\d_]+", text.lower()))
-    draw = int(hashlib.sha256(words.encode()).hexdigest()[:8], 16) / 16**8
-    bounds = itertools.accumulate(SHARES.values())
-    return next((split for split, bound in zip(SHARES, bounds, strict=True) if draw < bound), "test")
+    """The split of a sentence by its words: numbers, case and marks do not tell sentences apart."""
+    return split_of(" ".join(re.findall(r"[^\W\d_]+", text.lower())), SHARES)
