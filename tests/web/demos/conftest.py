@@ -26,6 +26,7 @@ SMALL = {
     "unlearning": ("dropped", "retrained"),
     "names": ("gru", "writer"),
     "translation": ("luong", "none"),
+    "lossy-text": ("float",),
 }
 
 

@@ -14,7 +14,7 @@ from etudes.core.spec import TUNING
 from etudes.data.images import images
 from etudes.data.sources import SOURCES
 from etudes.measure.error import error_rate
-from etudes.web.demos import cifar, doom_dqn, generation, mixup, networks, pictures, ship
+from etudes.web.demos import cifar, doom_dqn, generation, halves, mixup, networks, pictures, ship
 
 SHIPPED = [(shipment.study, variant) for shipment in ship.SHIPMENTS for variant in shipment.variants]
 
@@ -38,12 +38,13 @@ def test_a_network_comes_with_its_demo(study, variant):
 
 def test_what_comes_along_is_small():
     files = [path for path in ship.TRAINED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 3_500_000
+    assert sum(path.stat().st_size for path in files) < 5_000_000
     weights = [path for path in files if path.suffix == ".safetensors"]
     beside = {path.name for path in weights} - {networks.WEIGHTS, doom_dqn.WEIGHTS}
-    assert beside == {f"tuned-{name}.safetensors" for name in ship.TUNED} | {"fixed.safetensors"}
+    tuned = {f"tuned-{name}.safetensors" for name in ship.TUNED}
+    assert beside == tuned | {"fixed.safetensors", "codes.safetensors", "language.safetensors"}
     assert len(weights) == len(SHIPPED) + len(beside)
-    assert max(path.stat().st_size for path in weights) <= ship.LARGEST
+    assert max(path.stat().st_size for path in weights) <= halves.LARGEST
 
 
 def test_what_comes_along_needs_nothing_fetched(monkeypatch):
@@ -72,7 +73,7 @@ def test_no_network_is_given_away_whose_data_are_not_free(root, tmp_path, name):
 
 
 def test_a_large_network_is_refused(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(ship, "LARGEST", 1000)
+    monkeypatch.setattr(halves, "LARGEST", 1000)
     with pytest.raises(Problem, match="more than 1,000; ship a smaller network"):
         ship.pack(record_of("mixup", "erm", root), tmp_path)
 
@@ -95,14 +96,14 @@ def test_a_packed_network_answers_as_before(root, tmp_path):
 def test_vectors_are_kept_whole_and_what_is_no_number_in_half_precision_is_refused(tmp_path):
     tensors = {"a": torch.rand(3, 3), "b": torch.tensor([1e-7, 1e7]), "c": torch.tensor(3)}
     save_file(tensors, tmp_path / "whole", metadata={"format": "pt"})
-    ship._halve(tmp_path / "whole", tmp_path / "half")
+    halves.halve(tmp_path / "whole", tmp_path / "half")
     found = load_file(tmp_path / "half")
     assert found["a"].dtype == torch.float16
     assert torch.equal(found["b"], tensors["b"])
     assert torch.equal(found["c"], tensors["c"])
     save_file({"a": torch.full((2, 2), 1e5)}, tmp_path / "large")
     with pytest.raises(Problem, match="no numbers in half precision"):
-        ship._halve(tmp_path / "large", tmp_path / "half")
+        halves.halve(tmp_path / "large", tmp_path / "half")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

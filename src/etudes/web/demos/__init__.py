@@ -162,6 +162,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("translation"),
     ),
     Demo(
+        "lossy-text",
+        "Compress a sentence",
+        "Send a sentence as ever fewer bits of its embedding, let a network write it anew, and see what is lost.",
+        "lossy-text",
+        _builder("lossy_text"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

@@ -6,7 +6,8 @@
 A packed network is the folder of its run without what only reports read, with its matrices in half precision. They are
 trained at a seed for tuning, which judges nothing. Of a set that is not part of an installed package its first test
 pictures come along, so that nothing need be fetched. Beside the base of audio-task-vectors lie the networks tuned from
-it, of which its demo makes task vectors, and an excerpt of what they are tested on.
+it, of which its demo makes task vectors, and an excerpt of what they are tested on. Beside the inverter of lossy-text
+lie its codes' tables, some lines for zstd, and the embeddings of a few sentences to begin with.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -36,9 +36,10 @@ from etudes.studies.adapt.audio_task_vectors.operations import Bench
 from etudes.studies.generative.unet.examples import opened
 from etudes.studies.language.translation.corpus import corpus
 from etudes.studies.language.translation.scores import words
+from etudes.web.demos.compressor import compressor, write_compressor
+from etudes.web.demos.halves import halve, shorten, write_halved
 
 TRAINED = Path(__file__).parent / "trained"
-LARGEST = 300_000  # bytes of one network
 KEPT = (
     "spec.json",
     "result.json",
@@ -102,6 +103,7 @@ SHIPMENTS = (
     Shipment("unlearning", ("original", "dropped", "salun", "scrub", "redraw", "retrained"), SMALL_DIGITS),
     Shipment("names", ("gru",), {"steps": 800}),
     Shipment("translation", ("luong", "none"), SMALL_VOCABULARY),
+    Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}),
     Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 
@@ -133,38 +135,14 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in sorted(record.folder.glob("*.safetensors")):
-        _halve(path, folder / path.name)
+        halve(path, folder / path.name)
     for name in KEPT:
         if (record.folder / name).exists():
             shutil.copyfile(record.folder / name, folder / name)
-    if (tokenizer := folder / "tokenizer.json").exists():  # without the white space that is more than half of it
-        values = json.loads(tokenizer.read_text(encoding="utf-8"))
-        write_text(tokenizer, json.dumps(values, separators=(",", ":"), ensure_ascii=False))
+    if (folder / "tokenizer.json").exists():
+        shorten(folder / "tokenizer.json")
     write_json(folder / "env.json", {**record.env, "data": data if len(data) > 1 else data[0]})
     return folder
-
-
-def _halve(path: Path, copy: Path) -> None:
-    """Copy a network's weights, matrices and filters in half precision; vectors, such as variances, stay as they are.
-
-    Raises Problem where a value is too large for that, or the copy.
-    """
-    with safe_open(path, "pt") as file:
-        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
-    _write_halved(tensors, about, copy)
-
-
-def _write_halved(tensors: Mapping[str, Tensor], about: dict[str, str] | None, copy: Path) -> None:
-    small = {name: t.half() if t.is_floating_point() and t.ndim > 1 else t for name, t in tensors.items()}
-    small = {name: tensor.contiguous() for name, tensor in small.items()}
-    if not all(torch.isfinite(tensor).all() for tensor in small.values()):
-        raise Problem(f"{copy.name} holds values that are no numbers in half precision; train that network otherwise")
-    save_file(small, copy, metadata=about)
-    copy.chmod(0o644)
-    if (size := copy.stat().st_size) > LARGEST:
-        raise Problem(
-            f"{copy.name} takes {size:,} bytes in half precision, more than {LARGEST:,}; ship a smaller network"
-        )
 
 
 def write_excerpt(d: Images, root: Path = TRAINED) -> None:
@@ -227,7 +205,7 @@ def write_vectors(record: Record, folder: Path) -> None:
     settings = json.dumps({"seed": record.spec.seed, **cfg.base_settings(), **cfg.tuning(), "lr": cfg.lr})
     for name in TUNED:
         about = {"format": "pt", "lesson": name, "settings": settings}
-        _write_halved(bench.tuned_weights(name), about, folder / f"tuned-{name}.safetensors")
+        write_halved(bench.tuned_weights(name), about, folder / f"tuned-{name}.safetensors")
     fixed = {name: tensor.contiguous() for name, tensor in bench.net.named_buffers(recurse=False)}
     save_file(fixed, folder / "fixed.safetensors", metadata={"format": "pt", "settings": settings})
     (folder / "fixed.safetensors").chmod(0o644)
@@ -287,6 +265,8 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
             print(folder := pack(record))
             if spec.study == "audio-task-vectors":
                 write_vectors(record, folder)
+            if spec.study == "lossy-text":
+                write_compressor(compressor(record), record.spec.config["embedder"], folder)
             if spec.study == "translation" and spec.config["attention"] != "none":
                 write_text(folder / "words.txt", "\n".join(sorted(english_words(record))))
         name = sources(record)[0]["dataset"]
