@@ -37,9 +37,7 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float = A) -
     return log_zero * _log_probability(logits, labels).expm1().mean()
 
 
-def symmetric_cross_entropy(
-    logits: Tensor, labels: Tensor, alpha: float, beta: float, log_zero: float = A
-) -> Tensor:
+def symmetric_cross_entropy(logits: Tensor, labels: Tensor, alpha: float, beta: float, log_zero: float = A) -> Tensor:
     """alpha times cross-entropy plus beta times the reverse one: Wang et al. 2019, eq. 7 with the weights of sec. 3.2.
 
     beta = 0 is alpha times cross-entropy exactly. On one-hot labels beta and log_zero count as their product alone.

@@ -152,9 +152,14 @@ def class_errors(model: nn.Module, d: Images, order: Sequence[int]) -> dict[str,
     }
 
 
-def train(cfg: Config, run: Run) -> None:
+def study(cfg: Config, run: Run) -> None:
     if cfg.measures == "pull":
-        return log_pulls(cfg, run)
+        log_pulls(cfg, run)
+    else:
+        train_network(cfg, run)
+
+
+def train_network(cfg: Config, run: Run) -> None:
     d, held, order = pictures_of(cfg, run)
     draws = run.rng("label noise")
     if cfg.kind == "asymmetric":
@@ -213,22 +218,14 @@ LOSSES = {"ce": CE, "sce": SCE, "gce": GCE}
 SHARES = {"": 0.0, "-20": 0.2, "-40": 0.4, "-60": 0.6, "-80": 0.8}
 HALF = {"noise": 0.4}  # where the weights alpha and beta are compared
 
-LAPTOP = {
-    "dataset": "fashion-mnist", "side": 14, "examples": 100, "batch": 100, "steps": 300, "eval_every": 30, "log_every": 30,
-    "tested": 2000,
-}  # fmt: skip
-SMOKE = {
-    "dataset": "digits", "side": 8, "blocks": (2,), "dense": 4, "examples": 4, "batch": 40, "steps": 4, "eval_every": 2,
-    "validation": 100, "tested": 100,
-}  # fmt: skip
-CIFAR = {
-    "dataset": "cifar10", "blocks": (16, 32, 48), "convolutions": 2, "examples": 400, "batch": 100, "steps": 2000,
-    "eval_every": 100,
-}  # fmt: skip
-PAPER = {
-    "dataset": "cifar10", "blocks": (64, 128, 196), "convolutions": 2, "dense": 256, "augment": True, "batch": 128, "lr": 0.01,
-    "schedule": "decay", "steps": 46_000, "eval_every": 1_150, "log_every": 100, "validation": 1000,
-}  # fmt: skip
+SIZE = {"side": 14, "examples": 100, "batch": 100, "steps": 300, "eval_every": 30, "log_every": 30}
+LAPTOP = SIZE | {"dataset": "fashion-mnist", "tested": 2000}
+FEW = {"blocks": (2,), "dense": 4, "examples": 4, "batch": 40, "steps": 4, "eval_every": 2}
+SMOKE = FEW | {"dataset": "digits", "side": 8, "validation": 100, "tested": 100}
+CNN = {"dataset": "cifar10", "convolutions": 2}
+CIFAR = CNN | {"blocks": (16, 32, 48), "examples": 400, "batch": 100, "steps": 2000, "eval_every": 100}
+LONG = {"steps": 46_000, "eval_every": 1_150, "log_every": 100, "lr": 0.01, "schedule": "decay", "augment": True}
+PAPER = CNN | LONG | {"blocks": (64, 128, 196), "dense": 256, "validation": 1000}
 MATTERS = 0.01  # of the test error: what two trainings of one kind differ by
 
 STUDY = Study(
@@ -241,27 +238,37 @@ STUDY = Study(
         "https://arxiv.org/abs/1908.06112",
     ),
     config=Config,
-    program=train,
+    program=study,
     variants=(
-        *(Variant(f"{name}{share}", changes | {"noise": noise})
-          for share, noise in SHARES.items() for name, changes in LOSSES.items()),
-        *(Variant(f"{name}-alike-{percent}", changes | {"noise": percent / 100, "kind": "asymmetric"})
-          for percent in (20, 40) for name, changes in LOSSES.items()),
+        *(
+            Variant(f"{name}{share}", changes | {"noise": noise})
+            for share, noise in SHARES.items()
+            for name, changes in LOSSES.items()
+        ),
+        *(
+            Variant(f"{name}-alike-{percent}", changes | {"noise": percent / 100, "kind": "asymmetric"})
+            for percent in (20, 40)
+            for name, changes in LOSSES.items()
+        ),
         Variant("rce", RCE, "the reverse part alone"),
         Variant("rce-40", RCE | HALF),
         Variant("sce-40-heavy", HALF | {"alpha": 1.0, "beta": 1.0}, "ten times as much cross entropy"),
         Variant("sce-40-light", HALF | {"alpha": 0.01, "beta": 1.0}, "a tenth as much"),
         Variant("sce-40-clamped", HALF | SCE | {"loss": "clamped"}, "log 0 is -9.21, as in common code"),
         Variant("pull", {"measures": "pull"}, "no training: how each loss pulls at the label's logit"),
-    ),  # fmt: skip
+    ),
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5,
-                        offline={"dataset": "digits", "side": 8, "examples": 80, "validation": 300}),
+        "laptop": Scale(
+            LAPTOP,
+            seeds=(5, 8, 12, 20),
+            minutes=5,
+            offline={"dataset": "digits", "side": 8, "examples": 80, "validation": 300},
+        ),
         "mnist": Scale(LAPTOP | {"dataset": "mnist-5k", "tested": 0}, seeds=5, minutes=5),
         "cifar": Scale(CIFAR, seeds=3, minutes=150),
         "paper": Scale(PAPER, seeds=5, minutes=2400),
-    },  # fmt: skip
+    },
     words={
         "test/error": "test error",
         "test/error-best": "test error at the least validation error",

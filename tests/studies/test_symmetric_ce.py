@@ -1,0 +1,146 @@
+import dataclasses
+
+import pytest
+import torch
+
+from etudes.core.errors import Problem
+from etudes.core.record import load
+from etudes.core.run import execute
+from etudes.data.images import images
+from etudes.losses import noisy
+from etudes.measure.size import count_parameters
+from etudes.studies.labels.symmetric_ce import STUDY, by_difficulty, class_errors, lookalikes, loss, network
+
+
+def config(variant, scale="smoke", **changed):
+    return dataclasses.replace(STUDY.config(**STUDY.plan(scale, variants=[variant])[0].config), **changed)
+
+
+def performed(variant, root):
+    """The record of a smoke run."""
+    spec = STUDY.plan("smoke", variants=[variant])[0]
+    execute(STUDY, spec, root)
+    return load([spec], root)[0]
+
+
+def test_each_variant_has_the_loss_of_its_name():
+    z = torch.randn(20, 10, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(20) % 10
+    expected = {
+        "ce": torch.nn.functional.cross_entropy(z, y),
+        "sce": 0.1 * torch.nn.functional.cross_entropy(z, y) + noisy.reverse_cross_entropy(z, y, -4),
+        "gce": noisy.generalised_cross_entropy(z, y, 0.7),
+        "rce": noisy.reverse_cross_entropy(z, y, -4),
+    }
+    for name, value in expected.items():
+        for variant in (name, f"{name}-40"):
+            assert loss(config(variant), z, y).item() == pytest.approx(value.item(), rel=1e-6)
+    assert loss(config("ce"), z, y).equal(expected["ce"])  # beta = 0 is cross entropy to the bit
+    assert loss(config("sce-40-clamped"), z, y).item() > 2 * expected["sce"].item()
+
+
+def test_variants_have_the_wrong_labels_of_their_names():
+    for variant in STUDY.variants:
+        share = next((int(part) for part in variant.name.split("-") if part.isdigit()), 0)
+        cfg = config(variant.name)
+        assert round(100 * cfg.noise) == share
+        assert (cfg.kind == "asymmetric") == ("alike" in variant.name)
+
+
+def test_classes_are_mistaken_as_in_the_papers():
+    digits = images("digits")
+    assert lookalikes(digits) == {0: 1, 2: 3, 4: 5, 6: 7, 8: 9}
+    named = dataclasses.replace(digits, name="mnist-5k", labels=tuple("0123456789"))
+    assert lookalikes(named) == {7: 1, 2: 7, 3: 8, 5: 6, 6: 5}
+    clothes = (
+        "T - shirt / top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+    named = dataclasses.replace(digits, name="fashion-mnist", labels=clothes)
+    assert [clothes[c] for c in lookalikes(named)] == ["Ankle boot", "Sneaker", "Pullover", "Coat", "Dress"]
+
+
+def test_classes_are_easy_where_the_nearest_mean_is_their_own():
+    d = images("digits")
+    order = by_difficulty(d)
+    assert sorted(order) == list(range(10))
+    x, missed = d.x.double().flatten(1) / 255, dict.fromkeys(range(10), 0.0)
+    means = [x[d.y == c].mean(0) for c in range(10)]
+    for picture, label in zip(x, d.y.tolist(), strict=True):
+        nearest = min(range(10), key=lambda c: float((picture - means[c]).square().sum()))
+        missed[label] += (nearest != label) / int((d.y == label).sum())
+    assert missed[order[0]] == min(missed.values())
+    assert missed[order[-1]] == max(missed.values())
+
+
+class Says(torch.nn.Module):
+    """Says one class of every picture."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return torch.nn.functional.one_hot(torch.full((len(x),), self.answer), 10).float()
+
+
+def test_errors_are_told_by_class():
+    d = images("digits")
+    order = by_difficulty(d)
+    found = class_errors(Says(order[-1]), d, order)
+    assert found["test/error-easy"] == 1
+    assert found["test/error-hard"] == pytest.approx(2 / 3)
+    assert found["test/error"] == pytest.approx((d.test_y != order[-1]).double().mean().item())
+    assert [found[f"test/error-class-{rank}"] for rank in (1, 9, 10)] == [1, 1, 0]
+
+
+def test_the_paper_scale_is_the_papers_network():
+    cfg = config("sce-40", "paper")
+    body = network(cfg, 3, 10, 32)
+    assert count_parameters(body) == 1_639_794
+    assert sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in body.modules()) == 8
+    assert body(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert (cfg.alpha, cfg.beta, cfg.log_zero) == (0.1, 1.0, -4)
+    assert cfg.steps == pytest.approx(120 * 49_000 / 128, rel=0.01)
+
+
+def test_the_small_network_is_the_papers_for_mnist_where_it_is_as_wide():
+    cfg = config("ce", "laptop", blocks=(32, 64), dense=128)
+    convolutions = (9 * 32 + 32) + (9 * 32 * 64 + 64)
+    dense = (64 * 7 * 7 * 128 + 128) + (128 * 10 + 10)
+    assert count_parameters(network(cfg, 1, 10, 28)) == convolutions + dense + 2 * (32 + 64 + 128)
+
+
+def test_the_pulls_are_the_formula(tmp_path):
+    record = performed("pull", tmp_path)
+    p = torch.tensor(0.01, dtype=torch.float64)
+    for name, weights in {"cross-entropy": (1, 0), "reverse": (0, 1), "symmetric": (0.1, 1)}.items():
+        assert record.metrics[f"train/pull-{name}"] == pytest.approx(noisy.pull(p, *weights).item(), rel=1e-4)
+    assert record.metrics["train/pull-generalised"] == pytest.approx(0.99 * 0.01**0.7, rel=1e-4)
+
+
+def test_the_best_look_is_chosen_by_validation(tmp_path):
+    record = performed("ce-40", tmp_path)
+    looks = [line for line in record.log if "validation/error" in line]
+    best = min(looks, key=lambda line: line["validation/error"])
+    assert record.metrics["test/error-best"] == best["test/error"]
+    assert record.metrics["test/error"] == looks[-1]["test/error"]
+    assert record.metrics["test/error-first"] == looks[0]["test/error"]
+    assert record.metrics["train/wrong-labels"] == pytest.approx(0.4)
+
+
+def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(Problem, match="fewer blocks"):
+        network(config("ce", blocks=(2, 2, 2, 2)), 1, 10, 8)
+    with pytest.raises(Problem, match="none of"):
+        execute(STUDY, STUDY.plan("smoke", variants=["ce"], validation=5000)[0], tmp_path)
+    with pytest.raises(Problem, match="clamped"):
+        STUDY.plan("smoke", variants=["ce"], loss="squared")
