@@ -143,7 +143,11 @@ def train(cfg: Config, run: Run) -> None:
         return {"train/loss": descend(loss(cfg, model(x), y), opt, schedule)}
 
     def evaluate() -> dict[str, float]:
-        return {"validation/error": error_rate(model, held.x, held.y), **class_errors(model, d, order)}
+        errors = {"validation/error": error_rate(model, held.x, held.y), **class_errors(model, d, order)}
+        for kind, rows in {"right": ~wrong, "wrong": wrong}.items():
+            if rows.any():
+                errors[f"train/error-{kind}-labels"] = error_rate(model, d.x[rows], labels[rows])
+        return errors
 
     found = fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate)
     run.result(**{name: value for name, value in found.items() if "class" not in name})
@@ -151,10 +155,6 @@ def train(cfg: Config, run: Run) -> None:
     best = min(range(len(looks)), key=looks.__getitem__)
     run.result(**{f"{name}-best": run.logged(name)[best] for name in ("test/error", EASY, HARD)})
     run.result(**{"test/error-first": run.logged("test/error")[0]})
-    with run.autocast():
-        run.result(**{"train/error-right-labels": error_rate(model, d.x[~wrong], labels[~wrong])})
-        if wrong.any():
-            run.result(**{"train/error-wrong-labels": error_rate(model, d.x[wrong], labels[wrong])})
     run.result(**{"train/wrong-labels": wrong.double().mean()})
 
 
