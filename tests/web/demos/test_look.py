@@ -19,7 +19,7 @@ def test_importing_the_list_imports_neither_gradio_nor_torch():
 
 def test_every_demo_has_its_own_address():
     slugs = [demo.slug for demo in DEMOS]
-    assert len(set(slugs)) == len(slugs) == 17
+    assert len(set(slugs)) == len(slugs) == 18
 
 
 @pytest.mark.parametrize(
