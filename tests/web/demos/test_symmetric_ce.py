@@ -54,7 +54,7 @@ def test_the_charts_show_both_losses_and_reach_to_the_end_from_the_first_moment_
 def test_what_is_seen_is_told_once_both_have_ended():
     ce, sce = log_of([0.5, 0.3], 0.8), log_of([0.4, 0.1], 0.1)
     assert demo.finding({"ce": ce[:1]}, 40, "") == f"Training, cross entropy: step 160 of {demo.STEPS}."
-    assert demo.finding({"ce": ce}, 40, "") == f"Training, symmetric loss: step 0 of {demo.STEPS}."
+    assert demo.finding({"ce": ce}, 40, "") == f"Training, the symmetric loss: step 0 of {demo.STEPS}."
     told = demo.finding({"ce": ce, "sce": sce}, 40, "")
     assert "cross entropy ends at a test error of 30.0%, with 80% of the wrong labels learnt by heart" in told
     assert "symmetric loss ends at a test error of 10.0%, with 10% of" in told

@@ -18,7 +18,7 @@ DIGITS = {"dataset": "digits", "side": 8, "examples": 80, "validation": 300}  # 
 STEPS, EVERY = 320, 16
 MOST, FIRST = 80, 40  # per cent of wrong labels
 KINDS = {"another class at random": "symmetric", "the next class, in half of the classes": "asymmetric"}
-LOSSES = {"ce": ("cross entropy", look.ORANGE), "sce": ("symmetric loss", look.BLUE)}
+LOSSES = {"ce": ("cross entropy", look.ORANGE), "sce": ("the symmetric loss", look.BLUE)}
 CHARTS = {"test/error": "test error", "train/error-wrong-labels": "share of the wrong labels learnt"}
 
 
@@ -62,7 +62,7 @@ def finding(logs: Mapping[str, Log], percent: int, problem: str) -> str:
         error, learnt = (ends[name][metric][1] for metric in CHARTS)
         by_heart = f", with {learnt[-1]:.0%} of the wrong labels learnt by heart" if learnt else ""
         told.append(f"{words} ends at a test error of {error[-1]:.1%}{by_heart}")
-    return f"{percent} % of labels were replaced: {'; '.join(told)}."
+    return f"At {percent} %: {'; '.join(told)}."
 
 
 def build(root: Path) -> gr.Blocks:
