@@ -4,8 +4,8 @@ For a one-hot label q and probabilities p the loss is alpha H(q, p) + beta H(p, 
 log 0. The reverse part is -A (1 - p_y): bounded, so that a wrong label pulls little. At the logit of the label the pull
 is alpha (1 - p_y) - beta A p_y (1 - p_y) (eq. 10): strongest half way, and gone where the label looks impossible.
 
-    etudes run symmetric-ce                   5 minutes on two cores, 27 variants, 5 seeds (to 20 with --until decided)
-    etudes run symmetric-ce --scale mnist     MNIST-5k in place of Fashion-MNIST, 5 seeds: 12 minutes
+    etudes run symmetric-ce                   4 minutes on two cores, 27 variants, 5 seeds (to 20 with --until decided)
+    etudes run symmetric-ce --scale mnist     MNIST-5k in place of Fashion-MNIST, 5 seeds: 4 minutes
     etudes run symmetric-ce --scale cifar     4,000 pictures of CIFAR-10, 3 seeds: 150 minutes
     etudes run symmetric-ce --scale paper     the paper's network and epochs of CIFAR-10, 5 seeds: 40 hours on a GPU
 
@@ -34,6 +34,7 @@ from etudes.core import (
     above,
     alike,
     at_least,
+    below,
     difference,
     higher,
     lower,
@@ -105,11 +106,6 @@ def pictures_of(cfg: Config, run: Run) -> tuple[Images, Images, list[int]]:
     return sized[0].to(run.device), sized[1].to(run.device), by_difficulty(whole)
 
 
-def network(cfg: Config, d: Images) -> nn.Sequential:
-    body = plain_cnn(*d.shape[:2], d.classes, cfg.blocks, cfg.convolutions, cfg.dense)
-    return nn.Sequential(Standardise(d.mean, d.std), body)
-
-
 def class_errors(model: nn.Module, d: Images, order: list[int]) -> dict[str, float]:
     """The test error, in all, on the easy and on the hard classes, and on each in this order."""
     missed = predictions(model, d.test_x) != d.test_y
@@ -133,7 +129,8 @@ def train(cfg: Config, run: Run) -> None:
     else:
         labels = symmetric_noise(d.y, cfg.noise, d.classes, draws, others=True)
     wrong = labels != d.y
-    model = seeded(run, "init", lambda: network(cfg, d))
+    body = seeded(run, "init", lambda: plain_cnn(*d.shape[:2], d.classes, cfg.blocks, cfg.convolutions, cfg.dense))
+    model = nn.Sequential(Standardise(d.mean, d.std).to(run.device), body)
     opt, schedule = sgd(model, cfg)
     pictures = shown(cfg, run, d)
 
@@ -154,8 +151,7 @@ def train(cfg: Config, run: Run) -> None:
     looks = run.logged("validation/error")
     best = min(range(len(looks)), key=looks.__getitem__)
     run.result(**{f"{name}-best": run.logged(name)[best] for name in ("test/error", EASY, HARD)})
-    run.result(**{"test/error-first": run.logged("test/error")[0]})
-    run.result(**{"train/wrong-labels": wrong.double().mean()})
+    run.result(**{"test/error-first": run.logged("test/error")[0], "train/wrong-labels": wrong.double().mean()})
 
 
 def log_pulls(cfg: Config, run: Run) -> None:
@@ -186,8 +182,8 @@ LABELS: dict[str, dict[str, Any]] = {
 }
 
 CNN = {"dataset": "cifar10", "convolutions": 2}
-SIZE = {"side": 12, "examples": 60, "batch": 60, "steps": 300, "eval_every": 30, "log_every": 30}
-LAPTOP = SIZE | {"dataset": "fashion-mnist", "tested": 2000}
+SIZE = {"side": 12, "examples": 50, "batch": 50, "steps": 300, "eval_every": 30, "log_every": 30, "lr": 0.03}
+LAPTOP = SIZE | {"dataset": "fashion-mnist", "tested": 1500}
 OFFLINE = {"dataset": "digits", "side": 8, "examples": 80, "validation": 300}
 FEW = {"blocks": (2,), "dense": 4, "examples": 4, "batch": 40, "steps": 4, "eval_every": 2}
 SMOKE = FEW | {"dataset": "digits", "side": 8, "validation": 100, "tested": 100}
@@ -196,7 +192,7 @@ LONG = {"steps": 46_000, "eval_every": 1_150, "log_every": 100, "lr": 0.01, "sch
 PAPER = CNN | LONG | {"blocks": (64, 128, 196), "dense": 256, "validation": 1000}
 
 
-MATTERS = 0.01  # of the test error: what two trainings of one kind differ by
+MATTERS = 0.02  # of test errors: what two trainings of one kind differ by; on three classes 0.03
 AT_40 = ("ce-40", "sce-40", "rce-40", "gce-40")
 HALF = "with 40 % random labels"  # nearly half of them
 
@@ -222,8 +218,8 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=OFFLINE),
-        "mnist": Scale(LAPTOP | {"dataset": "mnist-5k", "tested": 0}, seeds=5, minutes=5),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=4, offline=OFFLINE),
+        "mnist": Scale(LAPTOP | {"dataset": "mnist-5k", "tested": 0}, seeds=5, minutes=4),
         "cifar": Scale(CIFAR, seeds=3, minutes=150),
         "paper": Scale(PAPER, seeds=5, minutes=2400),
     },
@@ -238,12 +234,16 @@ STUDY = Study(
     },
     idea=noisy.symmetric_cross_entropy,
     claims={
-        **{
-            f"with {percent} % random labels the symmetric loss ends with a lower test error than cross entropy": lower(
-                f"sce-{percent}", f"ce-{percent}", "sec. 4, table 1", matters=MATTERS
-            )
-            for percent in (20, 40, 60)
-        },
+        "with 20, 40 and 60 % random labels the symmetric loss ends with a lower test error than cross entropy": Claim(
+            lambda trial: max(difference(f"sce-{percent}", f"ce-{percent}")(trial) for percent in (20, 40, 60)),
+            below(0),
+            "sec. 4, table 1",
+            matters=MATTERS,
+            number="test/error: sce minus ce, the largest of the three",
+        ),
+        f"{HALF} the symmetric loss ends with a lower test error than generalised cross entropy": lower(
+            "sce-40", "gce-40", "sec. 4, table 1", matters=MATTERS
+        ),
         f"{HALF} the symmetric loss errs less than cross entropy also where each is stopped at its least validation "
         "error": lower("sce-40", "ce-40", "no paper", of="test/error-best", matters=MATTERS),
         "of 20 % wrong labels in all the symmetric loss makes up for less if they are those of similar classes than if "
@@ -255,25 +255,25 @@ STUDY = Study(
             number="by how much the symmetric loss ends below cross entropy in test/error: random minus similar",
         ),
         f"{HALF} cross entropy errs more on the easy classes at the end than at its least validation error": higher(
-            ("ce-40", "test/error-easy"), ("ce-40", "test/error-easy-best"), "sec. 1, fig. 1", matters=MATTERS
+            ("ce-40", "test/error-easy"), ("ce-40", "test/error-easy-best"), "sec. 1, fig. 1", matters=0.03
         ),
         "40 % random labels raise cross entropy's final test error by more on the hard classes than on the easy": Claim(
             lambda trial: difference("ce-40", "ce", HARD)(trial) - difference("ce-40", "ce", EASY)(trial),
             above(0),
             "sec. 1, fig. 1",
-            matters=MATTERS,
+            matters=0.03,
             number="by how much the labels raise ce's test error: on hard minus on easy classes",
         ),
         f"{HALF} the symmetric loss ends with a lower error on the hard classes than cross entropy": lower(
-            "sce-40", "ce-40", "sec. 4.1, fig. 3", of=HARD, matters=MATTERS
+            "sce-40", "ce-40", "sec. 4.1, fig. 3", of=HARD, matters=0.03
         ),
         "on right labels the reverse part alone errs more on the hard classes at the end than cross entropy": higher(
-            "rce", "ce", "sec. 3.2", of=HARD, matters=MATTERS
+            "rce", "ce", "sec. 3.2", of=HARD, matters=0.03
         ),
         f"{HALF} the symmetric loss ends with a higher test error if it has ten times as much cross entropy": higher(
             "sce-40-heavy", "sce-40", "sec. 4.1, fig. 5", matters=MATTERS
         ),
-        f"{HALF} -9.21 in place of -4 for log 0 changes the symmetric loss's test error by at most 0.01": alike(
+        f"{HALF} -9.21 in place of -4 for log 0 changes the symmetric loss's test error by at most 0.02": alike(
             "sce-40-clamped", "sce-40", MATTERS, "no paper"
         ),
     },
