@@ -12,7 +12,7 @@ is alpha (1 - p_y) - beta A p_y (1 - p_y) (eq. 10): strongest half way, and gone
 To expect: cross entropy learns wrong labels by heart, the symmetric loss far fewer; the reverse part alone gives up
 whole classes.
 
-Departures from the paper at laptop scale: Fashion-MNIST at 14 pixels, 1,000 training pictures, a narrower form of the
+Departures from the paper at laptop scale: Fashion-MNIST at 12 pixels, 500 training pictures, a narrower form of the
 paper's network for MNIST. Everywhere: steps for epochs, one learning rate for all losses, and at paper scale that of
 the authors' code, shifts by an eighth of the side, and a learning rate that falls at one half and three quarters.
 """
