@@ -92,7 +92,7 @@ def pictures_of(cfg: Config, run: Run) -> tuple[Images, Images, list[int]]:
     tested = torch.from_numpy(run.rng("tested").permutation(len(whole.test_y)))[: cfg.tested or None]
     kept = replace(kept, test_x=kept.test_x[tested], test_y=kept.test_y[tested])
     run.result(**{"test/error-majority": kept.majority_error})
-    d, v = ((part.resize(cfg.side) if cfg.side else part).to(run.device) for part in (kept, held))
+    d, v = ((some.resize(cfg.side) if cfg.side else some).to(run.device) for some in (kept, held))
     return d, v, by_difficulty(whole.x[:5000], whole.y[:5000])
 
 
