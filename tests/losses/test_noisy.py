@@ -35,7 +35,7 @@ def test_the_reverse_part_is_the_mean_absolute_error_where_log_zero_is_minus_two
 
 
 def test_over_all_classes_the_reverse_part_sums_to_a_constant():
-    """So wrong labels that are drawn evenly do not move its minimum (sec. 3.3, theorem 1)."""
+    """So wrong labels that are drawn evenly do not move its minimum (the paper's theorem)."""
     z, _ = drawn()
     total = sum(noisy.reverse_cross_entropy(z, torch.full((len(z),), k)) for k in range(6))
     assert total.item() == pytest.approx(-noisy.A * 5, rel=1e-6)
@@ -67,7 +67,7 @@ def test_its_gradient_is_the_papers(alpha, beta):
     z, y = drawn()
     p = z.double().softmax(1)
     own = p.gather(1, y[:, None])
-    others = alpha * p - beta * noisy.A * p * own  # eq. 11
+    others = alpha * p - beta * noisy.A * p * own
     expected = torch.where(functional.one_hot(y, 6).bool(), -noisy.pull(own, alpha, beta), others)
     ours = gradient(lambda z: len(y) * noisy.symmetric_cross_entropy(z, y, alpha, beta), z)
     assert torch.allclose(ours.double(), expected, atol=1e-5)

@@ -27,10 +27,10 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tenso
 
 
 def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float = A) -> Tensor:
-    """-sum_k p_k log q_k for one-hot labels q, with `log_zero` for log 0: Wang et al. 2019, arXiv:1908.06112, eq. 6.
+    """-sum_k p_k log q_k for one-hot labels q, with `log_zero` for log 0: Wang et al. 2019, arXiv:1908.06112.
 
-    Only the terms with q_k = 0 count, so it is -log_zero (1 - p_y): the mean absolute error times -log_zero / 2 (sec.
-    3.3). By expm1, so that it is not lost where p_y is near 1. Raises Problem where log_zero is not below 0.
+    Only the terms with q_k = 0 count, so it is -log_zero (1 - p_y): the mean absolute error times -log_zero / 2.
+    By expm1, so that it is not lost where p_y is near 1. Raises Problem where log_zero is not below 0.
     """
     if not -math.inf < log_zero < 0:
         raise Problem(f"what stands for log 0 is {log_zero}; it must be a number below 0")
@@ -38,7 +38,7 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float = A) -
 
 
 def symmetric_cross_entropy(logits: Tensor, labels: Tensor, alpha: float, beta: float, log_zero: float = A) -> Tensor:
-    """alpha times cross-entropy plus beta times the reverse one: Wang et al. 2019, eq. 7 with the weights of sec. 3.2.
+    """alpha times cross-entropy plus beta times the reverse one: Wang et al. 2019, arXiv:1908.06112.
 
     beta = 0 is alpha times cross-entropy exactly. On one-hot labels beta and log_zero count as their product alone.
     """
@@ -59,7 +59,7 @@ def clamped_symmetric_cross_entropy(logits: Tensor, labels: Tensor, alpha: float
 
 def pull(p: Tensor, alpha: float, beta: float, log_zero: float = A) -> Tensor:
     """-d loss / d z_y of the symmetric cross-entropy, for probabilities p [...] of the label: how strongly one example
-    pulls at the logit of its label (Wang et al. 2019, eq. 10 and 11): alpha (1 - p) - beta log_zero p (1 - p)."""
+    pulls at the logit of its label (the gradients of Wang et al. 2019): alpha (1 - p) - beta log_zero p (1 - p)."""
     return alpha * (1 - p) - beta * log_zero * p * (1 - p)
 
 

@@ -17,8 +17,8 @@ def plain_cnn(
     `dense` units and the one of the classes. All but the last are normalised by batch, then ReLU. Weights are normal
     with variance 2 / fan-in, biases 0. Raises Problem where the blocks halve the side to nothing.
 
-    (64, 128, 196), 2 and 256 on CIFAR-10 are the 8 layers of Wang et al. 2019 (arXiv:1908.06112, sec. 4.2) in their
-    code, 1,639,794 parameters; (32, 64), 1 and 128 its network for MNIST.
+    (64, 128, 196), 2 and 256 on CIFAR-10 are the 8 layers of Wang et al. 2019 (arXiv:1908.06112) in their code,
+    1,639,794 parameters; (32, 64), 1 and 128 are its network for MNIST.
     """
     if side < 2 ** len(blocks):
         raise Problem(f"{len(blocks)} blocks halve {side} pixels to nothing; take fewer blocks")
