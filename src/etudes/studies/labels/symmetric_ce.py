@@ -1,8 +1,8 @@
 """symmetric-ce: cross entropy and its reverse together, against wrong labels.
 
 For a one-hot label q and probabilities p the loss is alpha H(q, p) + beta H(p, q), with A = -4 in place of log 0. The
-reverse part is -A (1 - p_y): it is bounded. Its pull at the logit of the label, -A p_y (1 - p_y), is strongest half way,
-and gone where the label looks impossible; cross entropy's, 1 - p_y, is strongest there.
+reverse part is -A (1 - p_y), bounded. Its pull at the logit of the label, -A p_y (1 - p_y), is strongest half way, and
+gone where the label looks impossible; cross entropy's, 1 - p_y, is strongest there.
 
     etudes run symmetric-ce                   4 minutes on two cores, 27 variants, 5 seeds (to 20 with --until decided)
     etudes run symmetric-ce --scale mnist     MNIST-5k in place of Fashion-MNIST, 5 seeds: 4 minutes
