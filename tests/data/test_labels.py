@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etudes.core.errors import Problem
-from etudes.data.labels import asymmetric_noise, balanced_subset, long_tail, symmetric_noise
+from etudes.data.labels import asymmetric_noise, balanced_subset, long_tail, lookalikes, symmetric_noise
 
 labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -116,3 +116,13 @@ def test_noise_over_the_other_classes_is_uniform_over_them():
     assert all(abs(int(count) - 10_000) < 400 for count in counts[[0, 1, 3]])
     with pytest.raises(Problem, match="single class"):
         symmetric_noise(torch.zeros(3, dtype=torch.long), 0.5, 1, rng(0), others=True)
+
+
+def test_classes_are_mistaken_as_in_the_papers_or_for_the_next():
+    assert lookalikes("digits", "0123456789") == {0: 1, 2: 3, 4: 5, 6: 7, 8: 9}
+    assert lookalikes("another", "abc") == {0: 1}
+    assert lookalikes("mnist-5k", "0123456789") == {7: 1, 2: 7, 3: 8, 5: 6, 6: 5}
+    clothes = ["T - shirt / top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag"]
+    assert lookalikes("fashion-mnist", [*clothes, "Ankle boot"]) == {9: 7, 7: 5, 2: 6, 4: 3, 3: 4}
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    assert lookalikes("cifar10", names) == {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}

@@ -1,10 +1,10 @@
-"""Labels made wrong, rare or few. Every function takes labels int64 [n] and, last, a numpy Generator.
+"""Labels made wrong, rare or few. What draws takes labels int64 [n] and, last, a numpy Generator.
 
 The draws do not depend on how much is asked for. So from the same seed a larger share spoils a superset, and a smaller
 budget keeps a subset: what is compared across shares is paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -48,6 +48,27 @@ def asymmetric_noise(
         rows = order[y[order] == old]
         noisy[rows[: round(share * len(rows))]] = new
     return noisy
+
+
+ALIKE = {
+    "cifar10": {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"},
+    "fashion-mnist": {
+        "Ankle boot": "Sneaker", "Sneaker": "Sandal", "Pullover": "Shirt", "Coat": "Dress", "Dress": "Coat",
+    },
+    "mnist": {"7": "1", "2": "7", "3": "8", "5": "6", "6": "5"},
+    "mnist-5k": {"7": "1", "2": "7", "3": "8", "5": "6", "6": "5"},
+}  # fmt: skip
+
+
+def lookalikes(dataset: str, names: Sequence[str]) -> dict[int, int]:
+    """{class: the class that looks alike}, for half of a set's classes by their names: what `asymmetric_noise` takes.
+
+    Of CIFAR-10 and MNIST as in Patrini et al. 2017, sec. 5; of Fashion-MNIST as in Zhang & Sabuncu 2018,
+    arXiv:1805.07836, sec. 4. Sets without such a list have every other class mistaken for the next.
+    """
+    if dataset in ALIKE:
+        return {names.index(a): names.index(b) for a, b in ALIKE[dataset].items()}
+    return {c: c + 1 for c in range(0, len(names) - 1, 2)}
 
 
 def long_tail(y: torch.Tensor, classes: int, ratio: float, rng: np.random.Generator) -> torch.Tensor:

@@ -4,6 +4,7 @@ from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.core.run import execute
 from etudes.web.demos import edge_of_stability as demo
+from etudes.web.demos.running import read_log
 
 
 def test_the_live_run_is_a_run_of_the_study(tmp_path):
@@ -11,7 +12,7 @@ def test_the_live_run_is_a_run_of_the_study(tmp_path):
     *_, (log, problem) = demo.train(spec, tmp_path / "live")
     execute(catalogue.find("edge-of-stability"), spec, tmp_path / "plain")
     assert problem == ""
-    assert log == demo.read_log(tmp_path / "plain" / spec.key / "log.jsonl")
+    assert log == read_log(tmp_path / "plain" / spec.key / "log.jsonl")
     steps, values = demo.series(log, spec)["train/sharpness"]
     assert steps == list(range(0, 200, 25))
     assert f"times {demo.EDGE}" in demo.finding(log, spec, "")
@@ -30,15 +31,15 @@ def test_a_reader_who_leaves_stops_the_training(tmp_path):
     running = demo.train(spec, tmp_path)
     next(running)
     running.close()
-    lines = len(demo.read_log(tmp_path / spec.key / "log.jsonl"))
+    lines = len(read_log(tmp_path / spec.key / "log.jsonl"))
     assert lines < 4000 / 25
 
 
 def test_half_a_line_is_not_read(tmp_path):
     path = tmp_path / "log.jsonl"
-    assert demo.read_log(path) == []
+    assert read_log(path) == []
     path.write_text('{"step": 0}\n{"st')
-    assert demo.read_log(path) == [{"step": 0}]
+    assert read_log(path) == [{"step": 0}]
 
 
 @pytest.mark.parametrize(("multiple", "steps"), [(0.1, 1000), (60, 1000), (1, 10), (1, 10**9)])

@@ -85,6 +85,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("double_descent"),
     ),
     Demo(
+        "symmetric-ce",
+        "Wrong labels",
+        "Choose the share of wrong labels and watch two losses learn them, or not, side by side.",
+        "symmetric-ce",
+        _builder("symmetric_ce"),
+    ),
+    Demo(
         "ddpm-sdedit",
         "Redraw a sketch",
         "Paint over a picture; a diffusion network redraws all of it, or only what you painted over.",

@@ -1,38 +1,25 @@
 """The edge of stability, live: sharpness against 2 / step size while a small network trains in this process's sight."""
 
 import functools
-import json
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import gradio as gr
 
 from etudes.core import catalogue
-from etudes.core.errors import Diverged, Problem
-from etudes.core.run import execute
+from etudes.core.errors import Problem
 from etudes.core.spec import Spec
 from etudes.reports.build import read
 from etudes.web.demos import look
+from etudes.web.demos.running import KEYS, train
 
 Series = tuple[list[float], list[float]]  # steps, values
 STUDY = "edge-of-stability"
 SLOW, FAST, MOST = 0.5, 6.0, 4000  # multiples of the study's first step size, most steps
 FIRST, STEPS = 3.0, 2000  # the multiple and the steps that the page opens with
-SECONDS = 60.0  # after which a training is given up
 EDGE = "2\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}step\N{NO-BREAK SPACE}size"  # the threshold, in one line
-KEYS = """element.closest(".gradio-container").addEventListener("keyup", (event) => {
-  const { target, key } = event;  // a slider that keys have moved is let go when the key is
-  if (target.type === "range" ? key !== "Tab" : target.type === "number" && key === "Enter")
-    target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
-});"""
 FAMILY = ("flow", "gd-x1", "gd-x2", "gd-x3", "gd-x4")  # whose curves are laid beside: the same network
-
-
-class Stopped(Exception):
-    """The page went away or the time is up."""
 
 
 def plan_run(multiple: float, steps: int) -> Spec:
@@ -48,45 +35,6 @@ def series(log: Sequence[Mapping[str, float]], spec: Spec) -> dict[str, Series]:
     names = ("train/sharpness", "train/loss")
     lines = {name: [(line["step"], line[name]) for line in log if name in line] for name in names}
     return {name: ([x for x, _ in found], [y for _, y in found]) for name, found in lines.items()}
-
-
-def train(spec: Spec, root: Path) -> Iterator[tuple[list[dict[str, float]], str]]:
-    """(the log so far, what to tell) again and again while the run is performed in a thread of its own."""
-    stop, problem = threading.Event(), ""
-
-    def watch(key: str, done: int, steps: int) -> None:
-        if stop.is_set():
-            raise Stopped
-
-    def work() -> None:
-        nonlocal problem
-        try:
-            execute(catalogue.find(STUDY), spec, root, watch)
-        except Diverged:
-            problem = "the loss grew beyond all numbers: the step size is too large from the start"
-        except Problem as told:
-            problem = str(told)
-        except Stopped:
-            problem = "stopped"
-
-    thread = threading.Thread(target=work, daemon=True)
-    begun = time.monotonic()
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(0.3)
-            if time.monotonic() - begun > SECONDS:
-                stop.set()
-            yield read_log(root / spec.key / "log.jsonl"), ""
-    finally:
-        stop.set()  # also where the reader has gone
-    yield read_log(root / spec.key / "log.jsonl"), problem
-
-
-def read_log(path: Path) -> list[dict[str, float]]:
-    """The whole lines of a log that may still be written to."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 @functools.lru_cache(maxsize=1)
