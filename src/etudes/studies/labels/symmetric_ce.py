@@ -251,8 +251,8 @@ STUDY = Study(
             "introduction, fig. 1",
             "rise of ce's test error by the labels: on easy minus on hard classes",
         ),
-        "averaged over 20, 40 and 60 % random labels the symmetric loss ends with a lower error on the hard classes than "
-        "cross entropy": less(
+        "averaged over 20, 40 and 60 % random labels the symmetric loss ends with a lower error on the hard classes "
+        "than cross entropy": less(
             lambda trial: sum(difference(f"sce-{percent}", f"ce-{percent}", HARD)(trial) for percent in SHARES) / 3,
             "experiments, class-wise",
             "test error on the hard classes: sce minus ce, the mean of the three",
