@@ -86,7 +86,9 @@ def test_the_scores_are_naive_bayes_of_runs_of_characters():
 
 
 def test_made_up_dialects_are_told_apart():
-    lines = {code: [line for lines in drawn_documents(code).values() for line in lines] for code in ("it", "vec", "scn")}
+    lines = {
+        code: [line for lines in drawn_documents(code).values() for line in lines] for code in ("it", "vec", "scn")
+    }
     identifier = Identifier({code: found[:400] for code, found in lines.items()})
     for code, found in lines.items():
         assert sum(identifier.language(line) == code for line in found[400:]) > 0.95 * len(found[400:])
@@ -95,9 +97,20 @@ def test_made_up_dialects_are_told_apart():
 
 
 def test_what_spoils_a_corpus_is_left_out_and_counted():
-    identifier = Identifier({"it": ["il gatto dorme nella casa con gli altri"] * 3, "vec": ["el gato dorme inte la caxa", "la note xe longa e scura"]})
+    identifier = Identifier(
+        {
+            "it": ["il gatto dorme nella casa con gli altri"] * 3,
+            "vec": ["el gato dorme inte la caxa", "la note xe longa e scura"],
+        }
+    )
     train = "\n".join(
-        ["El gato  dorme inte la caxa", "il gatto dorme nella casa con gli altri", "la caxa", "la caxa", "el gato inte la caxa"]
+        [
+            "El gato  dorme inte la caxa",
+            "il gatto dorme nella casa con gli altri",
+            "la caxa",
+            "la caxa",
+            "el gato inte la caxa",
+        ]
     )
     found = build(parts(train), "vec", identifier)
     assert found.train[0].text == "la caxa\nla caxa\nel gato inte la caxa"  # short lines may well be said twice

@@ -44,7 +44,9 @@ def test_articles_keep_their_split_in_every_language(mirror):
 def test_messages_are_grouped_by_module_and_first_word(mirror):
     keys = [f"extensions-core/M{i}/i18n:word{i}-{j}" for i in range(60) for j in range(2)]
     keys += ["languages/i18n:tog-a", "languages/i18n:tog-b", "languages/i18n:upload"]
-    write(mirror / "mediawiki" / "i18n-dialects" / "nap", [{"key": k, "lang": "nap", "text": f" {k}\n x"} for k in keys])
+    write(
+        mirror / "mediawiki" / "i18n-dialects" / "nap", [{"key": k, "lang": "nap", "text": f" {k}\n x"} for k in keys]
+    )
     d = dialect_texts("i18n-dialects", "nap")
     works = [work for split in SPLITS for work in getattr(d, split)]
     assert len(works) == 62

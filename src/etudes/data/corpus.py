@@ -65,7 +65,9 @@ def read_folder(folder: Path) -> list[Work]:
         with open(folder / LIST, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError:
-        raise Problem(f"{folder} has no {LIST}; write one with the columns {', '.join(COLUMNS)}, a line a text") from None
+        raise Problem(
+            f"{folder} has no {LIST}; write one with the columns {', '.join(COLUMNS)}, a line a text"
+        ) from None
     found = []
     for number, row in enumerate(rows, start=2):
         values = {column: (row.get(column) or "").strip() for column in COLUMNS}
@@ -172,7 +174,9 @@ def build(parts: Mapping[str, Sequence[Work]], language: str, identifier: Identi
             if lines:
                 works.append(Work(work.name, language, work.licence, "\n".join(lines)))
         if not works:
-            raise Problem(f"no text in '{language}' is left of the part '{split}'; add works, or look at what was dropped")
+            raise Problem(
+                f"no text in '{language}' is left of the part '{split}'; add works, or look at what was dropped"
+            )
         if split != "train":
             held_out.update(run for work in works for line in work.text.split("\n") for run in word_runs(line))
         kept[split] = tuple(works)

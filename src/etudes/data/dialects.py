@@ -33,8 +33,8 @@ Documents = Mapping[str, list[str]]  # name -> lines
 def dialect_texts(name: str, language: str) -> Texts:
     """The texts of a declared set in one of LANGUAGES, a line a sentence, message or speech.
 
-    Sets are oldi-seed, i18n-dialects, goldoni (Venetian alone), and drawn-dialects, which is made up. Raises Problem for
-    another set, a language that it does not have, and where the mirror does not hold it.
+    Sets are oldi-seed, i18n-dialects, goldoni (Venetian alone), and drawn-dialects, which is made up. Raises Problem
+    for another set, a language that it does not have, and where the mirror does not hold it.
     """
     source = _declared(name)
     readers: dict[str, Callable[[], Mapping[str, Documents]]] = {
@@ -142,9 +142,10 @@ def _split(documents: Documents) -> dict[str, Documents]:
 # Made up
 
 STEMS = (
-    "gatt cavall nott fattor mercant vicin campan fontan lettor amic pescator cort pont libr piazz barc signor "
-    "giardin strad montagn vent cittadin castell mulin pastor vign fest scol teatr palazz"
-).split()
+    "gatt", "cavall", "nott", "fattor", "mercant", "vicin", "campan", "fontan", "lettor", "amic", "pescator", "cort",
+    "pont", "libr", "piazz", "barc", "signor", "giardin", "strad", "montagn", "vent", "cittadin", "castell", "mulin",
+    "pastor", "vign", "fest", "scol", "teatr", "palazz",
+)  # fmt: skip
 VERBS = ("guarda", "trova", "porta", "aspetta", "lascia", "chiama", "saluta", "cerca", "perde", "vende")
 LINKS = ("dentro", "vicino", "sotto", "dopo", "senza", "davanti")
 RULES: dict[str, tuple[tuple[str, str], ...]] = {

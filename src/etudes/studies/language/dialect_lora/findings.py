@@ -63,26 +63,27 @@ def write(writer: Writer, prompts: Sequence[str], length: int, seed: int) -> lis
     return found
 
 
-def read_samples(
-    texts: Sequence[str], train: Sequence[str], italian: Sequence[str], dialect: str, length: int = 60_000
-) -> dict[str, float]:
+def language_of(texts: Sequence[str], dialect: Sequence[str], italian: Sequence[str], length: int = 60_000) -> float:
+    """The share of texts that runs of characters tell to be in the dialect and not in Italian, learnt from works."""
+    identifier = Identifier({"dialect": beginnings(dialect, length), "italian": beginnings(italian, length)})
+    return sum(identifier.language(text) == "dialect" for text in texts) / len(texts)
+
+
+def read_samples(texts: Sequence[str], train: Sequence[str]) -> dict[str, float]:
     """What n-grams say of written texts, each a share in [0, 1].
 
-    `in-dialect`: texts that runs of characters tell to be in the dialect and not in Italian. `known-words`: words that
-    the dialect's training text has. `copied`: runs of five words that stand there as they are. `distinct-2`: different
-    pairs among all pairs of words and marks. `circles`: texts that end in a phrase said three times. No speaker read
-    them: these numbers know spelling, and no sense.
+    `known-words`: words that the dialect's training text has. `copied`: runs of five words that stand there as they
+    are. `distinct-2`: different pairs among all pairs of words and marks. `circles`: texts that end in a phrase said
+    three times. No speaker read them: these numbers know spelling, and no sense.
     """
-    identifier = Identifier({dialect: beginnings(train, length), "italian": beginnings(italian, length)})
     learnt = set().union(*(word_runs(line, COPIED) for work in train for line in work.split("\n")))
     written = [run for text in texts for run in word_runs(" ".join(text.split()), COPIED)]
     lexicon = frozenset(word for work in train for word in words(work))
     return {
-        "samples/in-dialect": sum(identifier.language(text) == dialect for text in texts) / len(texts),
-        "samples/known-words": spelling(texts, lexicon),
-        "samples/copied": sum(run in learnt for run in written) / max(1, len(written)),
-        "samples/distinct-2": distinct([marks(text) for text in texts], 2),
-        "samples/circles": repetition(texts),
+        "test/samples-known-words": spelling(texts, lexicon),
+        "test/samples-copied": sum(run in learnt for run in written) / max(1, len(written)),
+        "test/samples-distinct-2": distinct([marks(text) for text in texts], 2),
+        "test/samples-circles": repetition(texts),
     }
 
 
@@ -91,7 +92,7 @@ def prompts(works: Sequence[str], count: int) -> list[str]:
     return [" ".join(work.split()[:4]) for work in works[:count]]
 
 
-def shown(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
+def compared(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
     """Prompts and how both networks went on, to be read."""
     told = []
     for prompt, old, new in zip(prompts, before, after, strict=True):

@@ -1,4 +1,4 @@
-"""The texts of the study: corpora of Italian and its dialects, cleaned once, and what of them a run learns and is asked.
+"""The texts of the study: Italian and its dialects, cleaned once, and what of them a run learns and is asked.
 
 A corpus is cleaned by `etudes.data.corpus`: lines in another language, lines that stand there twice and training lines
 that share 13 words in a row with what is held out are left out, and counted.
@@ -60,10 +60,11 @@ def corpus(cfg: "Config", run: Run, language: str, name: str = "") -> Corpus:
         known = _known(cfg, name, language, parts)
         found = build(parts, language, Identifier(known))
         works = {split: [work.text for work in getattr(found, split)] for split in SPLITS}
-        left_out = {"lines": found.lines, "foreign": found.foreign, "repeated": found.repeated}
+        left_out = {"all": found.lines, "foreign": found.foreign, "repeated": found.repeated}
+        left_out["overlapping"] = found.overlapping
         tested = beginnings(works["test"], cfg.tested)
         own.result(
-            **{f"corpus/{what}": count for what, count in (left_out | {"overlapping": found.overlapping}).items()},
+            **{f"train/lines-{what}": count for what, count in left_out.items()},
             **{f"test/bits-per-byte-{ORDERS}-grams": ngram_bits(works["train"], tested)},
             **{"test/bits-per-byte-unigram": unigram_bits(works["train"], tested)},
         )
@@ -75,6 +76,12 @@ def corpus(cfg: "Config", run: Run, language: str, name: str = "") -> Corpus:
     kept = json.loads((made.folder / "works.json").read_text(encoding="utf-8"))
     works = {split: tuple(kept["works"][split]) for split in SPLITS}
     return Corpus(Texts(name, **works, source=kept["source"]), dict(made.metrics))
+
+
+def italian_corpora(cfg: "Config", run: Run) -> dict[str, Corpus]:
+    """{set: its Italian}, of the sets that have some: a folder of the user's need not."""
+    sets = dict.fromkeys(name for name in (cfg.dataset, cfg.messages) if not name.startswith(FOLDER))
+    return {name: corpus(cfg, run, ITALIAN, name) for name in sets}
 
 
 def _parts(name: str, language: str) -> tuple[dict[str, list[Work]], dict[str, str]]:
@@ -99,7 +106,7 @@ def _known(cfg: "Config", name: str, language: str, parts: dict[str, list[Work]]
         return {language: _lines(own), ITALIAN: _lines(dialect_texts(cfg.messages, ITALIAN).train)}
     known = {}
     for code in {language: None} | dict.fromkeys(TOLD_APART):
-        sets = dict.fromkeys((home(cfg, code), cfg.messages))
+        sets = dict.fromkeys(each for each in (home(cfg, code), cfg.messages) if not each.startswith(FOLDER))
         known[code] = [line for each in sets for line in _lines(dialect_texts(each, code).train)]
     return known
 

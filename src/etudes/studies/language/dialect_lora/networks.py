@@ -13,6 +13,7 @@ from etudes.core import Problem, Run
 from etudes.core.files import appearing
 from etudes.data.sources import cache_folder
 from etudes.data.sources.carriers import fetch
+from etudes.data.sources.reach import hub_answers, offline
 from etudes.data.tokens import Tokenizer, Windows, bpe, ids
 from etudes.generate.chat import SMOLLM2
 from etudes.generate.gguf import Gguf
@@ -21,7 +22,7 @@ from etudes.generate.smollm2 import network as read_network
 from etudes.nn.exchange import to_transformers
 from etudes.nn.gpt import GPT
 from etudes.nn.lora import adapt_linear
-from etudes.studies.language.dialect_lora.materials import ITALIAN, Corpus, novels, stretches
+from etudes.studies.language.dialect_lora.materials import Corpus, novels, stretches
 from etudes.train import Adam, descend, fit, scheduled, seeded, weights
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class HubTokens:
 def pretrained(cfg: "Config", run: Run, italian: Sequence[Corpus]) -> Writer:
     """The network that is adapted, which knows Italian: our own, trained once a seed, or one that others trained."""
     if cfg.network != "own":
-        model, tokenizer = borrowed(cfg, run)
+        model, tokenizer = borrowed_network(cfg, run)
         return Writer(model, tokenizer, ids(tokenizer, [text for c in italian for text in c.texts.train]))
     own = base_settings(cfg)
     made = run.once("base", own, lambda once: _pretrain(cfg, once, italian))
@@ -153,7 +154,7 @@ def learn(run: Run, recipe: Adam, model: nn.Module, lr: float, mixture: Sequence
     fit(run, {"model": model, "opt": opt, "schedule": schedule}, step, recipe.steps, log_every=recipe.log_every)
 
 
-def borrowed(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
+def borrowed_network(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
     """SmolLM2 as a package carries it, or a causal network "owner/name" of the hub, and its tokenizer.
 
     Raises Problem where it cannot be had. No code of the hub is run.
@@ -164,12 +165,13 @@ def borrowed(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
         return HubWriter(to_transformers(read_network(file)).to(run.device), cfg.context), HubTokens(
             SmolTokenizer(file), start
         )
+    fixed = {"trust_remote_code": False, "local_files_only": offline() or not hub_answers()}
     try:
         import transformers
 
-        tokenizer = transformers.AutoTokenizer.from_pretrained(cfg.network, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(cfg.network, **fixed)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            cfg.network, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            cfg.network, use_safetensors=True, dtype=torch.float32, **fixed
         )
     except Exception as error:  # the library raises a dozen unrelated kinds
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -178,22 +180,27 @@ def borrowed(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
     return HubWriter(model.to(run.device).eval(), cfg.context), HubTokens(tokenizer, start)
 
 
-def prepare(cfg: "Config", run: Run, base: Writer, works: Sequence[str]) -> tuple[Writer, float]:
-    """What is trained, and its peak learning rate: the base with low-rank changes, all of it, or a new network."""
+def prepare(cfg: "Config", run: Run, base: Writer, works: Sequence[str]) -> tuple[Writer, float, int]:
+    """What is trained, its peak learning rate and its steps: the base with low-rank changes, all of it, or a new
+    network."""
     if cfg.method == "scratch":
         tokenizer = bpe(works, cfg.vocabulary) if cfg.tokens == "own" else base.tokenizer
         size = tokenizer.size if isinstance(tokenizer, Tokenizer) else _vocabulary(base.model)
         model = seeded(run, "scratch", lambda: small_network(cfg, size))
-        return Writer(model, tokenizer, base.italian), cfg.scratch_lr
+        return Writer(model, tokenizer, base.italian), cfg.scratch_lr, equal_steps(cfg, base.model, model)
     if cfg.method == "full":
         base.model.requires_grad_(True)
-        return base, cfg.full_lr
+        return base, cfg.full_lr, cfg.steps
     seeded(run, "factors", lambda: _adapted(cfg, base.model))
-    return base, cfg.lora_lr
+    return base, cfg.lora_lr, cfg.steps
 
 
 def _adapted(cfg: "Config", model: nn.Module) -> nn.Module:
     adapt_linear(model, cfg.rank, cfg.scaling * cfg.rank, lambda name: not name.endswith(OUTPUT))
+    if cfg.pieces:
+        for layer in model.modules():
+            if isinstance(layer, nn.Embedding):
+                layer.requires_grad_(True)
     return model
 
 
@@ -215,8 +222,8 @@ def multiply_adds(model: nn.Module, context: int) -> int:
 def equal_steps(cfg: "Config", base: nn.Module, scratch: nn.Module) -> int:
     """Steps of a new network that cost what adapting the base costs, or with `pays_for` "all" its pretraining too.
 
-    A step with W frozen costs two ways forward, the second for the gradients of what goes in; a step that trains W costs
-    three. What A and B cost, some hundredth parts, is left out.
+    A step with W frozen costs two ways forward, the second for the gradients of what goes in; a step that trains W
+    costs three. What A and B cost, some hundredth parts, is left out.
     """
     tokens = cfg.steps * cfg.batch * cfg.context * FORWARD_AND_INPUTS
     if cfg.pays_for == "all":
