@@ -137,7 +137,8 @@ def test_fertility_and_premium_are_ratios_of_counts():
     italian, dialect = ["il gatto dorme"], ["el gato dorme cuà"]
     tokenizer = bpe(italian * 50, 300)
     count = {works[0]: len(ids(tokenizer, works)) - 1 for works in (italian, dialect)}
-    found = cutting(tokenizer, dialect, italian)
+    found = cutting(tokenizer, dialect, italian, dialect)
+    assert found["test/tokens-per-word-english"] == count[dialect[0]] / 4
     assert found["test/tokens-per-word"] == fertility(tokenizer, dialect) == count[dialect[0]] / 4
     assert found["test/tokens-per-word-italian"] == count[italian[0]] / 3
     assert found["test/premium"] == pytest.approx(count[dialect[0]] / count[italian[0]] - 1)

@@ -44,12 +44,12 @@ from etudes.studies.language.dialect_lora.findings import (
     write,
 )
 from etudes.studies.language.dialect_lora.materials import (
+    ENGLISH,
     check_language,
     corpus,
-    elsewhere,
     home,
     italian_corpora,
-    novels,
+    other_texts,
 )
 from etudes.studies.language.dialect_lora.networks import (
     Writer,
@@ -83,7 +83,7 @@ class Config(Adam):
     depth: Annotated[int, at_least(1)] = 2  # their layers
     head: Annotated[int, at_least(2)] = 32  # width of an attention head
     context: Annotated[int, at_least(2)] = 128  # tokens that are seen at once
-    base_steps: Annotated[int, at_least(1)] = 600  # of the base's pretraining
+    base_steps: Annotated[int, at_least(1)] = 400  # of the base's pretraining
     base_batch: Annotated[int, at_least(1)] = 4  # windows a step of it
     base_lr: Annotated[float, positive] = 3e-3  # its peak learning rate
     novel_characters: Annotated[int, at_least(1000)] = 700_000  # of the novels, as much of each, that it reads
@@ -92,7 +92,7 @@ class Config(Adam):
     full_lr: Annotated[float, positive] = 2e-3  # the same of all weights
     scratch_lr: Annotated[float, positive] = 3e-3  # the same of a new network
     schedule: Schedule = "warmup"  # learning rates over the steps
-    tested: Annotated[int, at_least(100)] = 15_000  # characters of each held-out text, from its works' beginnings
+    tested: Annotated[int, at_least(100)] = 10_000  # characters of each held-out text, from its works' beginnings
     samples: Annotated[int, at_least(1)] = 8  # texts that are written
     length: Annotated[int, at_least(1)] = 40  # tokens of each
 
@@ -126,12 +126,9 @@ def train(cfg: Config, run: Run) -> None:
     same = italian.get(home(cfg, cfg.dialect), italian[cfg.messages])  # in Italian, the same documents where there are
     run.note(data=[d.texts.source, *(c.texts.source for c in italian.values())])
     base = pretrained(cfg, run, [*italian.values()])
-    asked = {
-        "": [*d.texts.test],
-        "-italian": [*same.texts.test],
-        "-novels": [*novels(cfg).test],
-        "-elsewhere": elsewhere(cfg, cfg.dialect),
-    }
+    asked = {"": [*d.texts.test], "-italian": [*same.texts.test]}
+    asked |= {f"-{name}": works for name, works in other_texts(cfg, run).items()}
+    english = corpus(cfg, run, ENGLISH, same.texts.name)
     begun = prompts(d.texts.test, cfg.samples)
     before, needs = measure_untouched(cfg, run, base, asked, begun)
     run.result(**needs, **d.counts)
@@ -153,7 +150,8 @@ def train(cfg: Config, run: Run) -> None:
 
     run.result(**fitted(run, recipe, {"model": writer.model, "opt": opt, "schedule": schedule}, step, evaluate))
     run.result(**{"train/tokens": recipe.steps * cfg.batch * cfg.context})
-    run.result(**all_bits(cfg, run, writer, asked), **cutting(writer.tokenizer, d.texts.test, same.texts.test))
+    run.result(**all_bits(cfg, run, writer, asked))
+    run.result(**cutting(writer.tokenizer, d.texts.test, same.texts.test, english.texts.test))
     after = write(writer, begun, cfg.length, run.seed("samples"))
     run.result(**read_samples(after, d.texts.train))
     for ending, texts in {"": after, "-untouched": before}.items():

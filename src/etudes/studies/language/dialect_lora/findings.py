@@ -42,12 +42,15 @@ def token_count(tokenizer: object, works: Sequence[str]) -> int:
     return sum(len(tokenizer.encode(work)) for work in works)  # type: ignore[attr-defined]
 
 
-def cutting(tokenizer: object, dialect: Sequence[str], italian: Sequence[str]) -> dict[str, float]:
-    """Tokens a word in both languages; and in `premium` the tokens of the documents in dialect over those of the same
+def cutting(
+    tokenizer: object, dialect: Sequence[str], italian: Sequence[str], english: Sequence[str]
+) -> dict[str, float]:
+    """Tokens a word in three languages; and in `premium` the tokens of the documents in dialect over those of the same
     documents in Italian, less 1 (Petrov et al. 2023, arXiv:2305.15425, sec. 3)."""
     return {
         "test/tokens-per-word": fertility(tokenizer, dialect),
         "test/tokens-per-word-italian": fertility(tokenizer, italian),
+        "test/tokens-per-word-english": fertility(tokenizer, english),
         "test/premium": token_count(tokenizer, dialect) / token_count(tokenizer, italian) - 1,
     }
 

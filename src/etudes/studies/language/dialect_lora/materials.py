@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from etudes.studies.language.dialect_lora import Config
 
 FOLDER = "folder:"  # a dataset of this beginning is a folder of the user's
-ITALIAN = "it"
+ITALIAN, ENGLISH = "it", "en"
 TOLD_APART = ("it", "en", "vec", "scn", "lmo", "lij", "nap")
 KNOWN = 1500  # lines of a set from which a language is learnt to be told apart
 ORDERS = 6  # bytes of the longest n-gram
@@ -117,9 +117,34 @@ def _lines(works: Sequence[str]) -> list[str]:
     return lines[:: max(1, len(lines) // KNOWN)][:KNOWN]
 
 
-def elsewhere(cfg: "Config", language: str) -> list[str]:
-    """Text of a dialect from another source, in other spellings: plays of Goldoni's time, articles in Milanese, lines
-    to be identified, the messages of a program. Nothing of it is learnt; [] where there is none."""
+def other_texts(cfg: "Config", run: Run) -> dict[str, list[str]]:
+    """Beginnings of works of which nothing is learnt: of Italian novels, and of the dialect from another source.
+
+    Read once for all runs, as the novels are large; "elsewhere" is [] where there is no such source.
+    """
+    settings = {"novels": cfg.novels, "dataset": cfg.dataset, "messages": cfg.messages, "dialect": cfg.dialect}
+
+    def make(own: Run) -> None:
+        books = novels(cfg)
+        own.note(data=books.source)
+        asked = {"novels": books.test, "elsewhere": _elsewhere(cfg, cfg.dialect)}
+        found = {name: beginnings(works, cfg.tested) if works else [] for name, works in asked.items()}
+        write_json(own.path("works.json"), found)
+        own.result(**{"test/works": sum(map(len, found.values()))})
+
+    made = run.once("others", settings | {"tested": cfg.tested}, make, seed=SHARED_SEED)
+    return dict(json.loads((made.folder / "works.json").read_text(encoding="utf-8")))
+
+
+def novels(cfg: "Config") -> Texts:
+    """The Italian novels, or where none can be had made-up Italian."""
+    drawn = cfg.novels == "drawn-dialects"
+    return dialect_texts(cfg.novels, ITALIAN) if drawn else texts(cfg.novels)
+
+
+def _elsewhere(cfg: "Config", language: str) -> list[str]:
+    """Text of a dialect from another source, in other spellings: a play of Goldoni's, articles in Milanese, lines to be
+    identified, the messages of a program."""
     if cfg.dataset.startswith(FOLDER):
         return []
     if cfg.dataset == "drawn-dialects":
@@ -131,12 +156,6 @@ def elsewhere(cfg: "Config", language: str) -> list[str]:
     if language == "nap":
         return ["\n".join(identification_lines()[language])]
     return [*dialect_texts(cfg.messages, language).test]
-
-
-def novels(cfg: "Config") -> Texts:
-    """The Italian novels, or where none can be had made-up Italian."""
-    drawn = cfg.novels == "drawn-dialects"
-    return dialect_texts(cfg.novels, ITALIAN) if drawn else texts(cfg.novels)
 
 
 def stretches(works: Sequence[str], characters: int, rng: np.random.Generator) -> list[str]:

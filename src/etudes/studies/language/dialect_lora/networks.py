@@ -14,11 +14,13 @@ from etudes.core.files import appearing
 from etudes.data.sources import cache_folder
 from etudes.data.sources.carriers import fetch
 from etudes.data.sources.reach import hub_answers, offline
+from etudes.data.text import beginnings
 from etudes.data.tokens import Tokenizer, Windows, bpe, ids
 from etudes.generate.chat import SMOLLM2
 from etudes.generate.gguf import Gguf
 from etudes.generate.smollm2 import SmolTokenizer
 from etudes.generate.smollm2 import network as read_network
+from etudes.measure.bits import bits_per_byte
 from etudes.nn.exchange import to_transformers
 from etudes.nn.gpt import GPT
 from etudes.nn.lora import adapt_linear
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from etudes.studies.language.dialect_lora import Config
 
 CARRIED = "smollm2-135m"
+BETWEEN = "<|endoftext|>"  # what stood between the texts that SmolLM2 has read
 OUTPUT = ("lm_head", "embed_out")  # output layers of the hub's networks, which are not adapted
 FORWARD_AND_INPUTS, FORWARD_AND_ALL = 2, 3  # passes as dear as the way forward: W frozen, and W trained
 
@@ -85,7 +88,6 @@ def pretrained(cfg: "Config", run: Run, italian: Sequence[Corpus]) -> Writer:
         return Writer(model, tokenizer, ids(tokenizer, [text for c in italian for text in c.texts.train]))
     own = base_settings(cfg)
     made = run.once("base", own, lambda once: _pretrain(cfg, once, italian))
-    run.result(**{"test/bits-per-byte-base": made.metrics["test/bits-per-byte"]})
     tokenizer = Tokenizer.load(made.folder / "tokenizer.json")
     model = weights.load(made.folder / "model.safetensors", small_network(cfg, tokenizer.size)).to(run.device)
     return Writer(model, tokenizer, load_file(made.folder / "tokens.safetensors")["tokens"].long())
@@ -106,8 +108,6 @@ def small_network(cfg: "Config", vocabulary: int) -> GPT:
 
 def _pretrain(cfg: "Config", run: Run, italian: Sequence[Corpus]) -> None:
     """Train our own network on novels, articles and messages in Italian, drawn anew by each seed."""
-    from etudes.measure.bits import bits_per_byte
-
     books = novels(cfg)
     run.note(data=[books.source, *(c.texts.source for c in italian)])
     works = stretches(books.train, cfg.novel_characters, run.rng("novels"))
@@ -119,8 +119,9 @@ def _pretrain(cfg: "Config", run: Run, italian: Sequence[Corpus]) -> None:
     recipe = Adam(cfg.base_steps, cfg.base_batch, lr=cfg.base_lr, schedule=cfg.schedule)
     learn(run, recipe, model, cfg.base_lr, [Windows(tokens, cfg.context, cfg.base_batch, run.seed("base order"))])
     with run.autocast():
-        asked = [work[: cfg.tested] for work in books.test]
-        run.result(**{"test/bits-per-byte": bits_per_byte(model, tokenizer, asked[:1], cfg.context, cfg.context // 2)})
+        asked = beginnings(books.validation, cfg.tested)
+        found = bits_per_byte(model, tokenizer, asked, cfg.context, cfg.context // 2)
+        run.result(**{"validation/bits-per-byte": found})
     weights.save(run.path("model.safetensors"), model)
     tokenizer.save(run.path("tokenizer.json"))
     with appearing(run.path("tokens.safetensors")) as draft:
@@ -161,10 +162,9 @@ def borrowed_network(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
     """
     if cfg.network == CARRIED:
         file = Gguf(fetch(SMOLLM2, cache_folder()))
-        start = int(file.facts["tokenizer.ggml.bos_token_id"])
-        return HubWriter(to_transformers(read_network(file)).to(run.device), cfg.context), HubTokens(
-            SmolTokenizer(file), start
-        )
+        theirs = SmolTokenizer(file)
+        (start,) = theirs.encode(BETWEEN)
+        return HubWriter(to_transformers(read_network(file)).to(run.device), cfg.context), HubTokens(theirs, start)
     fixed = {"trust_remote_code": False, "local_files_only": offline() or not hub_answers()}
     try:
         import transformers
