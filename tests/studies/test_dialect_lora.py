@@ -4,24 +4,28 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from etudes.core.errors import Problem
 from etudes.core.run import Run, execute
 from etudes.data.corpus import LIST
-from etudes.data.dialects import dialect_texts, drawn_documents
+from etudes.data.dialects import drawn_documents
 from etudes.data.tokens import bpe, ids
 from etudes.generate.sampling import choice, generate
-from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
 from etudes.nn.lora import LowRankLinear, merge
 from etudes.studies.language.dialect_lora import STUDY, Config, mixture
-from etudes.studies.language.dialect_lora.claims import BITS, least_premium, least_saving, loss_for_gain
+from etudes.studies.language.dialect_lora.claims import (
+    BITS,
+    CROSS,
+    least_premium,
+    least_saving,
+    loss_for_gain,
+    near_over,
+)
 from etudes.studies.language.dialect_lora.findings import cutting, fertility, language_of, read_samples
 from etudes.studies.language.dialect_lora.materials import check_language, ngram_bits, stretches
 from etudes.studies.language.dialect_lora.networks import (
     HubWriter,
-    Writer,
     _adapted,
     equal_steps,
     multiply_adds,
@@ -121,16 +125,15 @@ def test_a_networks_of_the_hub_is_read_and_adapted_like_ours():
     assert not any(name.endswith("lm_head") for name in names)
 
 
-def test_a_batch_is_cut_between_the_dialect_its_helper_and_italian():
+def test_a_batch_is_cut_between_the_dialect_and_italian():
     run = object.__new__(Run)
     (run.spec,) = STUDY.plan("smoke", seeds=1, variants=("venetian",))
-    base = Writer(nn.Identity(), None, torch.full((200,), 2))
-    own, helper = torch.zeros(200, dtype=torch.int64), torch.ones(200, dtype=torch.int64)
-    for rehearsal, kin, expected in ((0.0, None, [8]), (0.25, None, [6, 0, 2]), (0.25, helper, [3, 3, 2])):
+    dialect, italian = torch.zeros(200, dtype=torch.int64), torch.ones(200, dtype=torch.int64)
+    for rehearsal, expected in ((0.0, [8, 0]), (0.25, [6, 2]), (1.0, [0, 8])):
         cfg = dataclasses.replace(SMALL, batch=8, rehearsal=rehearsal)
-        block = torch.cat([each.at(0) for each in mixture(cfg, run, base, own, kin)])
+        block = torch.cat([each.at(0) for each in mixture(cfg, run, dialect, italian)])
         assert block.shape == (8, 17)
-        assert torch.bincount(block[:, 0], minlength=3).tolist() == [*expected, 0, 0][:3]
+        assert torch.bincount(block[:, 0], minlength=2).tolist() == expected
 
 
 def test_fertility_and_premium_are_ratios_of_counts():
@@ -178,6 +181,10 @@ def test_the_claims_numbers_by_hand():
     assert least_saving(("a", "b"))(trial) == pytest.approx(0.1)
     assert least_premium(("a", "b"))(trial) == 0.2
     assert loss_for_gain("a")(trial) == pytest.approx(0.2)
+    after = {"lombard": 3.0, "ligurian": 3.2, "sicilian": 3.5}
+    trial = {name: {CROSS: bits, f"{CROSS}-untouched": 4.0} for name, bits in after.items()}
+    assert near_over("")(trial) == pytest.approx(-0.9)
+    assert near_over("sicilian")(trial) == pytest.approx(-0.4)
 
 
 def test_a_folder_of_ones_own_is_learnt_from(tmp_path):
@@ -200,11 +207,3 @@ def test_what_cannot_be_is_refused():
         check_language(Config(dialect="xx"))
     with pytest.raises(Problem, match="heads of 48"):
         small_network(Config(head=48), 300)
-
-
-def test_the_helper_and_the_dialect_have_the_same_documents_apart():
-    a, b = (dialect_texts("drawn-dialects", code) for code in ("vec", "lmo"))
-    assert [len(getattr(a, split)) for split in ("train", "test")] == [
-        len(getattr(b, split)) for split in ("train", "test")
-    ]
-    assert isinstance(network(), GPT)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from etudes.studies.language.dialect_lora import Config
 
 FOLDER = "folder:"  # a dataset of this beginning is a folder of the user's
-ITALIAN, ENGLISH = "it", "en"
+ITALIAN, ENGLISH, VENETIAN = "it", "en", "vec"
+RELATED = ("lmo", "lij", "scn")  # dialects after which Venetian is asked about as well
 TOLD_APART = ("it", "en", "vec", "scn", "lmo", "lij", "nap")
 KNOWN = 1500  # lines of a set from which a language is learnt to be told apart
 ORDERS = 6  # bytes of the longest n-gram
@@ -39,7 +40,7 @@ class Corpus:
     counts: dict[str, float]
 
     def draw(self, share: float, rng: np.random.Generator) -> list[str]:
-        """A share of the training documents, at least one, in their order; a smaller share is part of a larger one."""
+        """A share of the training documents, at least one, in their order."""
         documents = self.texts.train
         chosen = rng.permutation(len(documents))[: max(1, round(share * len(documents)))]
         return [documents[i] for i in sorted(chosen)]
