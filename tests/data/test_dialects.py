@@ -6,6 +6,7 @@ import pytest
 
 from etudes.core.errors import Problem
 from etudes.data.dialects import LANGUAGES, RULES, SEED, SHARES, dialect_texts, drawn_documents, identification_lines
+from etudes.data.sources.mirror import mirror as write_mirror
 from etudes.data.text import SPLITS, split_of, texts
 
 
@@ -39,6 +40,19 @@ def test_articles_keep_their_split_in_every_language(mirror):
         assert all(work.count("\n") == 2 for work in getattr(found["vec"], split))
     assert found["it"].source["fingerprint"] != found["vec"].source["fingerprint"]
     assert found["vec"].source["dataset"] == "oldi-seed-vec"
+
+
+def test_a_mirror_of_a_mirror_keeps_a_folder_a_language(mirror, tmp_path_factory, monkeypatch):
+    rows = [{"id": str(i), "text": f"line {i}", "url": f"/{i}"} for i in range(80)]
+    for code in ("ita", "scn"):
+        write(mirror / "openlanguagedata" / "oldi_seed" / f"{code}_Latn", rows)
+    other = tmp_path_factory.mktemp("other")
+    assert write_mirror(other, ["oldi-seed"]) == [other / "openlanguagedata" / "oldi_seed"]
+    expected = dialect_texts("oldi-seed", "scn")
+    monkeypatch.setenv("ETUDES_MIRROR", str(other))
+    assert dialect_texts("oldi-seed", "scn").source == expected.source
+    with pytest.raises(Problem, match="needs no mirror"):
+        write_mirror(other, ["drawn-dialects"])
 
 
 def test_messages_are_grouped_by_module_and_first_word(mirror):
