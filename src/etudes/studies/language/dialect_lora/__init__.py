@@ -20,6 +20,7 @@ for some seconds goes on to a dialect, all of its matrices are adapted, and ever
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -45,6 +46,7 @@ from etudes.studies.language.dialect_lora.findings import (
 )
 from etudes.studies.language.dialect_lora.materials import (
     ENGLISH,
+    FOLDER,
     RELATED,
     VENETIAN,
     check_language,
@@ -104,13 +106,18 @@ def mixture(cfg: Config, run: Run, dialect: Tensor, italian: Tensor) -> list[Win
     return [Windows(tokens, cfg.context, n, run.seed(name)) for name, tokens, n in parts if n]
 
 
+Asked = dict[str, list[str]]  # ending of the metric's name -> works
+
+
 def measure_untouched(
-    cfg: Config, run: Run, base: Writer, asked: dict[str, list[str]], begun: list[str]
+    cfg: Config, run: Run, fresh: Callable[[], Writer], asked: Asked, begun: list[str]
 ) -> tuple[list[str], dict[str, float]]:
-    """What the base writes and needs before it is adapted, measured once for the variants of a seed and a dialect."""
+    """What the base as it was before it is adapted writes and needs, measured once for the variants of a seed and a
+    dialect; fresh() opens it."""
     settings = base_settings(cfg) | {name: getattr(cfg, name) for name in ("dialect", "network", "samples", "length")}
 
     def make(own: Run) -> None:
+        base = fresh()
         own.result(**{f"{name}-untouched": value for name, value in all_bits(cfg, own, base, asked).items()})
         write_json(own.path("samples.json"), write(base, begun, cfg.length, own.seed("samples")))
 
@@ -123,19 +130,13 @@ def train(cfg: Config, run: Run) -> None:
     d, italian = corpus(cfg, run, cfg.dialect), italian_corpora(cfg, run)
     same = italian.get(home(cfg, cfg.dialect), italian[cfg.messages])  # in Italian, the same documents where there are
     run.note(data=[d.texts.source, *(c.texts.source for c in italian.values())])
-    base = pretrained(cfg, run, [*italian.values()])
-    asked = {"": [*d.texts.test], "-italian": [*same.texts.test]}
-    asked |= {f"-{name}": works for name, works in other_texts(cfg, run).items()}
-    if cfg.dialect in RELATED:
-        asked["-venetian"] = [*corpus(cfg, run, VENETIAN).texts.test]
-    english = corpus(cfg, run, ENGLISH, same.texts.name)
-    begun = prompts(d.texts.test, cfg.samples)
-    before, needs = measure_untouched(cfg, run, base, asked, begun)
-    run.result(**needs, **d.counts)
 
-    writer, lr, steps = prepare(cfg, run, base, d.texts.train)
+    def fresh() -> Writer:
+        return pretrained(cfg, run, [*italian.values()])
+
+    writer, lr, steps = prepare(cfg, run, fresh(), d.texts.train)
     recipe = replace(cfg, steps=steps)
-    windows = mixture(cfg, run, ids(writer.tokenizer, d.texts.train), base.italian)
+    windows = mixture(cfg, run, ids(writer.tokenizer, d.texts.train), writer.italian)
     opt = optimiser(writer.model, lr)
     schedule = scheduled(opt, recipe)
 
@@ -147,11 +148,19 @@ def train(cfg: Config, run: Run) -> None:
         return {"validation/bits-per-byte": bits(cfg, writer, d.texts.validation)}
 
     run.result(**fitted(run, recipe, {"model": writer.model, "opt": opt, "schedule": schedule}, step, evaluate))
-    run.result(**{"train/tokens": recipe.steps * cfg.batch * cfg.context})
+    run.result(**{"train/tokens": recipe.steps * cfg.batch * cfg.context}, **d.counts)
+    asked = {"": [*d.texts.test], "-italian": [*same.texts.test]}
+    asked |= {f"-{name}": works for name, works in other_texts(cfg, run).items()}
+    if cfg.dialect in RELATED and not cfg.dataset.startswith(FOLDER):
+        asked["-venetian"] = [*corpus(cfg, run, VENETIAN).texts.test]
     run.result(**all_bits(cfg, run, writer, asked))
+    english = corpus(cfg, run, ENGLISH, same.texts.name)
     run.result(**cutting(writer.tokenizer, d.texts.test, same.texts.test, english.texts.test))
+
+    begun = prompts(d.texts.test, cfg.samples)
     after = write(writer, begun, cfg.length, run.seed("samples"))
-    run.result(**read_samples(after, d.texts.train))
+    before, needs = measure_untouched(cfg, run, fresh, asked, begun)
+    run.result(**needs, **read_samples(after, d.texts.train))
     for ending, texts in {"": after, "-untouched": before}.items():
         share = language_of(texts, d.texts.train, same.texts.train)
         run.result(**{f"test/samples-in-dialect{ending}": share})
