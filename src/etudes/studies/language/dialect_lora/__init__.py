@@ -5,7 +5,7 @@ Each matrix W stays as it is; beside it two thin ones are trained, A [r, in] and
     W' = W + (alpha / r) B A.
 
 What is learnt is told in bits per byte of documents that are held out, in the dialect and in Italian: by these,
-networks with any tokenizers can be compared.
+networks with any tokenizers can be compare.
 
     etudes run dialect-lora                    7 minutes on two cores, 13 variants, 5 seeds (to 12 with --until decided)
     etudes run dialect-lora --scale smollm2    20 minutes, 3 variants, 1 seed: SmolLM2, 135 million parameters
@@ -37,7 +37,7 @@ from etudes.studies.language.dialect_lora.claims import BITS, CLAIMS, DIALECTS, 
 from etudes.studies.language.dialect_lora.findings import (
     all_bits,
     bits,
-    compared,
+    compare,
     cutting,
     language_of,
     prompts,
@@ -164,7 +164,7 @@ def train(cfg: Config, run: Run) -> None:
     for ending, texts in {"": after, "-untouched": before}.items():
         share = language_of(texts, d.texts.train, same.texts.train)
         run.result(**{f"test/samples-in-dialect{ending}": share})
-    write_text(run.path("samples.txt"), compared(begun, before, after))
+    write_text(run.path("samples.txt"), compare(begun, before, after))
 
 
 DRAWN = {"dataset": "drawn-dialects", "messages": "drawn-dialects", "novels": "drawn-dialects"}

@@ -95,7 +95,7 @@ def prompts(works: Sequence[str], count: int) -> list[str]:
     return [" ".join(work.split()[:4]) for work in works[:count]]
 
 
-def compared(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
+def compare(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
     """Prompts and how both networks went on, to be read."""
     told = []
     for prompt, old, new in zip(prompts, before, after, strict=True):
