@@ -12,8 +12,8 @@ networks with any tokenizers can be compare.
     etudes run dialect-lora --scale paper      on a GPU, 5 variants, 3 seeds: the 7 billion parameters of LLaMA
     etudes run dialect-lora --dataset folder:PATH --dialect CODE --variants venetian    your texts, see data/corpus.py
 
-To expect: the dialect is learnt at little cost in Italian; but a network that begins anew, with pieces of words of its
-own and the arithmetic of pretraining too, predicts the dialect better, as there is enough of it for so small a network.
+To expect: the dialect is learnt at some cost in Italian; but for so small a network there is enough text in it, so that
+one which begins anew, with pieces of words of its own, predicts it better for the same arithmetic.
 
 Departures from the paper: Camoscio adapts LLaMA to instructions in Italian; here a small network that has read Italian
 for some seconds goes on to a dialect, all of its matrices are adapted, and every window counts, not answers alone.
@@ -94,8 +94,8 @@ class Config(Adam):
     full_lr: Annotated[float, positive] = 2e-3  # the same of all weights
     scratch_lr: Annotated[float, positive] = 3e-3  # the same of a new network
     schedule: Schedule = "warmup"  # learning rates over the steps
-    tested: Annotated[int, at_least(100)] = 10_000  # characters of each held-out text, from its works' beginnings
-    samples: Annotated[int, at_least(1)] = 8  # texts that are written
+    tested: Annotated[int, at_least(100)] = 8_000  # characters of each held-out text, from its works' beginnings
+    samples: Annotated[int, at_least(1)] = 6  # texts that are written
     length: Annotated[int, at_least(1)] = 40  # tokens of each
 
 

@@ -58,9 +58,9 @@ def near_over(other: str) -> Measure:
 
 
 CLAIMS = {
-    "in each of five dialects low-rank changes take more than a tenth off the bits per byte of held-out text": Claim(
+    "in each of five dialects low-rank changes take more than a twentieth off the bits per byte of held-out text": Claim(
         least_saving(DIALECTS),
-        above(0.1),
+        above(0.05),
         "what was asked, C1",
         number="share of the bits per byte that is saved, in the dialect where it is least",
     ),
@@ -73,10 +73,10 @@ CLAIMS = {
     "a quarter of Italian in every batch leaves Italian with fewer bits per byte than none": lower(
         "rehearsal", "venetian", "what was asked, C1", of=ITALIAN, matters=MATTERS
     ),
-    "each of five dialects takes more than a tenth more tokens of an Italian tokenizer than the same text in "
+    "each of five dialects takes more than a twentieth more tokens of an Italian tokenizer than the same text in "
     "Italian": Claim(
         least_premium(DIALECTS),
-        above(0.1),
+        above(0.05),
         "what was asked, C2",
         number="share of tokens more than for the same text in Italian, in the dialect where it is least",
     ),
