@@ -58,7 +58,7 @@ def near_over(other: str) -> Measure:
 
 
 CLAIMS = {
-    "in each of five dialects low-rank changes take more than a twentieth off the bits per byte of held-out text": Claim(
+    "in each of five dialects low-rank changes save more than a twentieth of the bits per byte of held-out text": Claim(
         least_saving(DIALECTS),
         above(0.05),
         "what was asked, C1",
