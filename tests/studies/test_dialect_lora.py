@@ -177,7 +177,7 @@ def test_the_claims_numbers_by_hand():
         "a": {BITS: 3.0, f"{BITS}-untouched": 4.0, "test/premium": 0.3},
         "b": {BITS: 3.6, f"{BITS}-untouched": 4.0, "test/premium": 0.2},
     }
-    trial["a"] |= {f"{BITS}-italian": 2.7, f"{BITS}-italian-untouched": 2.5}
+    trial["a"] |= {"test/gain": 1.0, "test/loss": 0.2}
     assert least_saving(("a", "b"))(trial) == pytest.approx(0.1)
     assert least_premium(("a", "b"))(trial) == 0.2
     assert loss_for_gain("a")(trial) == pytest.approx(0.2)

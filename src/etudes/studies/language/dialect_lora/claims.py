@@ -30,8 +30,7 @@ def loss_for_gain(variant: str) -> Measure:
     """A measure: what Italian loses by adaptation, as a share of what the dialect gains, both in bits per byte."""
 
     def share(trial: Trial) -> float:
-        own = trial[variant]
-        return (own[ITALIAN] - own[f"{ITALIAN}-untouched"]) / (own[UNTOUCHED] - own[BITS])
+        return trial[variant]["test/loss"] / trial[variant]["test/gain"]
 
     return share
 
