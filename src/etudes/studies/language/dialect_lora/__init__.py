@@ -10,7 +10,8 @@ networks with any tokenizers can be compared.
     etudes run dialect-lora                    7 minutes on two cores, 13 variants, 5 seeds (to 12 with --until decided)
     etudes run dialect-lora --scale smollm2    20 minutes, 3 variants, 1 seed: SmolLM2, 135 million parameters
     etudes run dialect-lora --scale paper      on a GPU, 5 variants, 3 seeds: the 7 billion parameters of LLaMA
-    etudes run dialect-lora --dataset folder:PATH --dialect CODE --variants venetian    your texts, see data/corpus.py
+
+With --dataset folder:PATH --dialect CODE --variants venetian it learns texts of yours; see data/corpus.py.
 
 To expect: the dialect is learnt at some cost in Italian; but for so small a network there is enough text in it, so that
 one which begins anew, with pieces of words of its own, predicts it better for the same arithmetic.
