@@ -27,6 +27,7 @@ from etudes.studies.language.dialect_lora.materials import check_language, ngram
 from etudes.studies.language.dialect_lora.networks import (
     HubWriter,
     _adapted,
+    check_network,
     equal_steps,
     multiply_adds,
     next_token_loss,
@@ -202,8 +203,11 @@ def test_a_folder_of_ones_own_is_learnt_from(tmp_path):
     assert (tmp_path / "runs" / spec.key / "samples.txt").exists()
 
 
-def test_what_cannot_be_is_refused():
+def test_what_cannot_be_is_refused(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(Problem, match="'xx' is no language here"):
         check_language(Config(dialect="xx"))
+    with pytest.raises(Problem, match="the network nobody/nothing cannot be had"):
+        check_network(Config(network="nobody/nothing"))
     with pytest.raises(Problem, match="heads of 48"):
         small_network(Config(head=48), 300)

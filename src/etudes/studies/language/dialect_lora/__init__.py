@@ -59,6 +59,7 @@ from etudes.studies.language.dialect_lora.materials import (
 from etudes.studies.language.dialect_lora.networks import (
     Writer,
     base_settings,
+    check_network,
     next_token_loss,
     optimiser,
     prepare,
@@ -128,6 +129,7 @@ def measure_untouched(
 
 def train(cfg: Config, run: Run) -> None:
     check_language(cfg)
+    check_network(cfg)
     d, italian = corpus(cfg, run, cfg.dialect), italian_corpora(cfg, run)
     same = italian.get(home(cfg, cfg.dialect), italian[cfg.messages])  # in Italian, the same documents where there are
     sets = [c.texts.source | {"dataset": name} for name, c in italian.items()]
@@ -179,7 +181,7 @@ TINY = {
 }  # fmt: skip
 HUB = {"context": 256, "lora_lr": 3e-4, "full_lr": 2e-5}  # as the paper's, and a usual one of all weights
 SMOLLM2 = HUB | {"network": "smollm2-135m", "context": 128, "batch": 4, "steps": 60, "lora_lr": 1e-3, "tested": 6000}
-PAPER = HUB | {"network": "huggyllama/llama-7b", "batch": 128, "steps": 300, "tested": 50_000, "samples": 20}
+PAPER = HUB | {"network": "huggyllama/llama-7b", "batch": 4, "steps": 2400, "tested": 50_000, "samples": 20}
 MAIN = ("venetian", "sicilian", "full", "rehearsal", "scratch")
 ALONE = {"seeds": 1, "judges": False, "variants": ("venetian", "sicilian", "scratch")}
 OWN = {"method": "scratch", "tokens": "own"}

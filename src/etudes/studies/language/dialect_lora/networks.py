@@ -1,6 +1,7 @@
 """The networks: a small one that learns Italian once a seed, SmolLM2 or one of the hub; and how each is adapted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -165,19 +166,34 @@ def borrowed_network(cfg: "Config", run: Run) -> tuple[nn.Module, HubTokens]:
         theirs = SmolTokenizer(file)
         (start,) = theirs.encode(BETWEEN)
         return HubWriter(to_transformers(read_network(file)).to(run.device), cfg.context), HubTokens(theirs, start)
-    fixed = {"trust_remote_code": False, "local_files_only": offline() or not hub_answers()}
-    try:
+    with _reachable(cfg.network) as fixed:
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(cfg.network, **fixed)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             cfg.network, use_safetensors=True, dtype=torch.float32, **fixed
         )
-    except Exception as error:  # the library raises a dozen unrelated kinds
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem(f"the network {cfg.network} cannot be had ({words}); connect, or take {CARRIED} or own") from None
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return HubWriter(model.to(run.device).eval(), cfg.context), HubTokens(tokenizer, start)
+
+
+def check_network(cfg: "Config") -> None:
+    """Raises Problem where a network of the hub cannot be had, before minutes go into texts."""
+    if cfg.network not in ("own", CARRIED):
+        with _reachable(cfg.network) as fixed:
+            import transformers
+
+            transformers.AutoConfig.from_pretrained(cfg.network, **fixed)
+
+
+@contextmanager
+def _reachable(name: str) -> Iterator[dict[str, Any]]:
+    """What the hub's library is told; what it raises becomes a Problem."""
+    try:
+        yield {"trust_remote_code": False, "local_files_only": offline() or not hub_answers()}
+    except Exception as error:  # the library raises a dozen unrelated kinds
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Problem(f"the network {name} cannot be had ({words}); connect, or take {CARRIED} or own") from None
 
 
 def prepare(cfg: "Config", run: Run, base: Writer, works: Sequence[str]) -> tuple[Writer, float, int]:
