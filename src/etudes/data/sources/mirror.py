@@ -30,11 +30,11 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
 
     Encoded pictures are copied as they are; where only decoded ones can be had, they are written as PNG. Texts are
     written a row a work, unless another mirror has them. Graphs stand there as their authors publish them, and are
-    copied from such a folder. Raises Problem where there is nothing to copy.
+    copied from such a folder; so are dialects, a folder a language. Raises Problem where there is nothing to copy.
     """
     written = []
     for source in [find(name) for name in names]:  # all of them before the first is fetched
-        if source.task == "graph":
+        if source.task in ("graph", "dialects"):
             written.append(_copy(source, Path(folder)))
             continue
         name = source.name
@@ -60,7 +60,8 @@ def mirror(folder: Path, names: Iterable[str]) -> list[Path]:
 def _copy(source: Source, folder: Path) -> Path:
     if source.embedded:
         raise Problem(f"{source.name} is drawn where it is used, and needs no mirror; leave it out")
-    here, target = originals_folder(source), folder / source.originals
+    here = originals_folder(source) if source.originals else mirror_folder(source)
+    target = folder / (source.originals or source.folder)
     if here is None:
         raise unreachable(source, {})
     if here.resolve() != target.resolve():
