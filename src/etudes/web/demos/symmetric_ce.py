@@ -14,7 +14,7 @@ from etudes.web.demos.running import KEYS, train
 
 Log = Sequence[Mapping[str, float]]
 STUDY = "symmetric-ce"
-DIGITS = {"dataset": "digits", "side": 8, "examples": 80, "validation": 300, "batch": 100, "lr": 0.1}  # shipped along
+DIGITS = {"dataset": "digits", "side": 8, "examples": 80, "validation": 300, "batch": 50, "lr": 0.1}  # shipped along
 STEPS, EVERY = 320, 16
 MOST, FIRST = 80, 40  # per cent of wrong labels
 KINDS = {"another class at random": "symmetric", "the next class, in half of the classes": "asymmetric"}
