@@ -80,18 +80,18 @@ CLAIMS = {
         number="share of tokens more than for the same text in Italian, in the dialect where it is least",
     ),
     "for the arithmetic of adaptation, a new network with pieces of words of its own needs more bits per byte of "
-    "Venetian than low-rank changes": higher("scratch", "venetian", "what was asked, C3", of=BITS, matters=MATTERS),
+    "Venetian than low-rank changes": higher("scratch", "venetian", "what was asked, C3", of=BITS),
     "for the arithmetic of pretraining and adaptation together, a new network with pieces of words of its own needs "
     "more bits per byte of Venetian than low-rank changes": higher(
-        "scratch-long", "venetian", "what was asked, C3", of=BITS, matters=MATTERS
+        "scratch-long", "venetian", "what was asked, C3", of=BITS
     ),
     "a new network needs fewer bits per byte of Venetian with pieces of Venetian words than with pieces of Italian "
-    "words": lower("scratch", "scratch-italian-pieces", "what was asked, C3", of=BITS, matters=MATTERS),
+    "words": lower("scratch", "scratch-italian-pieces", "what was asked, C3", of=BITS),
     "low-rank changes need as few bits per byte of Venetian as training all weights": alike(
         "venetian", "full", ALIKE, "LoRA, sec. 5", of=BITS
     ),
     "training the vectors of pieces of words too needs fewer bits per byte of Venetian than low-rank changes "
-    "alone": lower("pieces", "venetian", BEYOND, of=BITS, matters=MATTERS),
+    "alone": lower("pieces", "venetian", BEYOND, of=BITS),
     "once a network has learnt Lombard or Ligurian, Venetian needs fewer bits per byte than before": Claim(
         near_over(""),
         below(0),
