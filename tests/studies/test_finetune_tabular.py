@@ -13,12 +13,13 @@ from etudes.data.tables import Rows, Table, drawn_chances, table
 from etudes.data.tokens import bpe
 from etudes.nn.lora import LowRankLinear
 from etudes.nn.t5 import T5
+from etudes.retrieval.embedders import HashingEmbedder, embedder
 from etudes.studies.adapt.finetune_tabular import STUDY, Config, choose_trained, first
-from etudes.studies.adapt.finetune_tabular.asking import Asker, column_orders
+from etudes.studies.adapt.finetune_tabular.asking import Asker, answer_odds, column_orders
+from etudes.studies.adapt.finetune_tabular.cells import Reading, row_cells, row_network, row_words, take_out
 from etudes.studies.adapt.finetune_tabular.claims import gain_more
 from etudes.studies.adapt.finetune_tabular.findings import (
     OUTSIDE,
-    answer_odds,
     answer_scores,
     boosted_trees,
     features,
@@ -26,6 +27,8 @@ from etudes.studies.adapt.finetune_tabular.findings import (
     rank_scores,
     read_answers,
     share_cut,
+    shared_vectors,
+    vector_reader,
 )
 from etudes.studies.adapt.finetune_tabular.writing import WRITINGS, passages_of, writer
 from etudes.tools.text_to_text import EncoderDecoder, own_words
@@ -41,9 +44,9 @@ def small_table():
     return Table("small", ("age", "education"), (True, False), "smoker", rows, rows, rows, {})
 
 
-def small_t5(texts):
+def small_t5(people):
     torch.manual_seed(0)
-    words = own_words(bpe(texts, 400))
+    words = own_words(bpe([f"{text} smoker no yes" for text in passages_of(people)[:200]], 600))
     return EncoderDecoder(T5(words.size, 16, 2, 2, 8, 24), words)
 
 
@@ -64,13 +67,15 @@ def a_run(folder):
 )
 def test_a_row_is_written_as_a_list(how, expected):
     d = small_table()
-    assert writer(d, how).write(d.train.values[0]) == expected
-    assert writer(d, how).write(d.train.values[0], [1, 0]) == ", ".join(expected.split(", ")[::-1])
+    row = d.train.values[0]
+    assert writer(d, how, marks=True).write(row) == expected
+    assert writer(d, how, marks=True).write(row, [1, 0]) == ", ".join(expected.split(", ")[::-1])
+    assert writer(d, how).write(row) == expected.replace(":", "").replace(",", "")
 
 
 def test_every_digit_and_the_point_stand_alone():
     d = small_table()
-    assert writer(d, "digits").write(d.train.values[2]) == "age: 7 . 5, education: master"
+    assert writer(d, "digits").write(d.train.values[2]) == "age 7 . 5 education master"
 
 
 @pytest.mark.parametrize("how", WRITINGS)
@@ -83,7 +88,7 @@ def test_passages_hold_no_answer_and_every_way_to_write(people):
     found = passages_of(people)
     assert len(found) == len(people.train)
     assert not any(people.target in text for text in found)
-    for way, mark in enumerate(("gender: ", "f1: ", "gender: v", "age: ")):
+    for way, mark in enumerate(("gender ", "f1 ", "gender v", "age ")):
         assert found[way].startswith(mark) or mark in found[way]
 
 
@@ -136,41 +141,81 @@ def test_above_the_cut_lies_the_share():
 
 
 def test_odds_are_the_answers_losses(people):
-    model = small_t5(passages_of(people)[:200]).eval()
-    asker = Asker(model, writer(people, "plain"), "{}, smoker:")
+    model = small_t5(people).eval()
+    asker = Asker(model, writer(people, "plain"), "smoker")
     questions = asker.questions(people.test.at(np.arange(5)))
-    found = answer_odds(model, questions)
+    found = answer_odds(model, questions, *asker.answers)
     for question, odds in zip(questions, found, strict=True):
-        losses = [model.loss([question], [model.answer(word)]) * len(model.answer(word)) for word in ("no", "yes")]
+        losses = [model.loss([question], [answer]) * len(answer) for answer in asker.answers]
         assert odds == pytest.approx((losses[0] - losses[1]).item(), abs=1e-4)
     assert np.ptp(found) > 0
     assert asker.odds(questions) == pytest.approx(found)
 
 
-def test_a_question_is_the_row_and_the_column_that_is_asked(people):
-    model = small_t5([*passages_of(people)[:200], ", smoker:"])
-    asker = Asker(model, writer(people, "plain"), "{}, smoker:")
+@pytest.mark.parametrize(("marks", "behind"), [(False, " smoker"), (True, ", smoker:")])
+def test_a_question_is_the_row_and_the_column_that_is_asked(people, marks, behind):
+    model = small_t5(people)
+    asker = Asker(model, writer(people, "plain", marks), "smoker")
     rows = people.test.at(np.array([3]))
     (question,) = asker.questions(rows)
     text = model.words.decode([token for token in question if token < model.words.end])
-    assert text == f"{asker.writer.write(rows.values[0])}, smoker:"
+    assert text == f"{asker.writer.write(rows.values[0])}{behind}"
+
+
+def test_a_row_with_cells_taken_out_and_what_is_written_make_the_row(people):
+    words = row_words(people, 600)
+    how = writer(people, "digits")
+    row = people.train.values[0]
+    tokens, places = row_cells(row, how, words.encode)
+    assert words.decode(tokens.tolist()) == how.write(row)
+    assert tokens.tolist() == words.encode(how.write(row))  # as if it were read whole
+    assert words.decode(tokens[places == 1].tolist()) == " " + how.value(row, 1)
+    question, answer = take_out((tokens, places), np.array([1, 4]), words.end)
+    marks = [words.end + 1, words.end + 2]
+    assert [token for token in question if token > words.end] == marks
+    spans = {marks[0]: answer[1 : answer.index(marks[1])], marks[1]: answer[answer.index(marks[1]) + 1 : -1]}
+    filled = [piece for token in question[:-1] for piece in spans.get(token, [token])]
+    assert filled == tokens.tolist()
+    assert question[-1] == answer[-1] == words.end
+
+
+def test_an_answer_is_one_more_cell(people):
+    model = small_t5(people)
+    asker = Asker(model, writer(people, "plain"), "smoker")
+    first_mark = model.words.end + 1
+    row = Table("asked", (*people.columns, "smoker"), people.numeric, "", *[people.train] * 3, {})
+    cells = row_cells((*people.train.values[0], "yes"), writer(row, "plain"), model.words.encode)
+    question, answer = take_out(cells, np.array([len(people.columns)]), model.words.end)
+    assert asker.questions(people.train.at(np.array([0]))) == [question]
+    assert asker.answers[1] == answer
+    assert first_mark in question
+
+
+def test_reading_rows_lowers_the_loss_on_their_cells(people, tmp_path):
+    recipe = Reading(people.name, 16, 1, 8, 512, ("plain",), 0.3, 40, 16, 1e-2)
+    run = a_run(tmp_path)
+    model = row_network(run, recipe, people, True)
+    first_weights = row_network(run, recipe, people, False)
+    assert run.metrics["validation/nats-cells"] < 0.8 * math.log(model.words.size)
+    same = [torch.equal(a, b) for a, b in zip(model.parameters(), first_weights.parameters(), strict=True)]
+    assert not all(same)
 
 
 def test_lora_changes_nothing_at_first_and_few_numbers_later(people, tmp_path):
-    plain, adapted = (small_t5(passages_of(people)[:200]) for _ in range(2))
+    plain, adapted = (small_t5(people) for _ in range(2))
     opt = choose_trained(Config(method="lora", rank=1), a_run(tmp_path), adapted)
     layers = [layer for layer in adapted.modules() if isinstance(layer, LowRankLinear)]
-    assert len(layers) == 2 * 2 + 2 * 4  # queries and values of two blocks here, of two with two attentions there
+    assert len(layers) == 2 * 4 + 2 * 8  # of two blocks with one attention here, of two with two attentions there
     trained = {id(p) for group in opt.param_groups for p in group["params"]}
     assert trained == {id(p) for layer in layers for p in (layer.a, layer.b)}
-    asker = [Asker(model, writer(people, "plain"), "{}, smoker:") for model in (plain, adapted)]
+    asker = [Asker(model, writer(people, "plain"), "smoker") for model in (plain, adapted)]
     some = people.test.at(np.arange(4))
     odds = [one.odds(one.questions(some)) for one in asker]
     assert odds[0] == pytest.approx(odds[1])
 
 
 def test_full_trains_everything_at_its_own_rate(people, tmp_path):
-    model = small_t5(passages_of(people)[:200])
+    model = small_t5(people)
     opt = choose_trained(Config(lr=0.5, lora_lr=0.25), a_run(tmp_path), model)
     assert sum(p.numel() for p in opt.param_groups[0]["params"]) == sum(p.numel() for p in model.parameters())
     assert opt.param_groups[0]["lr"] == 0.5
@@ -201,6 +246,22 @@ def test_a_word_that_training_lacks_is_no_number():
     found = features(d, other)
     assert np.isnan(found[0, 1])
     assert found[1].tolist() == [30, 0]
+
+
+def test_vectors_are_computed_once_and_read_by_logistic_regression(people, tmp_path, monkeypatch):
+    run = a_run(tmp_path)
+    linear = pytest.importorskip("sklearn.linear_model")
+    texts = ["a b", "c", "a b"]
+    vectors = shared_vectors(run, "hashing", texts)
+    assert vectors[0].tolist() == vectors[2].tolist() != vectors[1].tolist()
+    few = people.train.at(np.arange(40))
+    how = writer(people, "plain")
+    odds = vector_reader(run, people, few, how, "hashing", 2.0)(people.test)
+    x = [embedder("hashing").encode([how.write(row) for row in part.values]) for part in (few, people.test)]
+    theirs = linear.LogisticRegression(C=0.5, max_iter=1000).fit(x[0], few.labels).decision_function(x[1])
+    assert odds == pytest.approx(theirs, abs=1e-3)
+    monkeypatch.setattr(HashingEmbedder, "encode", None)
+    assert shared_vectors(run, "hashing", texts).tolist() == vectors.tolist()
 
 
 def test_what_is_gained_is_compared_with_what_is_gained_elsewhere():

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from etudes.core import Paper, Run, Scale, Study, Variant, at_least, positive, within
 from etudes.data.batches import Batches
-from etudes.data.tables import ANSWERS, Rows, Table, drawn_chances, table
+from etudes.data.tables import Rows, Table, drawn_chances, table
 from etudes.nn.lora import adapt_linear
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves
