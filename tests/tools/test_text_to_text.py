@@ -10,7 +10,9 @@ from etudes.data.tokens import bpe, characters
 from etudes.nn.exchange import to_transformers
 from etudes.nn.llama import Llama
 from etudes.nn.t5 import T5
+from etudes.tools import hub
 from etudes.tools.text_to_text import (
+    REVISIONS,
     Decoder,
     EncoderDecoder,
     Pretraining,
@@ -159,53 +161,58 @@ def test_texts_too_short_for_a_window_are_refused(tmp_path):
         own_network(a_run(tmp_path), RECIPE, ["Sales"], 0)
 
 
-class FakeTokenizer:
-    """As the hub's, of letters."""
-
-    eos_token_id = 1
-
-    def __call__(self, text, add_special_tokens):
-        assert not add_special_tokens
-        return type("Encoding", (), {"input_ids": [ord(letter) for letter in text]})
-
-    def decode(self, ids, skip_special_tokens):
-        assert skip_special_tokens
-        return "".join(map(chr, ids))
-
-    def __len__(self):
-        return 300
-
-
-def test_flan_t5_of_the_hub_is_taken_over(tmp_path, monkeypatch):
+def write_flan(folder, **how):
+    """A tiny Flan-T5 and its tokenizer, as the library writes them."""
     transformers = pytest.importorskip("transformers")
+    import tokenizers
+
+    torch.manual_seed(0)
     sizes = {"vocab_size": 300, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1, "num_heads": 2}
     kind = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "decoder_start_token_id": 0}
     theirs = transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes, **kind)).eval()
-    asked = []
+    theirs.save_pretrained(folder, **how)
+    made = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"<pad>": 0, "</s>": 1, "?": 2, "rose": 3, "positive": 4}, "?")
+    )
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>").save_pretrained(
+        folder
+    )
+    return theirs
 
-    def answer(value):
-        return lambda name: (asked.append(name), value)[1]
 
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", answer(FakeTokenizer()))
-    monkeypatch.setattr(transformers.T5ForConditionalGeneration, "from_pretrained", answer(theirs))
+def test_flan_t5_of_the_hub_is_taken_over(tmp_path, monkeypatch):
+    theirs, asked = write_flan(tmp_path / "flan"), []
+    monkeypatch.setattr(hub, "hub_address", lambda name: (asked.append(name), (str(tmp_path / "flan"), None))[1])
     model = hub_network(a_run(tmp_path), "flan-t5-small", True, NEAR)
-    assert asked == ["google/flan-t5-small"] * 2
+    assert asked == [f"google/flan-t5-small@{REVISIONS['flan-t5-small']}"]
     question, wanted = model.question("mood: {}", "Sales rose", 99), model.answer("positive")
+    assert (question, wanted) == ([2, 2, 2, 3, 1], [4, 1])
     with torch.no_grad():
         expected = theirs(input_ids=torch.tensor([question]), labels=torch.tensor([wanted])).loss
         assert model.loss([question], [wanted]).item() == pytest.approx(expected.item(), abs=1e-4)
-    assert question[-1] == 1
-    assert model.words.decode([112, 111]) == "po"
+    assert model.words.decode([3, 4]) == "rose positive"
+
+
+def test_weights_that_are_no_safetensors_are_refused(tmp_path, monkeypatch):
+    theirs = write_flan(tmp_path / "flan")
+    (tmp_path / "flan/model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "flan/pytorch_model.bin")
+    monkeypatch.setattr(hub, "hub_address", lambda name: (str(tmp_path / "flan"), None))
+    with pytest.raises(Problem, match="safetensors"):
+        hub_network(a_run(tmp_path), "flan-t5-small", True, NEAR)
+
+
+@pytest.mark.parametrize("name", REVISIONS)
+def test_revisions_are_fixed(name):
+    assert hub.hub_address(f"google/{name}@{REVISIONS[name]}") == (f"google/{name}", REVISIONS[name])
+    assert len(REVISIONS[name]) == 40
 
 
 def test_without_the_hub_it_says_so(tmp_path, monkeypatch):
-    transformers = pytest.importorskip("transformers")
-
-    def fail(name):
-        raise OSError(f"no {name}\nand more")
-
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)
-    with pytest.raises(Problem, match=r"google/flan-t5-base cannot be loaded \(no google/flan-t5-base\); connect"):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(hub, "offline", lambda: True)
+    with pytest.raises(Problem, match=r"google/flan-t5-base cannot be had \(.*\); connect"):
         hub_network(a_run(tmp_path), "flan-t5-base", True, NEAR)
 
 

@@ -28,6 +28,7 @@ from etudes.generate.smollm2 import SmolTokenizer
 from etudes.generate.smollm2 import network as read_smollm2
 from etudes.nn.exchange import from_transformers, to_transformers
 from etudes.nn.t5 import PAD, T5, answer_loss, rows, write_greedily
+from etudes.tools import hub
 from etudes.train import Adam, adam, descend, fit, seeded, weights
 
 Kind = Literal["own", "flan-t5-small", "flan-t5-base", "flan-t5-large", "flan-t5-base-random", "smollm2-135m"]
@@ -37,6 +38,11 @@ FLAN = {  # width, depth, heads, width of a head and of the gated layer (arXiv:2
     "flan-t5-large": (1024, 24, 16, 64, 2816),
 }
 FLAN_VOCABULARY = 32128
+REVISIONS = {  # of the hub, with safetensors
+    "flan-t5-small": "0fc9ddf78a1e988dac52e2dac162b0ede4fd74ab",
+    "flan-t5-base": "7bcac572ce56db69c1ea7c8af255c5d7c9672fc2",
+    "flan-t5-large": "0613663d0d48ea86ba8cb3d7a44f0f65dc596a2a",
+}
 MARKS = 16  # tokens that stand for spans
 RATE, MEAN = 0.15, 3.0  # of span corruption (Raffel et al. 2019, sec. 3.3.4)
 
@@ -236,23 +242,14 @@ def _stream(words: Words, content: Sequence[str]) -> np.ndarray:
 
 def hub_network(run: Run, name: str, pretrained: bool, near: Sequence[str]) -> EncoderDecoder:
     """Flan-T5 of the hub ("google/" and the name there), or its copy with first weights; "flan-t5-base-random" needs no
-    hub, has first weights and a tokenizer made of the `near` texts. Raises Problem where the hub cannot be reached."""
+    hub, has first weights and a tokenizer made of the `near` texts. Raises Problem where it cannot be had."""
     if name.endswith("-random"):
         sizes = FLAN[name.removesuffix("-random")]
         words = own_words(bpe(near, 4096))
         return EncoderDecoder(seeded(run, "init", lambda: T5(FLAN_VOCABULARY, *sizes)), words)
-    try:
-        import transformers
-
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(f"google/{name}")
-        theirs = transformers.T5ForConditionalGeneration.from_pretrained(f"google/{name}") if pretrained else None
-    except (ImportError, OSError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Problem(
-            f"google/{name} cannot be loaded ({lines[0]}); connect to the hub, or take --network own"
-        ) from None
+    theirs, tokenizer = hub.hub_network(f"google/{name}@{REVISIONS[name]}", True, "AutoModelForSeq2SeqLM")
     words = hub_words(tokenizer)
-    if theirs is None:
+    if not pretrained:
         return EncoderDecoder(seeded(run, "init", lambda: T5(FLAN_VOCABULARY, *FLAN[name])), words)
     return EncoderDecoder(from_transformers(theirs).to(run.device), words)
 
