@@ -84,6 +84,7 @@ class Config(Adam):
     tree_lr: Annotated[float, positive] = 0.05  # by which each tree of the boosting is scaled
     trees: Annotated[int, at_least(1)] = 100  # how many
     leaves: Annotated[int, at_least(2)] = 6  # of a tree, at most
+    read: Annotated[int, at_least(0)] = 1500  # test rows that the embedder reads, at most, and a fifth as many others
     embedder: str = "minilm"  # the pretrained encoder whose vectors are read: minilm, e5-small, hashing
     penalty: Annotated[float, positive] = 1.0  # on the weights that read its vectors
 
@@ -126,7 +127,7 @@ def train(cfg: Config, run: Run) -> None:
     if cfg.method in ("full", "lora"):
         train_network(cfg, run, d, learnt, asked)
     else:
-        measure_scorer(scorer(cfg, run, d, learnt), run, learnt, asked)
+        measure_scorer(cfg, run, d, learnt, asked)
 
 
 def first(rows: Rows, most: int) -> Rows:
@@ -134,17 +135,17 @@ def first(rows: Rows, most: int) -> Rows:
     return rows.at(np.arange(min(most, len(rows)))) if most else rows
 
 
-def scorer(cfg: Config, run: Run, d: Table, learnt: Rows) -> Scorer:
-    """What learns without training a network."""
+def measure_scorer(cfg: Config, run: Run, d: Table, learnt: Rows, asked: dict[str, Rows]) -> None:
+    """Fit what learns without training a network, and report its numbers."""
+    odds_of: Scorer
     if cfg.method == "trees":
-        return boosted_trees(d, learnt, cfg.tree_lr, cfg.trees, cfg.leaves, run.seed("trees") % 2**32)
-    if cfg.method == "logistic":
-        return logistic(d, learnt)
-    return vector_reader(run, d, learnt, writer(d, cfg.writing, marks=True), cfg.embedder, cfg.penalty)
-
-
-def measure_scorer(odds_of: Scorer, run: Run, learnt: Rows, asked: dict[str, Rows]) -> None:
-    """Report how well the odds rank, and how often they are right."""
+        odds_of = boosted_trees(d, learnt, cfg.tree_lr, cfg.trees, cfg.leaves, run.seed("trees") % 2**32)
+    elif cfg.method == "logistic":
+        odds_of = logistic(d, learnt)
+    else:
+        asked = {split: first(rows, cfg.read if split == "test" else cfg.read // 5) for split, rows in asked.items()}
+        how = writer(d, cfg.writing, marks=True)
+        odds_of = vector_reader(run, learnt, list(asked.values()), how, cfg.embedder, cfg.penalty)
     cut = share_cut(odds_of(asked["validation"]), learnt.labels.mean())
     for split, rows in asked.items():
         odds = odds_of(rows)

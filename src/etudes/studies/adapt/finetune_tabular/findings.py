@@ -101,32 +101,27 @@ def logistic(table: Table, learnt: Rows) -> Scorer:
     return lambda part: model.decision_function(features(table, part))
 
 
-def shared_vectors(run: Run, name: str, texts: Sequence[str]) -> np.ndarray:
-    """The vectors [n, width] of texts by an embedder of that name, computed once for all seeds."""
+def shared_vectors(run: Run, name: str, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """{text: vector [width]} by an embedder of that name, computed once for all seeds."""
+    different = sorted(set(texts), key=lambda text: (len(text), text))
 
     def keep(own: Run) -> None:
-        different = sorted(set(texts), key=len)
-        found = dict(zip(different, embedder(name).encode(different), strict=True))
+        found = embedder(name).encode(different)
         with appearing(own.path("vectors.safetensors")) as draft:
-            save_file({"vectors": np.stack([found[text] for text in texts])}, str(draft))
-        own.result(**{"train/texts": len(different)})
+            save_file({"vectors": found}, str(draft))
+        own.result(**{"train/texts": len(found)})
 
-    content = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    content = hashlib.sha256("\n".join(different).encode()).hexdigest()
     made = run.once("vectors", {"embedder": name, "texts": content}, keep, seed=0)
-    return load_file(made.folder / "vectors.safetensors")["vectors"]
+    return dict(zip(different, load_file(made.folder / "vectors.safetensors")["vectors"], strict=True))
 
 
-def vector_reader(run: Run, table: Table, learnt: Rows, how: Writer, name: str, penalty: float) -> Scorer:
+def vector_reader(run: Run, learnt: Rows, asked: Sequence[Rows], how: Writer, name: str, penalty: float) -> Scorer:
     """Logistic regression on the vectors that an embedder makes of rows as texts, with half of the penalty on the
-    squares of its weights. The embedder stays as it is."""
+    squares of its weights; for the rows that are asked, and no others. The embedder stays as it is."""
     from sklearn.linear_model import LogisticRegression
 
-    everybody = sorted({row for part in (table.train, table.validation, table.test) for row in part.values})
-    vectors = shared_vectors(run, name, [how.write(row) for row in everybody])
-    places = {row: i for i, row in enumerate(everybody)}
-
-    def of(part: Rows) -> np.ndarray:
-        return vectors[[places[row] for row in part.values]]
-
-    model = LogisticRegression(C=1 / penalty, max_iter=1000).fit(of(learnt), learnt.labels)
-    return lambda part: model.decision_function(of(part))
+    vectors = shared_vectors(run, name, [how.write(row) for part in asked for row in part.values])
+    x = embedder(name).encode([how.write(row) for row in learnt.values])
+    model = LogisticRegression(C=1 / penalty, max_iter=1000).fit(x, learnt.labels)
+    return lambda part: model.decision_function(np.stack([vectors[how.write(row)] for row in part.values]))
