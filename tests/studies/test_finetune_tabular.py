@@ -17,7 +17,6 @@ from etudes.retrieval.embedders import HashingEmbedder, embedder
 from etudes.studies.adapt.finetune_tabular import STUDY, Config, choose_trained, first
 from etudes.studies.adapt.finetune_tabular.asking import Asker, answer_odds, column_orders
 from etudes.studies.adapt.finetune_tabular.cells import Reading, row_cells, row_network, row_words, take_out
-from etudes.studies.adapt.finetune_tabular.claims import gain_more
 from etudes.studies.adapt.finetune_tabular.findings import (
     OUTSIDE,
     answer_scores,
@@ -263,12 +262,6 @@ def test_vectors_are_computed_once_and_read_by_logistic_regression(people, tmp_p
     monkeypatch.setattr(HashingEmbedder, "encode", None)
     again = shared_vectors(run, "hashing", texts)
     assert all(again[text].tolist() == vectors[text].tolist() for text in texts)
-
-
-def test_what_is_gained_is_compared_with_what_is_gained_elsewhere():
-    aucs = {"a": 0.7, "b": 0.6, "c": 0.85, "d": 0.8}
-    trial = {name: {"test/auc": value} for name, value in aucs.items()}
-    assert gain_more(("a", "b"), ("c", "d"))(trial) == pytest.approx((0.7 - 0.6) - (0.85 - 0.8))
 
 
 def test_a_few_rows_are_the_first():
