@@ -204,7 +204,7 @@ def test_lora_changes_nothing_at_first_and_few_numbers_later(people, tmp_path):
     plain, adapted = (small_t5(people) for _ in range(2))
     opt = choose_trained(Config(method="lora", rank=1), a_run(tmp_path), adapted)
     layers = [layer for layer in adapted.modules() if isinstance(layer, LowRankLinear)]
-    assert len(layers) == 2 * 4 + 2 * 8  # of two blocks with one attention here, of two with two attentions there
+    assert len(layers) == 2 * (4 + 3) + 2 * (8 + 3)  # of attentions and of gated layers, in two blocks here and there
     trained = {id(p) for group in opt.param_groups for p in group["params"]}
     assert trained == {id(p) for layer in layers for p in (layer.a, layer.b)}
     asker = [Asker(model, writer(people, "plain"), "smoker") for model in (plain, adapted)]

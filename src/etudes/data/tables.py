@@ -117,13 +117,15 @@ def _is_number(value: str) -> bool:
 
 
 def draw_smokers(count: int) -> tuple[list[Values], list[int]]:
-    """Made-up people and whether they smoke, the same at each call."""
+    """Made-up people and whether they smoke, the same at each call. What runs through their blood goes together, as in
+    real people: each column tells something of the others."""
     rng = np.random.default_rng(20231024)
     male = rng.random(count) < 0.5
     age = rng.integers(20, 81, count)
-    hemoglobin = np.rint(rng.normal(13.4 + 1.6 * male, 1.1)).astype(int)  # g/dl
-    fat = 10 * np.rint(np.exp(rng.normal(4.7, 0.5, count)) / 10).astype(int)  # mg/dl
-    gtp = 5 * np.rint(np.exp(rng.normal(3.4, 0.5, count)) / 5).astype(int)  # U/l
+    constitution, older = rng.normal(size=count), (age - 50) / 17.5
+    hemoglobin = np.rint(rng.normal(13.4 + 1.4 * male + 0.8 * constitution, 0.7)).astype(int)  # g/dl
+    fat = 10 * np.rint(np.exp(rng.normal(4.7 + 0.4 * constitution + 0.3 * older, 0.25)) / 10).astype(int)  # mg/dl
+    gtp = 5 * np.rint(np.exp(rng.normal(3.4 + 0.45 * constitution, 0.25)) / 5).astype(int)  # U/l
     caries = rng.random(count) < 0.3
     found: list[Values] = [
         ("male" if m else "female", str(a), str(h), str(f), str(g), "yes" if c else "no")

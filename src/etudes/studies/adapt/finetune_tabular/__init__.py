@@ -72,7 +72,7 @@ class Config(Adam):
     head: Annotated[int, at_least(1)] = 16  # width of its attention heads
     vocabulary: Annotated[int, at_least(257)] = 1024  # pieces of words that it reads, at most
     taken: Annotated[float, within(0, 1)] = 0.3  # share of a row's cells that are taken out in its pretraining
-    base_steps: Annotated[int, at_least(1)] = 600  # of pretraining
+    base_steps: Annotated[int, at_least(1)] = 900  # of pretraining
     base_batch: Annotated[int, at_least(1)] = 32  # rows a step of it
     base_lr: Annotated[float, positive] = 3e-3  # its peak learning rate, of Adam
     shorter: Annotated[int, at_least(1)] = 1  # the steps of training are divided by this
@@ -100,11 +100,11 @@ def network(cfg: Config, run: Run, d: Table) -> EncoderDecoder:
 
 
 def choose_trained(cfg: Config, run: Run, model: EncoderDecoder) -> torch.optim.Optimizer:
-    """Prepare the model, in place, for what its method trains; the optimiser of that. LoRA changes the matrices of
-    all attention."""
+    """Prepare the model, in place, for what its method trains; the optimiser of that. LoRA changes all matrices
+    of the blocks."""
 
     def adapt() -> EncoderDecoder:
-        adapt_linear(model, cfg.rank, cfg.alpha, lambda name: name.split(".")[-1] in ("q", "k", "v", "out"))
+        adapt_linear(model, cfg.rank, cfg.alpha, lambda name: ".blocks." in name)
         return model
 
     if cfg.method == "lora":
