@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.spans import corrupt, span_mask
+from etudes.data.spans import corrupt, drop, span_mask
 
 
 def loop(tokens, mask, first, end):
@@ -35,6 +35,15 @@ def test_the_example_of_the_paper():
     spelt = {**dict(enumerate(words)), 99: "<end>", 100: "<X>", 101: "<Y>"}
     assert " ".join(spelt[i] for i in text) == "Thank you <X> me to your party <Y> week . <end>"
     assert " ".join(spelt[i] for i in answer) == "<X> for inviting <Y> last <end>"
+
+
+def test_without_marks_what_is_left_and_what_is_missing_are_the_tokens_in_order():
+    words = ["Thank", "you", "for", "inviting", "me", "to", "your", "party", "last", "week", "."]
+    mask = np.array([word in ("for", "inviting", "last") for word in words])
+    text, answer = drop(range(len(words)), mask, 100, 99)
+    spelt = {**dict(enumerate(words)), 99: "<end>", 100: "<gap>"}
+    assert " ".join(spelt[i] for i in text) == "Thank you me to your party week . <gap> <end>"
+    assert " ".join(spelt[i] for i in answer) == "<gap> for inviting last <end>"
 
 
 @pytest.mark.parametrize(("length", "taken", "spans"), [(100, 15, 5), (64, 10, 3), (2, 1, 1), (7, 1, 1), (512, 77, 26)])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from etudes.data.tokens import bpe, characters
 from etudes.nn.exchange import to_transformers
 from etudes.nn.llama import Llama
 from etudes.nn.t5 import T5
-from etudes.tools import hub
+from etudes.tools import hub, text_to_text
 from etudes.tools.text_to_text import (
     REVISIONS,
     Decoder,
@@ -133,6 +135,33 @@ def test_windows_with_their_spans_put_back_are_pieces_of_the_streams():
         assert window == list(range(window[0], window[0] + 20))
         assert window[0] // 100 == 1 + k % 2
         assert sum(map(len, spans.values())) == 3
+
+
+def test_windows_without_marks_end_in_a_gap():
+    end = 1000
+    texts, answers = corrupted_windows(
+        [np.arange(100, 200)], 5, 20, end, np.random.default_rng(0), rate=0.3, mean=2.0, marked=False
+    )
+    assert (texts[:, -2:] == torch.tensor([end + 1, end])).all()
+    assert (answers[:, 0] == end + 1).all()
+    for text, answer in zip(texts.tolist(), answers.tolist(), strict=True):
+        assert len(answer) == 6 + 2
+        window = sorted([*text[:-2], *answer[1:-1]])
+        assert window == list(range(window[0], window[0] + 20))
+
+
+def test_what_is_asked_is_not_seen_in_pretraining(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(text_to_text, "passages", lambda name, characters: [*NEAR, "of the far", "asked later"])
+    monkeypatch.setattr(text_to_text, "bpe", lambda texts, size: (seen.extend(texts), bpe(texts, size))[1])
+    own_network(a_run(tmp_path), RECIPE, NEAR, 0, unseen={"asked later"})
+    assert "of the far" in seen
+    assert "asked later" not in seen
+
+
+def test_more_spans_than_marks_are_refused(tmp_path):
+    with pytest.raises(Problem, match="more than 16 spans"):
+        own_network(a_run(tmp_path), replace(RECIPE, tokens=40, rate=0.5, mean=1.0), NEAR, 0)
 
 
 def test_a_tokenizer_that_begins_works_otherwise_is_refused():

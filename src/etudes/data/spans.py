@@ -1,7 +1,7 @@
 """Span corruption: pieces of a text are taken out, and to be written again; what T5 is pretrained on.
 
-Paper: Raffel et al. 2019, arXiv:1910.10683, sec. 3.1.4 and 3.3.4; as in its code, the number of tokens and spans that
-are taken out follows from the text's length, and chance only says where.
+Paper: Raffel et al. 2019, arXiv:1910.10683, sec. 3.1.4, 3.3.2 and 3.3.4; as in its code, the number of tokens and
+spans that are taken out follows from the text's length, and chance only says where.
 """
 
 from collections.abc import Sequence
@@ -46,3 +46,14 @@ def corrupt(tokens: Sequence[int], mask: np.ndarray, first: int, end: int) -> tu
     places = np.flatnonzero(mask)
     answer = np.insert(tokens[places], np.flatnonzero(begins[places]), marks[begins])
     return [*text.tolist(), end], [*answer.tolist(), end]
+
+
+def drop(tokens: Sequence[int], mask: np.ndarray, gap: int, end: int) -> tuple[list[int], list[int]]:
+    """As corrupt, but nothing says where a span was: the text goes on without it, and asks with one `gap` at its end
+    for all that is missing ("drop corrupted tokens" in the paper's table 3, there without a gap).
+
+    >>> drop([7, 8, 9, 10], np.array([False, True, False, True]), 100, 1)
+    ([7, 9, 100, 1], [100, 8, 10, 1])
+    """
+    tokens = np.asarray(tokens)
+    return [*tokens[~mask].tolist(), gap, end], [gap, *tokens[mask].tolist(), end]

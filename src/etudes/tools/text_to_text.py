@@ -5,7 +5,7 @@ one seed, and is the same for whoever asks with the same settings.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from etudes.core.errors import Problem
 from etudes.data.packages import packages
 from etudes.data.sources import cache_folder, find
 from etudes.data.sources.carriers import fetch
-from etudes.data.spans import corrupt, span_mask
+from etudes.data.spans import corrupt, drop, span_mask
 from etudes.data.text import texts
 from etudes.data.tokens import Tokenizer, bpe
 from etudes.generate.chat import SMOLLM2
@@ -150,15 +150,24 @@ class Pretraining:
     steps: int
     batch: int
     lr: float  # peak learning rate of Adam
+    rate: float = RATE  # share of a window's tokens that is taken out
+    mean: float = MEAN  # tokens of a span, on average
+    marked: bool = True  # whether a mark stands where each span was; else one gap at the text's end asks for all
 
 
 def own_network(
-    run: Run, recipe: Pretraining, near: Sequence[str], seed: int | None, pretrained: bool = True
+    run: Run,
+    recipe: Pretraining,
+    near: Sequence[str],
+    seed: int | None,
+    pretrained: bool = True,
+    unseen: Collection[str] = (),
 ) -> EncoderDecoder:
-    """Our own T5, pretrained by span corruption on texts `near` to its use and on the recipe's, or its copy with first
-    weights; made once under `seed` (None: once under each seed). Its validation loss stands in the results."""
-    content = {"near": hashlib.sha256("\n".join(near).encode()).hexdigest()}
-    made = run.once("t5", asdict(recipe) | content, lambda own: _pretrain(own, recipe, near), seed=seed)
+    """Our own T5, pretrained by span corruption on texts `near` to its use and on the recipe's but those `unseen`, or
+    its copy with first weights; made once under `seed` (None: once under each seed). Its validation loss stands in the
+    results."""
+    content = {"near": _hash(near), "unseen": _hash(sorted(unseen))}
+    made = run.once("t5", asdict(recipe) | content, lambda own: _pretrain(own, recipe, near, unseen), seed=seed)
     words = own_words(Tokenizer.load(made.folder / "tokenizer.json"))
     model = seeded(run, "init", lambda: _own_t5(recipe, words.size))
     if pretrained:
@@ -187,9 +196,14 @@ def passages(name: str, characters: int) -> list[str]:
     return list(found[::every])
 
 
-def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str]) -> None:
+def _hash(found: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str], unseen: Collection[str]) -> None:
     """Train our T5 to write the spans that are taken out of windows, and leave it with its tokenizer in the folder."""
-    far = passages(recipe.text, recipe.characters)
+    left_out = frozenset(unseen)
+    far = [text for text in passages(recipe.text, recipe.characters) if text not in left_out]
     tokenizer = bpe([*near, *far], recipe.vocabulary)
     words = own_words(tokenizer)
     streams = [_stream(words, content) for content in (near, far)]
@@ -197,13 +211,16 @@ def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str]) -> None:
         raise Problem(
             f"pretraining takes windows of {recipe.tokens} tokens, but its texts are hardly longer; give more"
         )
+    if recipe.tokens * recipe.rate / recipe.mean > MARKS:
+        raise Problem(f"more than {MARKS} spans are taken out of a window; take a lower rate, or longer spans")
     held_out = [stream[: len(stream) // 20 + recipe.tokens] for stream in streams]
     model = seeded(run, "t5", lambda: _own_t5(recipe, words.size))
     settings = Adam(steps=recipe.steps, batch=recipe.batch, lr=recipe.lr, schedule="warmup", log_every=20)
     opt, schedule = adam(model, settings)
 
     def loss(parts: Sequence[np.ndarray], batch: int, rng: np.random.Generator) -> Tensor:
-        questions, answers = corrupted_windows(parts, batch, recipe.tokens, words.end, rng)
+        how = (recipe.rate, recipe.mean, recipe.marked)
+        questions, answers = corrupted_windows(parts, batch, recipe.tokens, words.end, rng, *how)
         questions, answers = questions.to(run.device), answers.to(run.device)
         return answer_loss(model(questions, answers), answers)
 
@@ -220,16 +237,24 @@ def _pretrain(run: Run, recipe: Pretraining, near: Sequence[str]) -> None:
 
 
 def corrupted_windows(
-    streams: Sequence[np.ndarray], batch: int, length: int, end: int, rng: np.random.Generator
+    streams: Sequence[np.ndarray],
+    batch: int,
+    length: int,
+    end: int,
+    rng: np.random.Generator,
+    rate: float = RATE,
+    mean: float = MEAN,
+    marked: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """`batch` windows of `length` tokens drawn from the streams, from each as many, with spans taken out: questions
-    and answers int64. The marks of spans are the tokens behind `end`."""
+    """`batch` windows of `length` tokens drawn from the streams, from each as many, with a `rate` of them taken out in
+    spans of `mean`, whose places are marked or not: questions and answers int64. The marks of spans are the tokens
+    behind `end`."""
     questions, answers = [], []
     for k in range(batch):
         stream = streams[k % len(streams)]
         begin = int(rng.integers(len(stream) - length))
-        mask = span_mask(length, RATE, MEAN, rng)
-        text, answer = corrupt(stream[begin : begin + length], mask, end + 1, end)
+        mask = span_mask(length, rate, mean, rng)
+        text, answer = (corrupt if marked else drop)(stream[begin : begin + length], mask, end + 1, end)
         questions.append(text)
         answers.append(answer)
     return torch.tensor(questions), torch.tensor(answers)

@@ -79,7 +79,7 @@ class Config(Adam):
     rank: Annotated[int, at_least(1)] = 8  # of the changes of LoRA
     alpha: Annotated[float, positive] = 16.0  # the change is scaled by alpha / rank
     lr: Annotated[float, positive] = 1e-3  # peak learning rate where all is trained
-    lora_lr: Annotated[float, positive] = 5e-3  # of LoRA
+    lora_lr: Annotated[float, positive] = 3e-3  # of LoRA
     schedule: Schedule = "warmup"  # learning rates over the steps
     tree_lr: Annotated[float, positive] = 0.05  # by which each tree of the boosting is scaled
     trees: Annotated[int, at_least(1)] = 100  # how many
@@ -157,7 +157,7 @@ def train_network(cfg: Config, run: Run, d: Table, learnt: Rows, asked: dict[str
     """Adapt the network to the rows, and report its numbers."""
     model = network(cfg, run, d)
     opt = choose_trained(cfg, run, model)
-    run.result(**{"trained-parameters": sum(p.numel() for p in opt.param_groups[0]["params"])})
+    run.result(**{"train/parameters": sum(p.numel() for p in opt.param_groups[0]["params"])})
     cfg = dataclasses.replace(cfg, steps=max(1, cfg.steps // cfg.shorter))
     schedule = scheduled(opt, cfg)
     batches = Batches(len(learnt), cfg.batch, run.seed("order"))

@@ -24,11 +24,11 @@ CLAIMS: dict[str, Claim] = {
         "lora", "full", ALIKE, BEYOND, of=AUC
     ),
     "a network half as wide ranks as well, within 2 points of AUC": alike("narrow", "full", ALIKE, BEYOND, of=AUC),
-    "with columns shuffled at test the network ranks worse than in the order that it learnt": lower(
-        ("full", "test/auc-shuffled"), ("full", AUC), BEYOND, matters=MATTERS
+    "with columns shuffled at test the network ranks as well as in the order that it learnt, within 2 points of AUC": (
+        alike(("full", "test/auc-shuffled"), ("full", AUC), ALIKE, BEYOND)
     ),
-    "trained with shuffled columns, the network ranks shuffled ones as the plainly trained one ranks those in order, "
-    "within 2 points of AUC": alike(("shuffled", "test/auc-shuffled"), ("full", AUC), ALIKE, BEYOND),
+    "trained with shuffled columns the network ranks columns in order as well as the plainly trained one, within 2 "
+    "points of AUC": alike("shuffled", "full", ALIKE, BEYOND, of=AUC),
     "with the names of columns hidden the network of our own ranks as well, within 2 points of AUC": alike(
         "names", "full", ALIKE, "sec. 5.1", of=AUC
     ),
