@@ -111,3 +111,12 @@ def test_the_chance_of_a_drawn_row_is_the_written_formula():
     woman = ("female", "30", "13", "100", "20", "no")
     expected = [1 / (1 + np.exp(-(-4.8 + 1.5 + 1.5 + 1.2 + 1.5 + 0.8 + 1.5))), 1 / (1 + np.exp(4.8))]
     assert drawn_chances([man, woman]) == pytest.approx(expected)
+
+
+def test_what_is_in_the_blood_of_drawn_people_goes_together():
+    gender, age, hemoglobin, fat, gtp, _ = np.array(table("drawn-smokers").train.values).T
+    logs = [hemoglobin.astype(float), *(np.log(column.astype(float) + 1) for column in (fat, gtp))]
+    women = gender == "female"
+    assert min(np.corrcoef([column[women] for column in logs])[np.triu_indices(3, 1)]) > 0.4
+    assert np.corrcoef(age.astype(float), logs[1])[0, 1] > 0.3
+    assert abs(np.corrcoef(age.astype(float), women)[0, 1]) < 0.1
