@@ -59,12 +59,13 @@ def get(name: str) -> str:
         from etudes.data.packages import packages
         from etudes.data.questions import questions
         from etudes.data.sentences import sentences
+        from etudes.data.tables import table
         from etudes.data.text import texts
 
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
             "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
-            "dialects": describe,
+            "dialects": describe, "table": table,
             "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):

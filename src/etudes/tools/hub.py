@@ -1,4 +1,4 @@
-"""Encoders of the Hugging Face hub by name: safetensors alone, no code of the hub's, a revision that is fixed.
+"""Networks of the Hugging Face hub by name: safetensors alone, no code of the hub's, a revision that is fixed.
 
 A name is one of PINNED, "owner/name@revision" for any other, or a folder where save_pretrained wrote a network. The
 library comes with the extra `text`.
@@ -43,6 +43,15 @@ def hub_encoder(name: str, pretrained: bool = True) -> tuple[Any, Any]:
 
     Raises Problem where it cannot be reached, has no safetensors, needs code of its own, or lacks weights.
     """
+    network, tokenizer = hub_network(name, pretrained, "AutoModel", HEADS)
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None
+    return network, tokenizer
+
+
+def hub_network(name: str, pretrained: bool, kind: str, spare: re.Pattern[str] | None = None) -> tuple[Any, Any]:
+    """(network, tokenizer) as hub_encoder's, of a `kind` of the library, whole; weights of `spare` names may be
+    lacking."""
     where, revision = hub_address(name)
     fixed: dict[str, Any] = {"trust_remote_code": False}
     if revision:  # without an answer the library would ask again for half a minute
@@ -51,23 +60,19 @@ def hub_encoder(name: str, pretrained: bool = True) -> tuple[Any, Any]:
         import transformers
     except ImportError:
         raise Problem(f"{where} runs on the library transformers; install etudes[text]") from None
-    lacking: list[str] = []
+    maker, lacking = getattr(transformers, kind), list[str]()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **fixed)
         if pretrained:
-            network, facts = transformers.AutoModel.from_pretrained(
-                where, use_safetensors=True, output_loading_info=True, **fixed
-            )
-            lacking = sorted(key for key in facts["missing_keys"] if not HEADS.search(key))
+            network, facts = maker.from_pretrained(where, use_safetensors=True, output_loading_info=True, **fixed)
+            lacking = sorted(key for key in facts["missing_keys"] if not (spare and spare.search(key)))
         else:
             config = transformers.AutoConfig.from_pretrained(where, **fixed)
-            network = transformers.AutoModel.from_config(config, trust_remote_code=False)
+            network = maker.from_config(config, trust_remote_code=False)
     except Exception as error:  # the library raises a dozen unrelated kinds
         raise Problem(f"{where} cannot be had ({_reason(error)}); {_remedy(error)}") from None
     if lacking:
         raise Problem(f"{where} lacks {lacking[0]} and {len(lacking) - 1} more of its weights; take another revision")
-    if getattr(network, "pooler", None) is not None:
-        network.pooler = None
     return network.float().eval(), tokenizer
 
 

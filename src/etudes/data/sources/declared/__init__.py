@@ -14,9 +14,10 @@ from etudes.data.sources.declared import (
     questions,
     sentences,
     sounds,
+    tables,
     texts,
 )
 from etudes.data.sources.source import Source
 
-KINDS = (pictures, domains, masks, texts, sentences, names, labels, questions, sounds, graphs, dialects)
+KINDS = (pictures, domains, masks, texts, sentences, names, tables, labels, questions, sounds, graphs, dialects)
 SOURCES: dict[str, Source] = {source.name: source for kind in KINDS for source in kind.DECLARED}
