@@ -13,7 +13,7 @@ from etudes.data.images import images
 from etudes.measure.size import count_parameters
 from etudes.studies.labels.distillation import STUDY, Config, transfer_rows
 from etudes.studies.labels.distillation.idea import best_offset, objective, shift, soft_targets
-from etudes.studies.labels.distillation.teacher import LONGEST, constrain, network, outputs, pictures
+from etudes.studies.labels.distillation.networks import LONGEST, constrain, network, outputs, pictures
 
 
 def draws(n=6, k=5):
@@ -160,4 +160,4 @@ def test_the_paper_scale_is_the_papers():
     assert count_parameters(network(mnist, cfg.large)) == 1_276_810  # 800 and 800
     assert count_parameters(network(mnist, cfg.small)) == 24_790  # 30 and 30
     temperatures = {v.name: STUDY.config(**v.changes).temperature for v in STUDY.variants}
-    assert temperatures["large-soft-20"] == 20
+    assert temperatures["large-20"] == 20

@@ -42,7 +42,7 @@ from etudes.data.images import unit
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.reports.charts import bars, curves
 from etudes.studies.labels.distillation.idea import Targets, best_offset, objective, shift, soft_targets
-from etudes.studies.labels.distillation.teacher import network, outputs, pictures, teacher
+from etudes.studies.labels.distillation.networks import network, outputs, pictures, teacher
 from etudes.train import Adam, PictureSet, adam, descend, fitted, seeded
 
 
