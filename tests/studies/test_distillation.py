@@ -115,7 +115,7 @@ def test_pictures_held_out_are_none_of_those_to_train_on():
 
 def test_the_teacher_speaks_in_evaluation_mode_with_bounded_weights():
     d = images("digits")
-    model = network(d, 50, dropout=True).train()
+    model = network(d, 50, (0.2, 0.5)).train()
     assert sum(isinstance(m, nn.Dropout) for m in model) == 3
     assert torch.equal(outputs(model, d.x[:50]), outputs(model, d.x[:50]))  # no unit is dropped
     assert torch.allclose(outputs(model, d.x[:50])[:7], outputs(model, d.x[:7]), atol=1e-5)  # no batch's statistics
@@ -156,7 +156,7 @@ def test_the_paper_scale_is_the_papers():
     assert cfg.dataset == "mnist"
     assert cfg.examples == 0
     assert cfg.jitter == 2
-    assert count_parameters(network(mnist, cfg.teacher_width, dropout=True)) == 2_395_210  # 1200 and 1200 units
+    assert count_parameters(network(mnist, cfg.teacher_width, (0.2, 0.5))) == 2_395_210  # 1200 and 1200 units
     assert count_parameters(network(mnist, cfg.large)) == 1_276_810  # 800 and 800
     assert count_parameters(network(mnist, cfg.small)) == 24_790  # 30 and 30
     temperatures = {v.name: STUDY.config(**v.changes).temperature for v in STUDY.variants}

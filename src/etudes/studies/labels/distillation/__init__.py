@@ -61,6 +61,8 @@ class Config(PictureSet, Adam):
     transfer: Annotated[float, within(0, 1)] = 1.0  # share of the training pictures that the student sees
     missing: tuple[int, ...] = ()  # classes of which it sees no picture
     regularised: bool = True  # whether the teacher has dropout, bounded weights and moved pictures
+    pixels_dropped: Annotated[float, within(0, 1)] = 0.2  # share of its pixels that dropout sets to zero
+    units_dropped: Annotated[float, within(0, 1)] = 0.5  # and of its hidden units
     jitter: Annotated[int, at_least(0)] = 2  # pixels by which its pictures are moved at most
     teacher_width: Annotated[int, at_least(1)] = 1200  # units of each of its hidden layers
     teacher_steps: Annotated[int, at_least(1)] = 1000  # optimiser steps of its training

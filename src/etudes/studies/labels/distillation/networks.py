@@ -21,7 +21,7 @@ from etudes.train import descend, fit, opened, seeded
 if TYPE_CHECKING:
     from etudes.studies.labels.distillation import Config
 
-SHARED = ("dataset", "examples", "side", "held_out", "batch", "regularised", "jitter", "teacher_width", "teacher_steps",
+SHARED = ("dataset", "examples", "side", "held_out", "batch", "regularised", "pixels_dropped", "units_dropped", "jitter", "teacher_width", "teacher_steps",
           "teacher_lr", "log_every")  # fmt: skip
 LONGEST = 15**0.5  # of the weights that come into a unit (Hinton et al. 2012, arXiv:1207.0580, appendix A.1)
 
@@ -45,16 +45,16 @@ def pictures(cfg: "Config", run: Run) -> Pictures:
     return Pictures(d.take(rest), d.x[held], d.y[held])
 
 
-def network(d: Images, width: int, dropout: bool = False) -> nn.Sequential:
+def network(d: Images, width: int, dropped: tuple[float, float] = (0.0, 0.0)) -> nn.Sequential:
     """Pictures [n, c, h, w] in [0, 1] to logits [n, classes] by two hidden layers of rectified linear units.
 
-    Dropout has the paper's source's rates (arXiv:1207.0580): a fifth of the pixels, half of the hidden units.
+    `dropped` are the shares of pixels and of hidden units that dropout sets to zero in training.
     """
-    pixels = d.x[0].numel()
+    pixels, units = dropped
     layers: list[nn.Module] = [Standardise(d.mean, d.std), nn.Flatten()]
-    for inputs, share in ((pixels, 0.2), (width, 0.5)):
-        layers += [nn.Dropout(share)] * dropout + [nn.Linear(inputs, width), nn.ReLU()]
-    return nn.Sequential(*layers, *[nn.Dropout(0.5)] * dropout, nn.Linear(width, d.classes))
+    for inputs, share in ((d.x[0].numel(), pixels), (width, units)):
+        layers += [nn.Dropout(share)] * (share > 0) + [nn.Linear(inputs, width), nn.ReLU()]
+    return nn.Sequential(*layers, *[nn.Dropout(units)] * (units > 0), nn.Linear(width, d.classes))
 
 
 def constrain(model: nn.Module) -> None:
@@ -74,7 +74,8 @@ def train_teacher(cfg: "Config", run: Run, p: Pictures) -> nn.Sequential:
     """A wide network that has learnt the hard labels; where it is regularised, with dropout, bounded weights and
     pictures moved by up to `jitter` pixels (sec. 3)."""
     d = p.d
-    model = seeded(run, "init teacher", lambda: network(d, cfg.teacher_width, cfg.regularised))
+    dropped = (cfg.pixels_dropped, cfg.units_dropped) if cfg.regularised else (0.0, 0.0)
+    model = seeded(run, "init teacher", lambda: network(d, cfg.teacher_width, dropped))
     opt = torch.optim.Adam(model.parameters(), cfg.teacher_lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: cosine(step, cfg.teacher_steps))
     batches = Batches(len(d.y), cfg.batch, run.seed("order teacher"))
