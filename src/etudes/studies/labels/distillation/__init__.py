@@ -6,8 +6,8 @@ weight of the hard labels, and T^2 keeps the share of the soft ones whatever T i
 wrong classes a picture resembles. Variants take that away and keep the rest, leave digits out of what the student is
 shown, or show it few pictures.
 
-    etudes run distillation                  5 minutes on two cores, 24 variants, 5 seeds
-    etudes run distillation --scale paper    120 minutes on a GPU, 24 variants, 3 seeds: all of MNIST
+    etudes run distillation                  5 minutes on two cores, 23 variants, 5 seeds
+    etudes run distillation --scale paper    120 minutes on a GPU, 23 variants, 3 seeds: all of MNIST
 
 `--until decided` goes on to 20 seeds. To expect: TODO.
 
@@ -29,7 +29,6 @@ from etudes.core import (
     Study,
     Variant,
     above,
-    alike,
     at_least,
     between,
     lower,
@@ -128,13 +127,14 @@ def share_corrected(trial: Trial) -> float:
 
 def share_recovered(trial: Trial) -> float:
     """How much of what few pictures cost with hard labels is not lost with soft targets: 1 for all, 0 for nothing."""
-    lost = trial["few-plain"]["test/error"] - trial["plain"]["test/error"]
+    lost = trial["few-plain"]["test/error"] - trial["large-plain"]["test/error"]
     return (trial["few-plain"]["test/error"] - trial["few"]["test/error"]) / lost
 
 
-PLAIN, FEW, NO_THREE, LARGE = {"hard": 1.0}, {"transfer": 0.03}, {"missing": (3,), "hard": 0.0}, {"is_large": True}
-LAPTOP = {"examples": 700, "held_out": 2000, "batch": 100, "steps": 1500, "eval_every": 250, "lr": 3e-3,
-          "teacher_width": 400, "teacher_steps": 2000, "log_every": 50}  # fmt: skip
+PLAIN, NO_THREE, LARGE = {"hard": 1.0}, {"missing": (3,), "hard": 0.0}, {"is_large": True}
+FEW = LARGE | {"transfer": 0.03}
+LAPTOP = {"examples": 700, "held_out": 2000, "batch": 100, "steps": 1500, "eval_every": 250, "lr": 1e-2,
+          "teacher_width": 300, "teacher_steps": 1500, "log_every": 50}  # fmt: skip
 PAPER = {"steps": 59_000, "batch": 100, "eval_every": 5_900, "teacher_steps": 118_000, "large": 800, "log_every": 100}
 SMOKE = {"dataset": "digits", "examples": 40, "held_out": 100, "batch": 50, "steps": 12, "eval_every": 6,
          "teacher_width": 20, "teacher_steps": 20, "large": 60, "jitter": 1, "log_every": 4}  # fmt: skip
@@ -171,7 +171,6 @@ STUDY = Study(
         Variant("few-plain", FEW | PLAIN, "is shown 3 % of the pictures"),
         Variant("few", FEW | {"hard": 0.0}, "is shown 3 % of the pictures, soft targets alone"),
         Variant("large-plain", LARGE | PLAIN, "ten times the units"),
-        Variant("large-1", LARGE | {"temperature": 1.0}),
         Variant("large-3", LARGE),
         Variant("large-8", LARGE | {"temperature": 8.0}),
         Variant("large-20", LARGE | {"temperature": 20.0}),
@@ -205,11 +204,8 @@ STUDY = Study(
         "for a student of 30 units a temperature of 3 gives a lower test error than a temperature of 20": lower(
             "soft", "soft-20", "sec. 3", matters=MATTERS
         ),
-        "for a student of 300 units temperatures of 8 and 20 differ by at most 0.003 of test error": alike(
-            "large-8", "large-20", 0.003, "sec. 3"
-        ),
-        "a student of 300 units that was never shown a 3 names nine tenths of them rightly once the bias of that class "
-        "is corrected": between(
+        "a student of 300 units that was never shown a 3 names nine tenths of them rightly, once the bias of that "
+        "class is corrected": between(
             "large-no-three", -math.inf, 0.1, "sec. 3", of="test/error-threes-corrected", paper=0.014
         ),
         "most errors of a student that was never shown a 3 on 3s are gone once the bias of that class is corrected": (
@@ -221,16 +217,16 @@ STUDY = Study(
                 number="1 - test/error-threes-corrected / test/error-threes, of large-no-three",
             )
         ),
-        "shown 3 % of the pictures, a student has a lower test error with soft targets than with hard labels": lower(
-            "few", "few-plain", "sec. 6, table 5", matters=MATTERS
+        "shown 3 % of the pictures, a large student has a lower test error with soft targets than with hard labels": (
+            lower("few", "few-plain", "sec. 6, table 5", matters=MATTERS)
         ),
-        "shown 3 % of the pictures, a student with soft targets loses less than half of what one with hard labels "
-        "loses against all pictures": Claim(
+        "shown 3 % of the pictures in place of all, a large student loses less than half as much with soft targets as "
+        "with hard labels": Claim(
             share_recovered,
             above(0.5),
             "sec. 6, table 5",
             paper=(57.0 - 44.5) / (58.9 - 44.5),
-            number="of test/error: (few-plain - few) / (few-plain - plain)",
+            number="of test/error: (few-plain - few) / (few-plain - large-plain)",
         ),
         "shown 3 % of the pictures, the validation loss rises less from its lowest with soft targets than with hard "
         "labels": lower("few", "few-plain", "sec. 6", of="validation/loss-rise"),
@@ -259,7 +255,7 @@ STUDY = Study(
             title="Errors by temperature and size",
             sections={
                 "30 units": ("plain", "soft-1", "soft", "soft-8", "soft-20"),
-                "300 units": ("large-plain", "large-1", "large-3", "large-8", "large-20"),
+                "300 units": ("large-plain", "large-3", "large-8", "large-20"),
             },
         ),
         bars(

@@ -21,8 +21,8 @@ from etudes.train import descend, fit, opened, seeded
 if TYPE_CHECKING:
     from etudes.studies.labels.distillation import Config
 
-SHARED = ("dataset", "examples", "side", "held_out", "batch", "regularised", "pixels_dropped", "units_dropped", "jitter", "teacher_width", "teacher_steps",
-          "teacher_lr", "log_every")  # fmt: skip
+SHARED = ("dataset", "examples", "side", "held_out", "batch", "regularised", "pixels_dropped", "units_dropped",
+          "jitter", "teacher_width", "teacher_steps", "teacher_lr", "log_every")  # fmt: skip
 LONGEST = 15**0.5  # of the weights that come into a unit (Hinton et al. 2012, arXiv:1207.0580, appendix A.1)
 
 
