@@ -9,9 +9,11 @@ shown, or show it few pictures.
     etudes run distillation                  5 minutes on two cores, 22 variants, 5 seeds
     etudes run distillation --scale paper    120 minutes on a GPU, 22 variants, 3 seeds: all of MNIST
 
-`--until decided` goes on to 20 seeds. To expect: TODO.
+`--until decided` goes on to 20 seeds. To expect: the small student gains about half a point; a large student names
+most 3s without having been shown one; few pictures stay too few, though they are learnt less by heart.
 
-Departures from the paper at laptop scale: 5,000 training pictures; TODO.
+Departures from the paper at laptop scale: 5,000 training pictures, a teacher of 300 and 300 units with less dropout, a
+large student of 300 and 300; the bias of a missing class is corrected on pictures held out, not on the test set.
 """
 
 import math
@@ -144,7 +146,7 @@ LAPTOP = {"examples": 700, "held_out": 2000, "batch": 100, "steps": 1200, "eval_
 PAPER = {"steps": 59_000, "batch": 100, "eval_every": 5_900, "teacher_steps": 118_000, "large": 800, "log_every": 100}
 SMOKE = {"dataset": "digits", "examples": 40, "held_out": 100, "batch": 50, "steps": 12, "eval_every": 6,
          "teacher_width": 20, "teacher_steps": 20, "large": 60, "jitter": 1, "log_every": 4}  # fmt: skip
-MATTERS = 0.003  # of the test error: TODO
+MATTERS = 0.002  # of the test error: 20 pictures in 10,000; the paper's gain is 0.0072
 
 STUDY = Study(
     name="distillation",
