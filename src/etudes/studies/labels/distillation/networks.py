@@ -108,7 +108,7 @@ def teacher(cfg: "Config", run: Run, p: Pictures) -> tuple[Record, Tensor]:
             **{
                 "test/error-teacher": error_rate(model, p.d.test_x, p.d.test_y),
                 "validation/error-teacher": error_rate(model, p.x, p.y),
-                "train/error-teacher": error_rate(model, p.d.x, p.d.y),
+                "train/error-teacher": (logits.argmax(1) != p.d.y).double().mean(),
                 "train/confidence-teacher": sure,
                 "train/parameters-teacher": count_parameters(model),
             }
