@@ -1,0 +1,98 @@
+"""Sentences whose words have parts of speech, as in treebanks of Universal Dependencies."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from etudes.core.errors import Problem, unknown
+from etudes.data.sources import SOURCES, mirror_folder, read_mirror
+
+SEQUOIA = SOURCES["sequoia"]
+CONTRACTIONS = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
+OWN = (  # written for this project, for where no treebank can be had
+    "Le/DET maire/NOUN ouvre/VERB la/DET porte/NOUN de/ADP la/DET salle/NOUN .",
+    "Les/DET enfants/NOUN jouent/VERB dans/ADP la/DET cour/NOUN ,/PUNCT et/CCONJ ils/PRON rient/VERB .",
+    "Elle/PRON a/AUX donné/VERB une/DET lettre/NOUN à/ADP Marie/PROPN .",
+    "Ce/DET train/NOUN part/VERB demain/ADV de/ADP Lyon/PROPN .",
+    "Nous/PRON avons/AUX vu/VERB trois/NUM petites/ADJ maisons/NOUN .",
+    "Il/PRON dit/VERB que/SCONJ le/DET temps/NOUN est/AUX beau/ADJ .",
+)
+
+
+class Word(NamedTuple):
+    """A word of a sentence: text[begin:end], and its universal part of speech, such as NOUN."""
+
+    begin: int
+    end: int
+    tag: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    text: str
+    words: tuple[Word, ...]  # in order; those of letters alone that stand in the text as the treebank has them
+
+
+def sentences(name: str, source: str = "") -> tuple[list[Sentence], dict[str, str]]:
+    """The sentences of "sequoia" (all its splits) or "own" (six, in this file), and what is known of their source.
+
+    `source` chooses a part of Sequoia, such as "news_est_republicain"; "": all. The text sets of `etudes.data.text` do
+    not hold it: whoever trains on Sequoia must not test here. Problem for other names, and where there is no mirror.
+    """
+    if name == "own":
+        says = {"dataset": "own", "kind": "embedded", "says": "six sentences of the project", "fingerprint": ""}
+        return [_tagged(line) for line in OWN], says
+    if name != SEQUOIA.name:
+        raise unknown("treebank", name, [SEQUOIA.name, "own"])
+    if mirror_folder(SEQUOIA) is None:
+        raise Problem(f"{name} cannot be had: set ETUDES_MIRROR to a folder that holds {SEQUOIA.folder}, or take 'own'")
+    tables = read_mirror(SEQUOIA)
+    wanted = {"text", "source", "tokens", "upos"}
+    if not all(wanted <= {*table.column_names} for table in tables.values()):
+        raise Problem(f"{SEQUOIA.folder} needs the columns {', '.join(sorted(wanted))}; copy the set again")
+    rows = [row for table in tables.values() for row in table if source in ("", row["source"])]
+    if not rows:
+        raise Problem(f"{name} has no sentences of source '{source}'; see its column source")
+    says = f"{SEQUOIA.folder}: {len(rows):,} sentences of {source or 'all sources'}, of all its splits"
+    found = [align(row["text"], row["tokens"], row["upos"]) for row in rows]
+    return found, {"dataset": name, "kind": "mirror", "says": says, "fingerprint": ""}
+
+
+def align(text: str, tokens: Sequence[str], tags: Iterable[str]) -> Sentence:
+    """The sentence whose treebank words are found in its text one after the other.
+
+    Treebanks part "du" into "de" and "le": the two are one word here, with the tag of the first. A word that does not
+    come next in the text, or has other signs than letters, is left out.
+    """
+    words, at, pairs = [], 0, list(itertools.zip_longest(tokens, tags))
+    skip = False
+    for (word, tag), (after, _) in itertools.pairwise([*pairs, ("", "")]):
+        if skip:
+            skip = False
+            continue
+        begin = at + len(text[at:]) - len(text[at:].lstrip())
+        joined = CONTRACTIONS.get((word.lower(), after.lower()), "")
+        if joined and text[begin : begin + len(joined)].lower() == joined and not text.startswith(word, begin):
+            end, skip = begin + len(joined), True
+        elif joined and text[begin : begin + len(joined)].lower() == joined and _ends(text, begin + len(joined)):
+            end, skip = begin + len(joined), True
+        elif text.startswith(word, begin):
+            end = begin + len(word)
+        else:
+            continue
+        if text[begin:end].isalpha() and _ends(text, end):
+            words.append(Word(begin, end, tag))
+        at = end
+    return Sentence(text, tuple(words))
+
+
+def _ends(text: str, end: int) -> bool:
+    """Whether no letter follows."""
+    return end >= len(text) or not text[end].isalpha()
+
+
+def _tagged(line: str) -> Sentence:
+    pairs = [word.rpartition("/")[::2] for word in line.removesuffix(" .").split()]
+    text = " ".join(word for word, _ in pairs).replace(" ,", ",") + "."
+    return align(text, [word for word, _ in pairs], [tag for _, tag in pairs])

@@ -1,0 +1,117 @@
+"""RoBERTa's network: BERT's encoder with learnt positions, and a head that names the token of any place.
+
+Papers: RoBERTa, Liu et al. 2019, arXiv:1907.11692; BERT, Devlin et al. 2019, arXiv:1810.04805, whose block it keeps.
+nn/bert.py reads BERT's encoder without training it; this one trains, and knows its tokens back.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etudes.core.errors import Problem
+from etudes.nn.attention import SHORT, check
+
+EPS = 1e-5  # of the norms, as in the paper's code
+
+
+class Block(nn.Module):
+    """norm(x + attention(x)), then norm(x + down(gelu(up(x)))), with dropout on both; x: [n * t, width].
+
+    Also on the attention weights, as there. `unseen` is bool [n, t], True where nobody looks at a token (padding);
+    None: all are seen.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width, EPS)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+        self.norm2 = nn.LayerNorm(width, EPS)
+
+    def forward(self, x: Tensor, n: int, unseen: Tensor | None) -> Tensor:
+        rate = self.dropout if self.training else 0.0
+        x = self.norm1(x + functional.dropout(self.out(self._look(self.qkv(x), n, unseen, rate)), rate))
+        hidden = functional.gelu(self.up(x))
+        return self.norm2(x + functional.dropout(self.down(hidden), rate))
+
+    def _look(self, qkv: Tensor, n: int, unseen: Tensor | None, rate: float) -> Tensor:
+        """What each token sees [n * t, width], from the projections [n * t, 3 * width].
+
+        On a CPU the scores of short texts are written out: PyTorch's fused attention is slow backward in bf16 there.
+        """
+        q, k, v = qkv.view(n, -1, 3, self.heads, qkv.shape[1] // (3 * self.heads)).permute(2, 0, 3, 1, 4)
+        t, d = q.shape[2:]
+        if q.device.type != "cpu" or t > SHORT:
+            mask = None if unseen is None else ~unseen[:, None, None]
+            seen = functional.scaled_dot_product_attention(q, k, v, mask, rate)
+        else:
+            scores = q @ k.transpose(2, 3) * d**-0.5
+            if unseen is not None:
+                scores = scores.masked_fill(unseen[:, None, None], -math.inf)
+            seen = functional.dropout(scores.softmax(-1), rate) @ v
+        return seen.transpose(1, 2).reshape(n * t, self.heads * d)
+
+
+class Roberta(nn.Module):
+    """A network tokens int64 [n, t] -> vectors [n, t, width], t <= `context`; `logits` makes vectors into tokens.
+
+    `pad` is the token that fills short rows on their right: no other token sees it, and its own vectors mean nothing.
+    The head's matrix is the embedding's. RoBERTa's base is vocabulary 50265, width 768, depth 12, heads 12, context
+    512, dropout 0.1. Departure: positions begin as the sines of Vaswani et al. 2017 (arXiv:1706.03762, sec. 3.5), as
+    large as the embedding of tokens, and are learnt from there. Raises Problem on sizes that do not fit each other, and
+    on more tokens than the context.
+    """
+
+    def __init__(
+        self, vocabulary: int, width: int, depth: int, heads: int, context: int, dropout: float = 0.0, pad: int = 0
+    ) -> None:
+        super().__init__()
+        check(vocabulary, width, depth, heads, heads, context)
+        if not 0 <= dropout < 1 or not 0 <= pad < vocabulary:
+            raise Problem(f"dropout lies in [0, 1) and pad is one of the tokens; they cannot be {dropout} and {pad}")
+        self.context, self.dropout, self.pad = context, dropout, pad
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.position_embedding = nn.Embedding(context, width)
+        self.norm = nn.LayerNorm(width, EPS)
+        self.blocks = nn.ModuleList(Block(width, heads, 4 * width, dropout) for _ in range(depth))
+        self.dense = nn.Linear(width, width)
+        self.head_norm = nn.LayerNorm(width, EPS)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        with torch.no_grad():
+            self.position_embedding.weight.copy_(0.02 * math.sqrt(2) * sines(context, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        n, t = tokens.shape
+        if t > self.context:
+            raise Problem(f"this network sees {self.context} tokens at once, not {t}; give it fewer")
+        unseen = tokens == self.pad
+        x = self.norm(self.embedding(tokens) + self.position_embedding.weight[:t]).flatten(0, 1)
+        x = functional.dropout(x, self.dropout, self.training)
+        padding = unseen if bool(unseen.any()) else None
+        for block in self.blocks:
+            x = block(x, n, padding)
+        return x.view(n, t, -1)
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """The logits [..., vocabulary] of vectors [..., width]: hand over those of hidden places alone, the matrix is
+        large."""
+        hidden = self.head_norm(functional.gelu(self.dense(vectors)))
+        return functional.linear(hidden, self.embedding.weight, self.bias)
+
+
+def sines(places: int, width: int) -> Tensor:
+    """Vectors [places, width] of sines and cosines whose wave lengths grow from 2 pi to 10,000 * 2 pi (Vaswani et al.
+    2017, sec. 3.5): the score of two of them depends on how far apart they are."""
+    rates = 10_000 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(places)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]

@@ -1,0 +1,248 @@
+"""roberta-fr: a small RoBERTa learns French from novels, fills gaps in newspaper sentences, and learns from few labels.
+
+An encoder is shown a text in which a share of the tokens is hidden, and tells them from both sides (Devlin et al. 2018;
+Liu et al. 2019). Its loss is taken at the hidden places h alone,
+
+    loss = -1 / |h| * sum over i in h of log p(token i | the text with h hidden).
+
+Static masking hides the same tokens whenever a text is met; dynamic masking draws anew each time. Afterwards the
+encoder learns from a few labelled paragraphs whether somebody speaks in them, beside one that has read nothing.
+
+    etudes run roberta-fr                       4 minutes on two cores, 7 variants, 5 seeds: masks, size, text, labels
+    etudes run roberta-fr --scale sizes         6 hours, 3 seeds: BERT's tiny, mini and small on all novels
+    etudes run roberta-fr --variants tiny --articles FILE    your own sentences are completed too
+
+EXPECT
+
+Departures from the paper: some millionths of its arithmetic, on French novels of 1870 to 1920, in which what is learnt
+is mostly which pieces stand beside each other. Windows are cut out of a work without regard to sentences and begin with
+one special token. Positions begin as sines, and the output's biases as the logarithms of how often tokens occur.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from etudes.core import Claim, Paper, Problem, Run, Scale, Study, Trial, Variant
+from etudes.core.claims import above, at_least, higher, lower, positive, within
+from etudes.core.files import write_text
+from etudes.data.text import texts
+from etudes.data.tokens import Tokenizer
+from etudes.nn.roberta import Roberta
+from etudes.reports.charts import bars, curves, pictures
+from etudes.studies.language.roberta_fr.findings import fill_gaps, hidden_tokens, label_curve
+from etudes.studies.language.roberta_fr.masking import Hidden, hide
+from etudes.studies.language.roberta_fr.reading import PAD, Reading, read
+from etudes.train import Adam, descend, fitted, part, scheduled, seeded, shard, weights
+
+BITS = "test/bits"
+SIZES = {  # layers and width, with heads of 64 (Turc et al. 2019, arXiv:1908.08962, table 1), and a smaller one
+    "half-tiny": (2, 64), "tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config(Adam):
+    dataset: str = "eltec-fra"  # a text set, as listed by `etudes data`
+    unseen: Literal["sequoia", "own"] = "sequoia"  # sentences whose gaps are filled: newspaper ones, or six of our own
+    articles: str = ""  # a file of your own text, of whose sentences the gaps are filled too; "": none
+    characters: Annotated[int, at_least(0)] = 0  # of the training works, from their beginnings; 0: all
+    share: Annotated[float, within(0, 1)] = 1.0  # of their windows that is trained on, drawn by the seed
+    tested: Annotated[int, at_least(1000)] = 120_000  # characters of each held-out part's works, from their beginnings
+    vocabulary: Annotated[int, at_least(300)] = 2048  # pieces of words, and three special tokens
+    size: Literal["half-tiny", "tiny", "mini", "small", "base"] = "tiny"  # of the network
+    context: Annotated[int, at_least(4)] = 64  # tokens that are seen at once, the first of them special
+    dropout: Annotated[float, within(0, 1)] = 0.0  # share set to zero of attention weights and of what layers add
+    rate: Annotated[float, within(0, 1)] = 0.15  # of the tokens that are hidden in training
+    patterns: Annotated[int, at_least(0)] = 0  # masks drawn for each window beforehand, met in turn; 0: always new ones
+    pretrain: bool = True  # whether the network reads before it meets labels
+    batch: Annotated[int, at_least(1)] = 16  # windows a step, over all processes together
+    lr: Annotated[float, positive] = 2e-3  # peak learning rate of AdamW
+    weight_decay: Annotated[float, at_least(0)] = 0.01  # AdamW's, on matrices
+    finetune: bool = False  # whether it then learns from labels
+    marks: str = "—–-"  # paragraphs that begin with one of these are told from the others: in novels, direct speech
+    labels: tuple[int, ...] = (10, 100, 1000)  # paragraphs that are learnt from
+    draws: Annotated[int, at_least(1)] = 2  # of so many labels each, over which accuracies are averaged
+    length: Annotated[int, at_least(4)] = 32  # tokens of a labelled paragraph, from its beginning
+    tuning_steps: Annotated[int, at_least(1)] = 60  # of fine-tuning, with batches of 16
+    tuning_lr: Annotated[float, positive] = 1e-3  # its peak learning rate
+
+
+def network(cfg: Config, vocabulary: int) -> Roberta:
+    depth, width = SIZES[cfg.size]
+    return Roberta(vocabulary, width, depth, width // 64, max(cfg.context, cfg.length), cfg.dropout, PAD)
+
+
+def adamw(cfg: Config, model: Roberta) -> torch.optim.AdamW:
+    """AdamW that decays matrices alone, with RoBERTa's second beta (sec. 3.1). The rate falls as the width grows (Yang
+    et al. 2022, arXiv:2203.03466, table 3)."""
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    narrower = min(1.0, 128 / SIZES[cfg.size][1])
+    return torch.optim.AdamW(groups, lr=cfg.lr * narrower, betas=(0.9, 0.98), fused=True)
+
+
+def masked_loss(model: Roberta, inputs: Tensor, chosen: Tensor, tokens: Tensor) -> Tensor:
+    """The mean of -log p over the chosen places; the head, a large matrix, is not even asked about the others."""
+    logits = model.logits(model(inputs)[chosen])
+    return functional.cross_entropy(logits, tokens[chosen])
+
+
+def load_network(cfg: Config, folder: Path) -> tuple[Roberta, Tokenizer]:
+    """The encoder of a finished run, and its tokenizer."""
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    return weights.load(folder / "model.safetensors", network(cfg, tokenizer.size)), tokenizer
+
+
+def opened(cfg: Config, run: Run) -> Reading:
+    d = texts(cfg.dataset).take(cfg.characters)
+    run.note(data=d.source)
+    names = ("dataset", "characters", "vocabulary", "context", "tested", "marks", "length")
+    return read(run, d, {name: getattr(cfg, name) for name in names})
+
+
+def pretrain(cfg: Config, run: Run, model: Roberta, reading: Reading) -> dict[str, float]:
+    """Train the network in place; its last validation."""
+    order = run.rng("share").permutation(len(reading.windows))
+    windows = reading.windows[order[: max(1, round(cfg.share * len(order)))]]
+    counts = torch.bincount(windows.flatten(), minlength=len(model.bias)) + 1
+    with torch.no_grad():
+        model.bias.copy_((counts / counts.sum()).log())
+    shard(model)
+    hidden = Hidden(windows, cfg.batch, cfg.rate, cfg.patterns, len(model.bias), run.seed)
+    opt = adamw(cfg, model)
+    schedule = scheduled(opt, cfg)
+
+    def step(i: int) -> dict[str, Tensor]:
+        loss = masked_loss(model, *part(*(tensor.to(run.device) for tensor in hidden.at(i))))
+        return {"train/loss": descend(loss, opt, schedule, 1.0)}
+
+    def evaluate() -> dict[str, float]:
+        return {"validation/bits": hidden_tokens(model, *reading.held_out["validation"])["bits"]}
+
+    found = fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate)
+    return found | {"train/passes": cfg.steps * cfg.batch / len(windows)}
+
+
+def train(cfg: Config, run: Run) -> None:
+    if cfg.articles and not Path(cfg.articles).is_file():
+        raise Problem(f"--articles names no file: {cfg.articles}; give the path of a text in UTF-8")
+    reading = opened(cfg, run)
+    run.result(**reading.metrics)
+    model = seeded(run, "init", lambda: network(cfg, reading.tokenizer.size))
+    if cfg.pretrain:
+        run.result(**pretrain(cfg, run, model, reading))
+        model.eval()
+        with run.autocast():
+            told = hidden_tokens(model, *reading.held_out["test"])
+            run.result(**{f"test/{name}": value for name, value in told.items()})
+            numbers, writing = fill_gaps(cfg.unseen, cfg.articles, model, reading.tokenizer, run)
+        run.result(**numbers)
+        weights.save(run.path("model.safetensors"), model)
+        if run.leader:
+            write_text(run.path("completions.txt"), writing)
+            reading.tokenizer.save(run.path("tokenizer.json"))
+    if cfg.finetune:
+        recipe = Adam(steps=cfg.tuning_steps, batch=16, lr=cfg.tuning_lr, schedule="warmup")
+        run.result(**label_curve(run, model, reading.labelled, cfg.labels, cfg.draws, recipe))
+
+
+MARGIN = 0.05  # bits for a hidden token that are too few to matter
+LITTLE = {"share": 1 / 64}
+
+
+def gain(labels: int) -> str:
+    return f"test/accuracy-{labels}-labels"
+
+
+def more_with_few(trial: Trial) -> float:
+    """What reading adds to the accuracy with the fewest labels, minus what it adds with the most."""
+    few, many = (trial["tiny"][gain(n)] - trial["scratch"][gain(n)] for n in (10, 1000))
+    return few - many
+
+
+STUDY = Study(
+    name="roberta-fr",
+    question="What does a small RoBERTa learn of French, and what do masks, size, text and labels change?",
+    paper=Paper(
+        "RoBERTa: A Robustly Optimized BERT Pretraining Approach",
+        "Liu et al.",
+        2019,
+        "https://arxiv.org/abs/1907.11692",
+    ),
+    config=Config,
+    program=train,
+    variants=(
+        Variant("tiny", {"finetune": True}, "two layers of 128, dynamic masking of 15 %, then labels"),
+        Variant("scratch", {"pretrain": False, "finetune": True}, "labels alone, without reading before"),
+        Variant("half-tiny", {"size": "half-tiny"}, "two layers of 64"),
+        Variant("mini", {"size": "mini"}, "four layers of 256"),
+        Variant("small", {"size": "small"}, "four layers of 512"),
+        Variant("base", {"size": "base"}, "twelve layers of 768: RoBERTa's base"),
+        Variant("hide-40", {"rate": 0.4}, "40 % of the tokens hidden in training"),
+        Variant("sixteenth", {"share": 1 / 16}, "a sixteenth of the text, as many steps"),
+        Variant("little", LITTLE, "a sixty-fourth of the text, again and again"),
+        Variant("little-static", LITTLE | {"patterns": 1}, "the same, and always the same tokens hidden"),
+        Variant("little-static-10", LITTLE | {"patterns": 10}, "the same, ten masks for each window in turn"),
+    ),
+    scales={
+        "smoke": Scale(
+            {"dataset": "python", "unseen": "own", "characters": 40_000, "tested": 2000, "marks": "#", "vocabulary": 400}
+            | {"context": 16, "length": 16, "batch": 4, "steps": 8, "log_every": 2}
+            | {"labels": (10, 20), "draws": 1, "tuning_steps": 4},
+            seeds=2,
+            minutes=0.1,
+            judges=False,
+            variants=("tiny", "scratch", "half-tiny", "hide-40", "sixteenth", "little", "little-static"),
+        ),
+        "laptop": Scale(
+            {"characters": 3_000_000, "steps": 300, "eval_every": 100},
+            seeds=(5, 8, 12, 20),
+            minutes=4,
+            variants=("tiny", "scratch", "half-tiny", "hide-40", "sixteenth", "little", "little-static", "little-static-10"),
+            offline={"dataset": "python", "unseen": "own", "marks": "#"},
+        ),
+        "sizes": Scale(
+            {"vocabulary": 4096, "context": 128, "batch": 32, "steps": 20_000, "eval_every": 1000, "tuning_steps": 200},
+            seeds=3,
+            minutes=360,
+            judges=False,
+            variants=("tiny", "scratch", "mini", "small"),
+            threads=2,
+        ),
+        "paper": Scale(
+            {"dataset": "oscar-fr", "vocabulary": 50_265, "context": 512, "dropout": 0.1}
+            | {"batch": 8192, "lr": 3.6e-3, "steps": 500_000, "eval_every": 5000},
+            seeds=3,
+            minutes=1e6,
+            judges=False,
+            variants=("base",),
+            offline={"dataset": "python", "unseen": "own", "marks": "#"},
+        ),
+    },
+    words={
+        BITS: "bits for a hidden token of unseen novels",
+        "test/accuracy": "share of them told right",
+        f"{BITS}-unigram": "bits of whoever knows how often tokens occur",
+        f"{BITS}-neighbours": "bits of counted neighbours",
+        "test/words-unseen": "share of whole newspaper words told right",
+        gain(10): "accuracy with 10 labels",
+        gain(100): "accuracy with 100 labels",
+        gain(1000): "accuracy with 1,000 labels",
+    },
+    idea=hide,
+    claims={
+        "on little text, hiding always the same tokens costs more bits than hiding others each time": lower(
+            "little", "little-static", "sec. 4.1", of=BITS, matters=MARGIN
+        ),
+    },
+    charts=(
+        bars(BITS, f"{BITS}-neighbours", f"{BITS}-unigram", title="Bits for a hidden token"),
+    ),
+    origin="A2",
+)
