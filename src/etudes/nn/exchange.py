@@ -1,7 +1,7 @@
-"""Our decoders as those of the transformers library, and back, with the same weights.
+"""Our language networks as those of the transformers library, and back, with the same weights.
 
-There a GPT is a GPT2LMHeadModel and a Llama a LlamaForCausalLM: the same arithmetic under other names, GPT's matrices
-transposed and Llama's fused ones apart. The library comes with the extra `text`.
+There a GPT is a GPT2LMHeadModel, a Llama a LlamaForCausalLM and a Roberta a RobertaForMaskedLM: the same arithmetic
+under other names, GPT's matrices transposed and fused ones apart. The library comes with the extra `text`.
 """
 
 from pathlib import Path
@@ -11,18 +11,22 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem
+from etudes.nn.bert import LAYER
 from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
+from etudes.nn.roberta import EPS, Roberta
 
 GELU = ("gelu_new", "gelu_pytorch_tanh")  # the form with tanh, under its two names there
 
 
-def to_transformers(model: GPT | Llama) -> Any:
-    """A LlamaForCausalLM or GPT2LMHeadModel with the model's weights, copied, in evaluation mode.
+def to_transformers(model: GPT | Llama | Roberta) -> Any:
+    """A LlamaForCausalLM, GPT2LMHeadModel or RobertaForMaskedLM with the model's weights, copied, in evaluation mode.
 
-    It knows no token that begins or ends a text, so that its generate() goes on as far as it is told to.
+    A decoder knows no token that begins or ends a text, so that its generate() goes on as far as it is told to.
     """
     transformers = _library()
+    if isinstance(model, Roberta):
+        return _give_roberta(transformers, model)
     vocabulary, width = _matrix(model).shape
     sizes = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": None, "tie_word_embeddings": True}
     block = model.blocks[0]
@@ -61,16 +65,16 @@ def to_transformers(model: GPT | Llama) -> Any:
     return made.to(_matrix(model).device).eval()
 
 
-def from_transformers(source: Any) -> GPT | Llama:
-    """The GPT or Llama with the weights of `source`, copied in float32, in evaluation mode.
+def from_transformers(source: Any) -> GPT | Llama | Roberta:
+    """The GPT, Llama or Roberta with the weights of `source`, copied in float32, in evaluation mode.
 
-    `source` is a GPT2LMHeadModel or LlamaForCausalLM, or the folder where save_pretrained wrote one in safetensors.
-    Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama, an output matrix
-    of its own, other activations and sizes.
+    `source` is a GPT2LMHeadModel, LlamaForCausalLM or RobertaForMaskedLM, or the folder where save_pretrained wrote one
+    in safetensors. Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama,
+    an output matrix of its own, other activations and sizes.
     """
     theirs = _opened(Path(source)) if isinstance(source, str | Path) else source
     config = getattr(theirs, "config", None)
-    makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt}
+    makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt, "RobertaForMaskedLM": _roberta}
     kind = type(theirs).__name__
     if kind not in makers:
         raise Problem(f"a {kind} is none of the networks that can be taken over: {', '.join(makers)}")
@@ -82,6 +86,9 @@ def from_transformers(source: Any) -> GPT | Llama:
         ours = model.state_dict()
         for name, parts in _names(model).items():
             ours[name].copy_(torch.cat([_turned(part, weights[part]) for part in parts]))
+        if isinstance(model, Roberta):  # all tokens are of the first segment, whose vector ours adds to the positions
+            places = weights["roberta.embeddings.position_embeddings.weight"][config.pad_token_id + 1 :]
+            model.position_embedding.weight.copy_(places + weights["roberta.embeddings.token_type_embeddings.weight"][0])
     return model.to(theirs.device).eval()
 
 
@@ -101,6 +108,47 @@ def _llama(config: Any) -> Llama:
 
 def _gpt(config: Any) -> GPT:
     return GPT(config.vocab_size, config.n_embd, config.n_layer, config.n_head, config.n_positions, config.resid_pdrop)
+
+
+def _roberta(config: Any) -> Roberta:
+    return Roberta(
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.max_position_embeddings - config.pad_token_id - 1,  # theirs begin behind the padding's number
+        config.hidden_dropout_prob,
+        config.pad_token_id,
+    )
+
+
+def _give_roberta(transformers: Any, model: Roberta) -> Any:
+    (vocabulary, width), first = model.embedding.weight.shape, model.pad + 1
+    config = transformers.RobertaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=len(model.blocks),
+        num_attention_heads=model.blocks[0].heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=first + model.context,
+        type_vocab_size=1,
+        layer_norm_eps=EPS,
+        hidden_dropout_prob=model.dropout,
+        attention_probs_dropout_prob=model.dropout,
+        pad_token_id=model.pad,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    made = transformers.RobertaForMaskedLM(config)
+    theirs, ours = made.state_dict(), model.state_dict()
+    with torch.no_grad():
+        for name, parts in _names(model).items():
+            for part, values in zip(parts, ours[name].chunk(len(parts)), strict=True):
+                theirs[part].copy_(values)
+        theirs["roberta.embeddings.position_embeddings.weight"][:first] = 0
+        theirs["roberta.embeddings.position_embeddings.weight"][first:] = ours["position_embedding.weight"]
+        theirs["roberta.embeddings.token_type_embeddings.weight"].zero_()
+    return made.to(model.bias.device).eval()
 
 
 def _rope(config: Any) -> dict[str, Any]:
@@ -125,6 +173,16 @@ def _unlike(config: Any, kind: str) -> str:
             f"its heads are {config.head_dim} wide": config.head_dim * config.num_attention_heads != config.hidden_size,
             "it drops attention weights": config.attention_dropout != 0,
         }
+    elif kind == "RobertaForMaskedLM":
+        rates = {config.hidden_dropout_prob, config.attention_probs_dropout_prob}
+        found = {
+            f"its activation is {config.hidden_act}": config.hidden_act != "gelu",
+            f"it is {config.intermediate_size} wide between its layers": config.intermediate_size
+            != 4 * config.hidden_size,
+            "its dropouts differ": len(rates) > 1,
+            f"its norms add {config.layer_norm_eps}": config.layer_norm_eps != EPS,
+            "it sees only what comes before": config.is_decoder,
+        }
     else:
         rates = {config.embd_pdrop, config.attn_pdrop, config.resid_pdrop}
         hidden = config.n_inner or 4 * config.n_embd
@@ -140,8 +198,10 @@ def _unlike(config: Any, kind: str) -> str:
     return next((words for words, is_so in found.items() if is_so), "")
 
 
-def _names(model: GPT | Llama) -> dict[str, tuple[str, ...]]:
-    """Our name of each tensor -> theirs, several where ours has them under each other."""
+def _names(model: GPT | Llama | Roberta) -> dict[str, tuple[str, ...]]:
+    """Our name of each tensor -> theirs, several where ours has them under each other; without a Roberta's positions."""
+    if isinstance(model, Roberta):
+        return _encoder_names(model)
     if isinstance(model, Llama):
         names = {"embedding": ("model.embed_tokens.weight",), "norm": ("model.norm.weight",)}
         layer = {
@@ -167,6 +227,18 @@ def _names(model: GPT | Llama) -> dict[str, tuple[str, ...]]:
     return names
 
 
+def _encoder_names(model: Roberta) -> dict[str, tuple[str, ...]]:
+    names = {"embedding.weight": ("roberta.embeddings.word_embeddings.weight",), "bias": ("lm_head.bias",)}
+    for kind in ("weight", "bias"):
+        names[f"norm.{kind}"] = (f"roberta.embeddings.LayerNorm.{kind}",)
+        names[f"dense.{kind}"] = (f"lm_head.dense.{kind}",)
+        names[f"head_norm.{kind}"] = (f"lm_head.layer_norm.{kind}",)
+        for i in range(len(model.blocks)):
+            for ours, theirs in LAYER.items():
+                names[f"blocks.{i}.{ours}.{kind}"] = tuple(f"roberta.encoder.layer.{i}.{t}.{kind}" for t in theirs)
+    return names
+
+
 def _turned(name: str, tensor: Tensor) -> Tensor:
     """The tensor, as [out, in] where it is a matrix of GPT-2, which has them as [in, out]."""
     return tensor.t() if ".c_" in name and tensor.ndim == 2 else tensor
@@ -188,7 +260,10 @@ def _opened(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise Problem(f"{folder} has no config.json; name the folder of a network that save_pretrained wrote")
     try:
-        return _library().AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        library = _library()
+        masked = library.AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "roberta"
+        kind = library.AutoModelForMaskedLM if masked else library.AutoModelForCausalLM
+        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         words = str(error).strip().splitlines()[0]
         raise Problem(f"{folder} holds no network that transformers reads from safetensors: {words}") from None
