@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -7,7 +5,7 @@ from torch import nn
 from etudes.core.errors import Problem
 from etudes.measure.size import count_parameters
 from etudes.nn.exchange import from_transformers, to_transformers
-from etudes.nn.roberta import Roberta, sines
+from etudes.nn.roberta import Roberta, look_beside, rotation, waves
 
 LENGTHS = (9, 3, 12)
 
@@ -65,13 +63,29 @@ def test_every_token_sees_both_sides():
             assert ((model(changed) - before).abs().amax(2) > 1e-4).all()
 
 
-def test_sines_are_the_paper_s():
-    table = sines(7, 10)
-    for place in range(7):
-        for pair in range(5):
-            angle = place / 10_000 ** (2 * pair / 10)
-            assert table[place, 2 * pair].item() == pytest.approx(math.sin(angle), abs=1e-6)
-            assert table[place, 2 * pair + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+def test_waves_are_orthogonal_and_a_shift_is_a_rotation():
+    table = waves(12, 24)
+    products = table @ table.T
+    assert products.diagonal().tolist() == pytest.approx([12.0] * 12)
+    assert (products - 12 * torch.eye(12)).abs().max() < 1.5
+    for shift in (1, -2):
+        turned = table @ rotation(24, shift).T
+        begin, end = max(0, shift), 12 + min(0, shift)
+        torch.testing.assert_close(turned[begin - shift : end - shift], table[begin:end], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(128, 2), (256, 4)])
+def test_heads_begin_by_looking_at_the_places_beside(width, heads):
+    torch.manual_seed(0)
+    model = look_beside(Roberta(300, width, 2, heads, 40))
+    tokens = torch.randint(2, 300, (16, 40))
+    x = model.norm(model.embedding(tokens) + model.position_embedding.weight).flatten(0, 1)
+    q, k, _ = model.blocks[0].qkv(x).view(16, 40, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    weights = (q @ k.transpose(2, 3) / 8).softmax(-1).mean(0)
+    for head, offset in zip(weights, (-1, 1, -2, 2), strict=False):
+        means = {o: head.diagonal(o).mean().item() for o in range(-4, 5)}
+        assert max(means, key=means.get) == offset
+        assert means.pop(offset) > 5 * max(means.values())
 
 
 def test_the_paper_s_base_has_its_parameters():

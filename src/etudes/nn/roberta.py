@@ -62,9 +62,8 @@ class Roberta(nn.Module):
 
     `pad` is the token that fills short rows on their right: no other token sees it, and its own vectors mean nothing.
     The head's matrix is the embedding's. RoBERTa's base is vocabulary 50265, width 768, depth 12, heads 12, context
-    512, dropout 0.1. Departure: positions begin as the sines of Vaswani et al. 2017 (arXiv:1706.03762, sec. 3.5), as
-    large as the embedding of tokens, and are learnt from there. Raises Problem on sizes that do not fit each other, and
-    on more tokens than the context.
+    512, dropout 0.1. Departure: matrices begin with deviations of 1 / sqrt(inputs) in place of 0.02, which is too little
+    for narrow networks. Raises Problem on sizes that do not fit each other, and on more tokens than the context.
     """
 
     def __init__(
@@ -84,11 +83,9 @@ class Roberta(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02)
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-        with torch.no_grad():
-            self.position_embedding.weight.copy_(0.02 * math.sqrt(2) * sines(context, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         n, t = tokens.shape
@@ -109,9 +106,43 @@ class Roberta(nn.Module):
         return functional.linear(hidden, self.embedding.weight, self.bias)
 
 
-def sines(places: int, width: int) -> Tensor:
-    """Vectors [places, width] of sines and cosines whose wave lengths grow from 2 pi to 10,000 * 2 pi (Vaswani et al.
-    2017, sec. 3.5): the score of two of them depends on how far apart they are."""
-    rates = 10_000 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(places)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+def waves(places: int, width: int) -> Tensor:
+    """Vectors [places, width] of cosines and sines of width / 2 rates between 0 and pi: of length sqrt(width / 2), and
+    nearly orthogonal where places <= width / 2. A shift by one place is the same rotation everywhere."""
+    angles = torch.arange(places)[:, None] * _rates(width)
+    return torch.stack([angles.cos(), angles.sin()], -1).flatten(1)
+
+
+@torch.no_grad()
+def look_beside(model: Roberta, score: float = 4.0) -> Roberta:
+    """The network, in place, with heads that begin by looking at the places beside: the first head of each layer one
+    place back, the second one ahead, the third two back and so on.
+
+    Positions p become `waves`, as large as the embedding of tokens. Queries begin as A p, keys as A R p with the same
+    random A, and R the rotation that moves a position to where the head looks from. A'A is near a multiple of the unit
+    matrix, so that the place looked for has about `score` before the softmax, and the others have 0. Without this a
+    small network rests long on a plateau: it has to find its neighbours before their vectors are of use. (Mimetic
+    initialisation, Trockman and Kolter 2023, arXiv:2305.09828, also lets queries and keys begin alike.)
+    """
+    width, scale = model.position_embedding.weight.shape[1], model.embedding.weight.std()
+    model.position_embedding.weight.copy_(scale * math.sqrt(2) * waves(model.context, width))
+    for block in model.blocks:
+        size = width // block.heads
+        deviation = math.sqrt(2 * score / (width * math.sqrt(size)))
+        for head in range(block.heads):
+            shift = (head // 2 + 1) * (1 if head % 2 == 0 else -1)
+            begin = deviation * torch.randn(size, width)
+            block.qkv.weight[head * size : (head + 1) * size] = begin
+            block.qkv.weight[width + head * size : width + (head + 1) * size] = begin @ rotation(width, shift)
+    return model
+
+
+def _rates(width: int) -> Tensor:
+    return math.pi * (torch.arange(width // 2) + 0.5) / (width // 2)
+
+
+def rotation(width: int, shift: int) -> Tensor:
+    """The matrix [width, width] that makes the waves of place i into those of place i + shift."""
+    turn = _rates(width) * shift
+    blocks = torch.stack([torch.stack([turn.cos(), -turn.sin()], -1), torch.stack([turn.sin(), turn.cos()], -1)], 1)
+    return torch.block_diag(*blocks)
