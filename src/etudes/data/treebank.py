@@ -1,6 +1,6 @@
 """Sentences whose words have parts of speech, as in treebanks of Universal Dependencies."""
 
-import itertools
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from etudes.data.sources import SOURCES, mirror_folder, read_mirror
 
 SEQUOIA = SOURCES["sequoia"]
 CONTRACTIONS = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
+COLUMNS = ("source", "text", "tokens", "upos")
 OWN = (  # written for this project, for where no treebank can be had
     "Le/DET maire/NOUN ouvre/VERB la/DET porte/NOUN de/ADP la/DET salle/NOUN .",
     "Les/DET enfants/NOUN jouent/VERB dans/ADP la/DET cour/NOUN ,/PUNCT et/CCONJ ils/PRON rient/VERB .",
@@ -41,22 +42,25 @@ def sentences(name: str, source: str = "") -> tuple[list[Sentence], dict[str, st
     not hold it: whoever trains on Sequoia must not test here. Problem for other names, and where there is no mirror.
     """
     if name == "own":
-        says = {"dataset": "own", "kind": "embedded", "says": "six sentences of the project", "fingerprint": ""}
-        return [_tagged(line) for line in OWN], says
+        return [_tagged(line) for line in OWN], _source("own", "embedded", f"{len(OWN)} sentences of the project", OWN)
     if name != SEQUOIA.name:
         raise unknown("treebank", name, [SEQUOIA.name, "own"])
     if mirror_folder(SEQUOIA) is None:
         raise Problem(f"{name} cannot be had: set ETUDES_MIRROR to a folder that holds {SEQUOIA.folder}, or take 'own'")
     tables = read_mirror(SEQUOIA)
-    wanted = {"text", "source", "tokens", "upos"}
-    if not all(wanted <= {*table.column_names} for table in tables.values()):
-        raise Problem(f"{SEQUOIA.folder} needs the columns {', '.join(sorted(wanted))}; copy the set again")
+    if not all({*COLUMNS} <= {*table.column_names} for table in tables.values()):
+        raise Problem(f"{SEQUOIA.folder} needs the columns {', '.join(COLUMNS)}; copy the set into the mirror again")
     rows = [row for table in tables.values() for row in table if source in ("", row["source"])]
     if not rows:
         raise Problem(f"{name} has no sentences of source '{source}'; see its column source")
     says = f"{SEQUOIA.folder}: {len(rows):,} sentences of {source or 'all sources'}, of all its splits"
     found = [align(row["text"], row["tokens"], row["upos"]) for row in rows]
-    return found, {"dataset": name, "kind": "mirror", "says": says, "fingerprint": ""}
+    return found, _source(name, "mirror", says, [row["text"] for row in rows])
+
+
+def _source(name: str, kind: str, says: str, texts: Iterable[str]) -> dict[str, str]:
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    return {"dataset": name, "kind": kind, "says": says, "fingerprint": digest}
 
 
 def align(text: str, tokens: Sequence[str], tags: Iterable[str]) -> Sentence:
@@ -65,21 +69,18 @@ def align(text: str, tokens: Sequence[str], tags: Iterable[str]) -> Sentence:
     Treebanks part "du" into "de" and "le": the two are one word here, with the tag of the first. A word that does not
     come next in the text, or has other signs than letters, is left out.
     """
-    words, at, pairs = [], 0, list(itertools.zip_longest(tokens, tags))
-    skip = False
-    for (word, tag), (after, _) in itertools.pairwise([*pairs, ("", "")]):
-        if skip:
-            skip = False
-            continue
-        begin = at + len(text[at:]) - len(text[at:].lstrip())
-        joined = CONTRACTIONS.get((word.lower(), after.lower()), "")
-        if joined and text[begin : begin + len(joined)].lower() == joined and not text.startswith(word, begin):
-            end, skip = begin + len(joined), True
-        elif joined and text[begin : begin + len(joined)].lower() == joined and _ends(text, begin + len(joined)):
-            end, skip = begin + len(joined), True
-        elif text.startswith(word, begin):
-            end = begin + len(word)
+    tagged = [*zip(tokens, tags, strict=True), ("", "")]
+    words, at, i = [], 0, 0
+    while i + 1 < len(tagged):
+        (token, tag), (after, _) = tagged[i : i + 2]
+        begin = len(text) - len(text[at:].lstrip())
+        joined = CONTRACTIONS.get((token.lower(), after.lower()), "")
+        if joined and text[begin:].lower().startswith(joined) and _ends(text, begin + len(joined)):
+            end, i = begin + len(joined), i + 2
+        elif text.startswith(token, begin):
+            end, i = begin + len(token), i + 1
         else:
+            i += 1
             continue
         if text[begin:end].isalpha() and _ends(text, end):
             words.append(Word(begin, end, tag))
