@@ -4,8 +4,11 @@ from etudes.core.errors import Problem
 from etudes.data.treebank import SEQUOIA, align, sentences
 
 TEXT = "Le plan du maire, l'ami des Vosgiens, va-t-il au Nord ?"
-TOKENS = "Le plan de le maire , l' ami de les Vosgiens , va -t-il à le Nord ?".split()
-TAGS = "DET NOUN ADP DET NOUN PUNCT DET NOUN ADP DET PROPN PUNCT VERB PRON ADP DET PROPN PUNCT".split()
+PAIRS = (
+    "Le/DET plan/NOUN de/ADP le/DET maire/NOUN ,/PUNCT l'/DET ami/NOUN de/ADP les/DET Vosgiens/PROPN ,/PUNCT va/VERB "
+    "-t-il/PRON à/ADP le/DET Nord/PROPN ?/PUNCT"
+)
+TOKENS, TAGS = zip(*(pair.split("/") for pair in PAIRS.split()), strict=True)
 
 
 def test_words_stand_in_the_text_with_their_tags():
@@ -45,7 +48,8 @@ def test_sequoia_is_read_from_a_mirror(tmp_path, monkeypatch):
         datasets.Dataset.from_dict(rows).to_parquet(folder / f"{split}-00000-of-00001.parquet")
     found, source = sentences("sequoia", "news")
     assert [sentence.text for sentence in found] == [TEXT, TEXT]
-    assert source["kind"] == "mirror" and "2 sentences of news" in source["says"]
+    assert source["kind"] == "mirror"
+    assert "2 sentences of news" in source["says"]
     assert len(sentences("sequoia")[0]) == 4
     with pytest.raises(Problem, match="no sentences of source 'radio'"):
         sentences("sequoia", "radio")

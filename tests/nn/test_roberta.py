@@ -113,13 +113,22 @@ def test_padded_batches_give_the_hidden_states_of_transformers_there_and_back(pa
             back = from_transformers(source)
             assert torch.equal(back(tokens), vectors)
             assert torch.equal(back.logits(vectors), ours.logits(vectors))
-            assert not back.training and back.pad == pad and back.context == ours.context
+            assert not back.training
+            assert (back.pad, back.context) == (pad, ours.context)
 
 
 def test_a_network_of_transformers_is_taken_over():
     transformers = pytest.importorskip("transformers")
-    sizes = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
-             "intermediate_size": 96, "max_position_embeddings": 14, "type_vocab_size": 2, "layer_norm_eps": 1e-5}  # fmt: skip
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 96,
+        "max_position_embeddings": 14,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-5,
+    }
     theirs = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**sizes)).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():

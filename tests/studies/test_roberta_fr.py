@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections import Counter
 
@@ -11,11 +12,20 @@ from etudes.core.record import read
 from etudes.core.run import execute
 from etudes.data.treebank import align, sentences
 from etudes.nn.roberta import Roberta
-from etudes.studies.language.roberta_fr import STUDY, Config, load_network, masked_loss, network
+from etudes.studies.language.roberta_fr import STUDY, Config, load_network, network
 from etudes.studies.language.roberta_fr.baselines import baseline_bits, chances, count_words_accuracy, neighbours
-from etudes.studies.language.roberta_fr.cloze import GAP, cloze, complete, error_kind, gaps, same_word, write_completions
+from etudes.studies.language.roberta_fr.cloze import (
+    GAP,
+    cloze,
+    complete,
+    error_kind,
+    gaps,
+    same_word,
+    write_completions,
+)
 from etudes.studies.language.roberta_fr.findings import hidden_tokens, read_articles
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
+from etudes.studies.language.roberta_fr.networks import begin_at_frequencies, masked_loss
 from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, paragraphs, pieces
 from etudes.studies.language.roberta_fr.tuning import Classifier, balanced
 
@@ -79,9 +89,11 @@ def test_dynamic_masks_are_new_and_static_ones_come_back():
     one, other, third, fourth = met["static"]
     assert one == other == third == fourth
     one, other, third, fourth = met["two"]
-    assert one == third and other == fourth and all(one[key] != other[key] for key in one)
+    assert one == third
+    assert other == fourth
+    assert all(one[key] != other[key] for key in one)
     passes = met["dynamic"]
-    assert all(a[key] != b[key] for a, b in zip(passes, passes[1:], strict=False) for key in a)
+    assert all(a[key] != b[key] for a, b in itertools.pairwise(passes) for key in a)
     with pytest.raises(Problem, match="no whole window"):
         Hidden(windows[:0], 4, 0.3, 0, 60, seeds)
 
@@ -99,7 +111,8 @@ def test_the_loss_is_that_of_all_logits_with_the_others_ignored():
 
 
 def test_pieces_have_the_special_tokens_in_front_and_give_texts_back(tokenizer, tmp_path):
-    assert tokenizer.size <= 300 and tokenizer.start == 2
+    assert tokenizer.size <= 300
+    assert tokenizer.start == 2
     assert tokenizer.decode(tokenizer.encode(WORKS[1])) == WORKS[1]
     for text in (GAP, "<pad>"):  # a text that spells a special token is a text like any other
         assert min(tokenizer.encode(text)) >= FIRST
@@ -114,7 +127,8 @@ def test_pieces_have_the_special_tokens_in_front_and_give_texts_back(tokenizer, 
 
 def test_windows_are_cut_out_of_single_works(tokenizer):
     found = cut(tokenizer, WORKS, 16)
-    assert (found[:, 0] == tokenizer.start).all() and (found[:, 1:] >= FIRST).all()
+    assert (found[:, 0] == tokenizer.start).all()
+    assert (found[:, 1:] >= FIRST).all()
     rows = iter(found[:, 1:].tolist())
     for work in WORKS:
         tokens = tokenizer.encode(work)
@@ -122,7 +136,8 @@ def test_windows_are_cut_out_of_single_works(tokenizer):
             assert next(rows) == tokens[begin : begin + 15]
     assert next(rows, None) is None
     inputs, chosen, tokens = cover(found, rng())
-    assert (inputs[chosen] == MASK).all() and torch.equal(inputs[~chosen], tokens[~chosen])
+    assert (inputs[chosen] == MASK).all()
+    assert torch.equal(inputs[~chosen], tokens[~chosen])
     assert not chosen[:, 0].any()
 
 
@@ -130,7 +145,8 @@ def test_paragraphs_lose_the_mark_that_is_their_label():
     long = " et il parla encore longtemps de la pluie et du beau temps."
     work = "\n".join([f"— Oui{long}", f"Non{long}", f"– Bien{long}", "— Court.", f"« Ah{long}", f"Rien{long}", ""])
     texts, labels = paragraphs([work], "—–-", 100, rng())
-    assert sorted(zip(labels, texts, strict=True)) == [(0, f"Non{long}"), (0, f"Rien{long}"), (1, f"Bien{long}"), (1, f"Oui{long}")]  # fmt: skip
+    wanted = [(0, f"Non{long}"), (0, f"Rien{long}"), (1, f"Bien{long}"), (1, f"Oui{long}")]
+    assert sorted(zip(labels, texts, strict=True)) == wanted
     assert len(paragraphs([work], "—–-", 3, rng())[0]) == 2
     with pytest.raises(Problem, match="no paragraphs begin with one of '#'"):
         paragraphs([work], "#", 100, rng())
@@ -138,6 +154,7 @@ def test_paragraphs_lose_the_mark_that_is_their_label():
 
 def naive_chances(windows, inputs, row, place, vocabulary):
     """By loops: the mean of two chains of Witten and Bell's interpolation."""
+
     def beside(window, i, shift):
         return window[i + shift] if 0 <= i + shift < len(window) else 0
 
@@ -232,7 +249,8 @@ def test_the_cloze_counts_what_the_network_tells(tokenizer):
     assert numbers["test/words-unseen"] + shares == pytest.approx(1)
     assert set(numbers) >= {"test/bits-inside-word", "test/bits-whole-word", "test/words-rest", "test/top-5-unseen"}
     text = write_completions(asked, [asked[0].truth, *guesses[1:]], 3)
-    assert text.count("[") == 3 and "(=)" in text
+    assert text.count("[") == 3
+    assert "(=)" in text
 
 
 def test_a_gap_is_completed_with_odds(tokenizer):
@@ -240,12 +258,23 @@ def test_a_gap_is_completed_with_odds(tokenizer):
     model = Roberta(tokenizer.size, 16, 1, 2, 32)
     one, two = complete(model, tokenizer, f"Le {GAP} ouvre la {GAP}.", 4)
     assert len(one) == len(two) == 4
-    tokens = [tokenizer.start, *tokenizer.encode("Le"), MASK, *tokenizer.encode(" ouvre la"), MASK, *tokenizer.encode(".")]
+    tokens = [
+        tokenizer.start,
+        *tokenizer.encode("Le"),
+        MASK,
+        *tokenizer.encode(" ouvre la"),
+        MASK,
+        *tokenizer.encode("."),
+    ]
     logits = model.logits(model(torch.tensor([tokens])))[0, tokens.index(MASK), FIRST:]
     odds, best = logits.softmax(0).topk(4)
     assert [odd for _, odd in one] == pytest.approx(odds.tolist(), rel=1e-4)
     assert [text for text, _ in one] == [tokenizer.decode([i]) for i in (best + FIRST).tolist()]
-    for text, k, words in (("Rien.", 5, "nothing is hidden"), (GAP, 0, "0 tokens"), (f"{'la ' * 40}{GAP}", 5, "shorten")):
+    for text, k, words in (
+        ("Rien.", 5, "nothing is hidden"),
+        (GAP, 0, "0 tokens"),
+        (f"{'la ' * 40}{GAP}", 5, "shorten"),
+    ):
         with pytest.raises(Problem, match=words):
             complete(model, tokenizer, text, k)
 
@@ -270,7 +299,8 @@ def test_rows_of_few_labels_are_balanced():
     order = torch.from_numpy(rng().permutation(80))
     for count in (10, 11, 40):
         rows = balanced(labels, count, order)
-        assert len(rows.unique()) == count and (labels[rows] == 1).sum() == count // 2
+        assert len(rows.unique()) == count
+        assert (labels[rows] == 1).sum() == count // 2
 
 
 def test_padding_does_not_change_a_class(tokenizer):
@@ -280,13 +310,30 @@ def test_padding_does_not_change_a_class(tokenizer):
     rows = fill(tokenizer, texts, 32)
     for row, text, logits in zip(rows, texts, model(rows), strict=True):
         length = 1 + len(tokenizer.encode(text))
-        assert (row[:length] != PAD).all() and (row[length:] == PAD).all()
+        assert (row[:length] != PAD).all()
+        assert (row[length:] == PAD).all()
         torch.testing.assert_close(model(row[None, :length])[0], logits, atol=1e-5, rtol=0)
+
+
+def test_an_encoder_begins_by_knowing_how_often_tokens_occur():
+    model = Roberta(60, 16, 1, 2, 50)
+    tokens = some_tokens()
+    begin_at_frequencies(model, tokens)
+    ordinary = [token for token in tokens.flatten().tolist() if token >= FIRST]
+    counts = Counter(ordinary)
+    odds = model.bias.exp()
+    assert odds.sum().item() == pytest.approx(1, abs=1e-5)
+    for token in (0, 2, 7, 59):
+        wanted = ((counts[token] if token >= FIRST else 0) + 1) / (len(ordinary) + 60)
+        assert odds[token].item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_sizes_are_those_of_the_paper():
     with torch.device("meta"):
-        layers = {size: len(network(Config(size=size, beside=False), 300).blocks) for size in ("tiny", "mini", "small", "base")}
+        layers = {
+            size: len(network(Config(size=size, beside=False), 300).blocks)
+            for size in ("tiny", "mini", "small", "base")
+        }
     assert layers == {"tiny": 2, "mini": 4, "small": 4, "base": 12}
 
 
@@ -299,6 +346,6 @@ def test_a_finished_run_gives_its_network_back_and_completes_a_user_s_text(tmp_p
     assert len(complete(model, tokenizer, f"def {GAP}")[0]) == 5
     assert "articles/words-unseen" in read(tmp_path / "runs" / spec.key).metrics
     assert "La porte" in (tmp_path / "runs" / spec.key / "completions.txt").read_text()
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=("half-tiny",), articles=str(tmp_path / "nowhere"))
     with pytest.raises(Problem, match="names no file"):
-        (spec,) = STUDY.plan("smoke", seeds=1, variants=("half-tiny",), articles=str(tmp_path / "nowhere"))
         execute(STUDY, spec, tmp_path / "runs")

@@ -88,7 +88,9 @@ def from_transformers(source: Any) -> GPT | Llama | Roberta:
             ours[name].copy_(torch.cat([_turned(part, weights[part]) for part in parts]))
         if isinstance(model, Roberta):  # all tokens are of the first segment, whose vector ours adds to the positions
             places = weights["roberta.embeddings.position_embeddings.weight"][config.pad_token_id + 1 :]
-            model.position_embedding.weight.copy_(places + weights["roberta.embeddings.token_type_embeddings.weight"][0])
+            model.position_embedding.weight.copy_(
+                places + weights["roberta.embeddings.token_type_embeddings.weight"][0]
+            )
     return model.to(theirs.device).eval()
 
 
@@ -199,7 +201,7 @@ def _unlike(config: Any, kind: str) -> str:
 
 
 def _names(model: GPT | Llama | Roberta) -> dict[str, tuple[str, ...]]:
-    """Our name of each tensor -> theirs, several where ours has them under each other; without a Roberta's positions."""
+    """Our name of each tensor -> theirs, several where ours has them under each other; a Roberta's positions aside."""
     if isinstance(model, Roberta):
         return _encoder_names(model)
     if isinstance(model, Llama):

@@ -58,12 +58,12 @@ class Block(nn.Module):
 
 
 class Roberta(nn.Module):
-    """A network tokens int64 [n, t] -> vectors [n, t, width], t <= `context`; `logits` makes vectors into tokens.
+    """A network tokens int64 [n, t] -> vectors [n, t, width], t <= `context`; `logits` makes tokens of vectors.
 
     `pad` is the token that fills short rows on their right: no other token sees it, and its own vectors mean nothing.
     The head's matrix is the embedding's. RoBERTa's base is vocabulary 50265, width 768, depth 12, heads 12, context
-    512, dropout 0.1. Departure: matrices begin with deviations of 1 / sqrt(inputs) in place of 0.02, which is too little
-    for narrow networks. Raises Problem on sizes that do not fit each other, and on more tokens than the context.
+    512, dropout 0.1. Departure: matrices begin with deviations of 1 / sqrt(inputs), as 0.02 is too little for narrow
+    networks. Raises Problem on sizes that do not fit each other, and on more tokens than the context.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ def waves(places: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def look_beside(model: Roberta, score: float = 4.0) -> Roberta:
+def look_beside(model: Roberta, score: float = 8.0) -> Roberta:
     """The network, in place, with heads that begin by looking at the places beside: the first head of each layer one
     place back, the second one ahead, the third two back and so on.
 

@@ -19,30 +19,26 @@ is mostly which pieces stand beside each other. Windows are cut out of a work wi
 one special token. Positions begin as sines, and the output's biases as the logarithms of how often tokens occur.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from etudes.core import Claim, Paper, Problem, Run, Scale, Study, Trial, Variant
-from etudes.core.claims import above, at_least, higher, lower, positive, within
+from etudes.core.claims import above, alike, at_least, higher, lower, positive, within
 from etudes.core.files import write_text
 from etudes.data.text import texts
 from etudes.data.tokens import Tokenizer
-from etudes.nn.roberta import Roberta, look_beside
+from etudes.nn.roberta import Roberta
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.roberta_fr.findings import fill_gaps, hidden_tokens, label_curve
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
-from etudes.studies.language.roberta_fr.reading import PAD, Reading, read
+from etudes.studies.language.roberta_fr.networks import adamw, begin_at_frequencies, encoder, masked_loss
+from etudes.studies.language.roberta_fr.reading import Reading, read
 from etudes.train import Adam, descend, fitted, part, scheduled, seeded, shard, weights
 
 BITS = "test/bits"
-SIZES = {  # layers and width, with heads of 64 (Turc et al. 2019, arXiv:1908.08962, table 1), and a smaller one
-    "half-tiny": (2, 64), "tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Config(Adam):
     share: Annotated[float, within(0, 1)] = 1.0  # of their windows that is trained on, drawn by the seed
     tested: Annotated[int, at_least(1000)] = 120_000  # characters of each held-out part's works, from their beginnings
     vocabulary: Annotated[int, at_least(300)] = 2048  # pieces of words, and three special tokens
-    size: Literal["half-tiny", "tiny", "mini", "small", "base"] = "tiny"  # of the network
+    size: Literal["half-tiny", "tiny", "mini", "small", "base"] = "tiny"  # layers and width: networks.py
     context: Annotated[int, at_least(4)] = 64  # tokens that are seen at once, the first of them special
     beside: bool = True  # whether heads begin by looking at the places beside (nn/roberta.py)
     dropout: Annotated[float, within(0, 1)] = 0.0  # share set to zero of attention weights and of what layers add
@@ -74,25 +70,8 @@ class Config(Adam):
 
 
 def network(cfg: Config, vocabulary: int) -> Roberta:
-    depth, width = SIZES[cfg.size]
-    model = Roberta(vocabulary, width, depth, max(2, width // 64), max(cfg.context, cfg.length), cfg.dropout, PAD)
-    return look_beside(model) if cfg.beside else model
-
-
-def adamw(cfg: Config, model: Roberta) -> torch.optim.AdamW:
-    """AdamW that decays matrices alone, with RoBERTa's second beta (sec. 3.1). The rate falls as the width grows (Yang
-    et al. 2022, arXiv:2203.03466, table 3)."""
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    narrower = min(1.0, 128 / SIZES[cfg.size][1])
-    return torch.optim.AdamW(groups, lr=cfg.lr * narrower, betas=(0.9, 0.98), fused=True)
-
-
-def masked_loss(model: Roberta, inputs: Tensor, chosen: Tensor, tokens: Tensor) -> Tensor:
-    """The mean of -log p over the chosen places; the head, a large matrix, is not even asked about the others."""
-    logits = model.logits(model(inputs)[chosen])
-    return functional.cross_entropy(logits, tokens[chosen])
+    """The encoder, before it has read anything."""
+    return encoder(cfg.size, vocabulary, max(cfg.context, cfg.length), cfg.dropout, cfg.beside)
 
 
 def load_network(cfg: Config, folder: Path) -> tuple[Roberta, Tokenizer]:
@@ -112,12 +91,10 @@ def pretrain(cfg: Config, run: Run, model: Roberta, reading: Reading) -> dict[st
     """Train the network in place; its last validation."""
     order = run.rng("share").permutation(len(reading.windows))
     windows = reading.windows[order[: max(1, round(cfg.share * len(order)))]]
-    counts = torch.bincount(windows.flatten(), minlength=len(model.bias)) + 1
-    with torch.no_grad():
-        model.bias.copy_((counts / counts.sum()).log())
+    begin_at_frequencies(model, windows)
     shard(model)
     hidden = Hidden(windows, cfg.batch, cfg.rate, cfg.patterns, len(model.bias), run.seed)
-    opt = adamw(cfg, model)
+    opt = adamw(model, cfg.lr, cfg.weight_decay)
     schedule = scheduled(opt, cfg)
 
     def step(i: int) -> dict[str, Tensor]:
@@ -155,6 +132,7 @@ def train(cfg: Config, run: Run) -> None:
 
 
 MARGIN = 0.05  # bits for a hidden token that are too few to matter
+READERS = ("tiny", "half-tiny", "mini", "small", "base", "hide-40", "plain-start")
 LITTLE = {"share": 1 / 128}
 LAPTOP = ("tiny", "scratch", "half-tiny", "hide-40", "plain-start", "sixteenth", "little", "little-static")
 LAPTOP += ("little-static-10",)
@@ -197,7 +175,14 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(
-            {"dataset": "python", "unseen": "own", "characters": 40_000, "tested": 2000, "marks": "#", "vocabulary": 300}
+            {
+                "dataset": "python",
+                "unseen": "own",
+                "characters": 40_000,
+                "tested": 2000,
+                "marks": "#",
+                "vocabulary": 300,
+            }
             | {"context": 16, "length": 16, "batch": 4, "steps": 8, "log_every": 2}
             | {"labels": (10, 20), "draws": 1, "tuning_steps": 4},
             seeds=2,
@@ -206,7 +191,7 @@ STUDY = Study(
             variants=("tiny", "scratch", "half-tiny", "hide-40", "sixteenth", "little", "little-static"),
         ),
         "laptop": Scale(
-            {"characters": 1_200_000, "vocabulary": 300, "context": 48, "length": 48, "steps": 250, "eval_every": 50},
+            {"characters": 1_200_000, "vocabulary": 300, "context": 48, "length": 48, "steps": 350, "eval_every": 70},
             seeds=(5, 8, 12, 20),
             minutes=4,
             variants=LAPTOP,
@@ -245,9 +230,67 @@ STUDY = Study(
         "on little text, hiding always the same tokens costs more bits than hiding others each time": lower(
             "little", "little-static", "sec. 4.1", of=BITS, matters=MARGIN
         ),
+        "on little text, ten masks drawn beforehand for each window need as few bits, up to 0.05, as new ones": (
+            alike("little-static-10", "little", MARGIN, "sec. 4.1, table 1", of=BITS)
+        ),
+        "after as many tokens an encoder twice as wide needs fewer bits for a hidden token": lower(
+            "tiny", "half-tiny", "Turc et al. 2019, table 1 (of other tasks)", of=BITS, matters=MARGIN
+        ),
+        "as much training on a sixteenth of the text needs as few bits, up to 0.05, as on all of it": alike(
+            "sixteenth", "tiny", MARGIN, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
+        ),
+        "with 100 labels an encoder that has read tells speech from narration better than one that has not": higher(
+            "tiny", "scratch", "BERT, sec. 4", of=gain(100), matters=0.01
+        ),
+        "reading before adds more to the accuracy with 10 labels than with 1,000": Claim(
+            more_with_few,
+            above(0),
+            "BERT, sec. 4.1 (of small sets)",
+            matters=0.01,
+            number="accuracy gained by reading, with 10 labels minus with 1,000",
+        ),
+        "an encoder from which 40 % of the tokens are hidden learns to need fewer bits than with 15 %": lower(
+            "hide-40", "tiny", "Wettig et al. 2022, arXiv:2202.08005, sec. 3", of=BITS, matters=MARGIN
+        ),
+        "heads that begin by looking at the places beside save bits": lower(
+            "tiny", "plain-start", "beyond the paper; arXiv:2305.09828, sec. 3", of=BITS, matters=MARGIN
+        ),
+        "a word's last token needs fewer bits where the rest of the word shows than where all of it is hidden": lower(
+            ("tiny", "test/bits-inside-word"),
+            ("tiny", "test/bits-whole-word"),
+            "beyond the paper; whole-word masking",
+            of=BITS,
+            matters=MARGIN,
+        ),
     },
     charts=(
-        bars(BITS, f"{BITS}-neighbours", f"{BITS}-unigram", title="Bits for a hidden token"),
+        bars(
+            BITS,
+            title="Bits for a hidden token by masks, size and text",
+            sections={
+                "What is hidden": ("tiny", "hide-40", "plain-start"),
+                "Its width": ("half-tiny", "tiny", "mini", "small", "base"),
+                "How much text": ("tiny", "sixteenth", "little"),
+                "Masks on little text": ("little", "little-static", "little-static-10"),
+            },
+        ),
+        bars(
+            *map(gain, (10, 100, 1000)),
+            title="Does somebody speak? Accuracy after reading, and without",
+            sections={"Before the labels": ("tiny", "scratch")},
+        ),
+        curves("validation/bits", title="Bits for a hidden token during training"),
+        bars(
+            *(f"test/words-{kind}" for kind in ("unseen", "function", "rest", "name")),
+            title="Words of newspaper sentences told right, by what was hidden",
+            sections={"": READERS},
+        ),
+        bars(
+            *(f"test/error-{kind}" for kind in ("function", "agreement", "name", "rest")),
+            title="Errors in newspaper sentences by kind, as shares of all hidden words",
+            sections={"": READERS},
+        ),
+        pictures("completions.txt", title="Completions", says="The hidden word in brackets; below, what was told."),
     ),
     origin="A2",
 )

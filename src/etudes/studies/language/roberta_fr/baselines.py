@@ -68,8 +68,8 @@ def baseline_bits(windows: Tensor, inputs: Tensor, chosen: Tensor, tokens: Tenso
 
 
 def count_words_accuracy(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor, first: int) -> float:
-    """The share of test rows whose class, 0 or 1, naive Bayes tells from which tokens (from `first` on) occur how often;
-    one is added to every count."""
+    """The share of test rows whose class, 0 or 1, naive Bayes tells from how often which tokens occur, those from
+    `first` on; one is added to every count."""
     size = int(max(x.max(), test_x.max())) + 1
     bags = [torch.stack([torch.bincount(row, minlength=size) for row in rows]).double() for rows in (x, test_x)]
     for bag in bags:

@@ -21,21 +21,40 @@ ROWS = 64  # sentences read at once
 KINDS = ("agreement", "function", "name", "rest")  # of errors
 FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ")  # universal parts of speech of function words
 FORMS = tuple(  # of one word each, which agree with what stands beside them
-    frozenset(line.split())
-    for line in (
-        "le la les l", "un une des", "du des", "au aux", "ce cet cette ces c", "mon ma mes", "ton ta tes",
-        "son sa ses", "notre nos", "votre vos", "leur leurs", "il elle ils elles", "lui eux", "quel quelle quels quelles",
-        "tout toute tous toutes", "celui celle ceux celles", "aucun aucune", "nul nulle", "certain certaine certains certaines",
-        "suis es est sommes êtes sont étais était étions étiez étaient fut furent sera seront serait seraient soit soient été",
+    frozenset(forms.split())
+    for forms in (
+        "le la les l",
+        "un une des",
+        "du des",
+        "au aux",
+        "ce cet cette ces c",
+        "mon ma mes",
+        "ton ta tes",
+        "son sa ses",
+        "notre nos",
+        "votre vos",
+        "leur leurs",
+        "il elle ils elles",
+        "lui eux",
+        "quel quelle quels quelles",
+        "tout toute tous toutes",
+        "celui celle ceux celles",
+        "aucun aucune",
+        "certain certaine certains certaines",
+        "suis es est sommes êtes sont étais était étions étiez étaient fut furent sera seront serait seraient soit été",
         "ai as a avons avez ont avais avait avions aviez avaient eut eurent aura auront aurait auraient ait aient eu",
-        "fais fait font faisait faisaient fit firent fera feront", "vais va vont allait allaient ira iront",
-        "peut peuvent pouvait pouvaient put purent pourra pourront", "doit doivent devait devaient dut devra devront",
+        "fais fait font faisait faisaient fit firent fera feront",
+        "vais va vont allait allaient ira iront",
+        "peut peuvent pouvait pouvaient put purent pourra pourront",
+        "doit doivent devait devaient dut devra devront",
     )
-)  # fmt: skip
-ENDINGS = (
-    " e s es x er é ée és ées ez ons ent ai ais ait ions iez aient a as ât èrent era erai erait eront ant ante ants antes"
-    " i ie is ies it ir irent issait issaient issent u ue us ues t al ale aux ales eux euse euses if ive ifs ives el elle"
-).split(" ")
+)
+USUAL = (
+    "e s es x er é ée és ées ez ons ent ai ais ait ions iez aient a as ât èrent era erai erait eront "
+    "ant ante ants antes i ie is ies it ir irent issait issaient issent u ue us ues t al ale aux ales "
+    "eux euse euses if ive ifs ives el elle"
+)
+ENDINGS = frozenset(USUAL.split()) | {""}
 
 
 def same_word(one: str, other: str) -> bool:
@@ -97,7 +116,9 @@ def _gap(sentence: Sentence, word: Word, tokenizer: Tokenizer, context: int) -> 
 
 def read_rows(model: Roberta, rows: Sequence[Tensor], wanted: Sequence[slice]) -> list[Tensor]:
     """Logits [places, vocabulary] of the wanted places of each row, whatever the rows' lengths."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # rows of like length beside each other: little padding
+    order = sorted(
+        range(len(rows)), key=lambda i: len(rows[i])
+    )  # rows of like length beside each other: little padding
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     device = model.bias.device
     with evaluation_mode(model):
@@ -122,10 +143,10 @@ def cloze(model: Roberta, tokenizer: Tokenizer, asked: Sequence[Gap]) -> tuple[l
     for table in logits:
         table[:, :FIRST] = -math.inf
     guesses = [tokenizer.decode(table.argmax(1).tolist()).strip() for table in logits]
-    within = [bool((gap.row[gap.begin] == table[0].topk(5).indices).any()) for gap, table in zip(asked, logits, strict=True)
-              if gap.end - gap.begin == 1]  # fmt: skip
-    parted = [i for i, gap in enumerate(asked) if gap.end - gap.begin > 1]
-    numbers = _shares(asked, guesses) | {"test/top-5-unseen": sum(within) / max(len(within), 1)}
+    single = [(gap.row[gap.begin], table[0]) for gap, table in zip(asked, logits, strict=True) if len(table) == 1]
+    five = sum(bool((token == table.topk(5).indices).any()) for token, table in single)
+    parted = [i for i, table in enumerate(logits) if len(table) > 1]
+    numbers = _shares(asked, guesses) | {"test/top-5-unseen": five / max(len(single), 1)}
     if parted:
         places = [asked[i].end - 1 for i in parted]  # the word's last token
         alone = [_masked(asked[i].row, [place]) for i, place in zip(parted, places, strict=True)]

@@ -22,7 +22,7 @@ PAD, MASK, FIRST = 0, 1, 3  # fills short rows; stands for a hidden token; the f
 RATE = 0.15  # of the tokens that are hidden where a network is tested
 LABELLED = {"train": 2000, "validation": 400, "test": 800}  # paragraphs at most, half of them of each class
 LEAST = 60  # characters of a labelled paragraph
-QUOTES = "«»“”\""
+QUOTES = '«»“”"'
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def paragraphs(works: Sequence[str], marks: str, count: int, rng: np.random.Gene
             found[line[0] in marks].append(text)
     each = min(count // 2, *map(len, found))
     if not each:
-        raise Problem(f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or leave out --labels")
+        raise Problem(
+            f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or leave out --labels"
+        )
     chosen = [(found[y][i], y) for y in (0, 1) for i in rng.permutation(len(found[y]))[:each]]
     shuffled = [chosen[i] for i in rng.permutation(len(chosen))]
     return [text for text, _ in shuffled], [y for _, y in shuffled]
