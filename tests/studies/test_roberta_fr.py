@@ -26,7 +26,7 @@ from etudes.studies.language.roberta_fr.cloze import (
 from etudes.studies.language.roberta_fr.findings import hidden_tokens, read_articles
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
 from etudes.studies.language.roberta_fr.networks import begin_at_frequencies, masked_loss
-from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, paragraphs, pieces
+from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, pieces, speech, swap
 from etudes.studies.language.roberta_fr.tuning import Classifier, balanced
 
 WORKS = ["Le maire ouvre la porte de la salle, et la porte reste ouverte. " * 20, "— Où va le train ? — À Lyon. " * 30]
@@ -144,12 +144,27 @@ def test_windows_are_cut_out_of_single_works(tokenizer):
 def test_paragraphs_lose_the_mark_that_is_their_label():
     long = " et il parla encore longtemps de la pluie et du beau temps."
     work = "\n".join([f"— Oui{long}", f"Non{long}", f"– Bien{long}", "— Court.", f"« Ah{long}", f"Rien{long}", ""])
-    texts, labels = paragraphs([work], "—–-", 100, rng())
+    texts, labels = speech([work], "—–-", 100, rng())
     wanted = [(0, f"Non{long}"), (0, f"Rien{long}"), (1, f"Bien{long}"), (1, f"Oui{long}")]
     assert sorted(zip(labels, texts, strict=True)) == wanted
-    assert len(paragraphs([work], "—–-", 3, rng())[0]) == 2
+    assert len(speech([work], "—–-", 3, rng())[0]) == 2
     with pytest.raises(Problem, match="no paragraphs begin with one of '#'"):
-        paragraphs([work], "#", 100, rng())
+        speech([work], "#", 100, rng())
+
+
+def test_exchanged_tokens_are_the_same_tokens():
+    rows = some_tokens(500, 12)
+    rows[:, 0] = 2
+    rows[:100, 8:] = PAD
+    found = swap(rows, rng())
+    assert torch.equal(found.sort(1).values, rows.sort(1).values)
+    assert (found[:, 0] == 2).all()
+    assert (found[:100, 8:] == PAD).all()
+    pairs, others = rows[:, 1:11].reshape(500, 5, 2), found[:, 1:11].reshape(500, 5, 2)
+    can = (pairs >= FIRST).all(2) & (pairs[..., 0] != pairs[..., 1])
+    turned = (others == pairs.flip(2)).all(2) & can
+    assert ((others == pairs).all(2) | turned).all()
+    assert turned.sum() / can.sum() == pytest.approx(0.5, abs=0.05)
 
 
 def naive_chances(windows, inputs, row, place, vocabulary):

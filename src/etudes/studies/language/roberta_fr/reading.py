@@ -20,7 +20,7 @@ from etudes.studies.language.roberta_fr.baselines import baseline_bits, count_wo
 
 PAD, MASK, FIRST = 0, 1, 3  # fills short rows; stands for a hidden token; the first ordinary token. 2 begins a row
 RATE = 0.15  # of the tokens that are hidden where a network is tested
-LABELLED = {"train": 2000, "validation": 400, "test": 800}  # paragraphs at most, half of them of each class
+TRAINED = 2000  # labelled training paragraphs at most, half of them of each class
 LEAST = 60  # characters of a labelled paragraph
 QUOTES = '«»“”"'
 
@@ -72,25 +72,39 @@ def cover(tokens: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Ten
     return tokens.masked_fill(chosen, MASK), chosen, tokens
 
 
-def paragraphs(works: Sequence[str], marks: str, count: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
+def paragraphs(works: Sequence[str]) -> list[str]:
+    """The works' lines of LEAST characters or more."""
+    return [line for line in (line.strip() for work in works for line in work.split("\n")) if len(line) >= LEAST]
+
+
+def speech(works: Sequence[str], marks: str, count: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
     """At most `count` paragraphs in random order and their labels, as many of each: 1 where it began with a mark.
 
     In French novels a dash begins direct speech: the label is whether somebody speaks. The mark itself is taken away.
-    Paragraphs in quotation marks could be either, and are left out, as are short ones.
+    Paragraphs in quotation marks could be either, and are left out.
     """
     found: tuple[list[str], list[str]] = ([], [])
-    for line in (line.strip() for work in works for line in work.split("\n")):
+    for line in paragraphs(works):
         text = line.lstrip(marks + " \xa0")
-        if len(text) >= LEAST and text[0] not in QUOTES:
+        if text and text[0] not in QUOTES:
             found[line[0] in marks].append(text)
     each = min(count // 2, *map(len, found))
     if not each:
-        raise Problem(
-            f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or leave out --labels"
-        )
+        raise Problem(f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or take --task order")
     chosen = [(found[y][i], y) for y in (0, 1) for i in rng.permutation(len(found[y]))[:each]]
     shuffled = [chosen[i] for i in rng.permutation(len(chosen))]
     return [text for text, _ in shuffled], [y for _, y in shuffled]
+
+
+def swap(rows: Tensor, rng: np.random.Generator) -> Tensor:
+    """The rows int64 [m, t] with neighbouring tokens exchanged: the second with the third, the fourth with the fifth
+    and so on, each pair with chance 1/2, where both are ordinary. Each row keeps its tokens, in another order."""
+    swapped = rows.clone()
+    for i in range(1, rows.shape[1] - 1, 2):
+        pair = rows[:, i : i + 2]
+        turned = torch.from_numpy(rng.random(len(rows)) < 0.5) & (pair >= FIRST).all(1)
+        swapped[:, i : i + 2] = torch.where(turned[:, None], pair.flip(1), pair)
+    return swapped
 
 
 def fill(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
@@ -105,8 +119,8 @@ def fill(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
 def read(run: Run, d: Texts, settings: Mapping[str, Any]) -> Reading:
     """The reading of these texts: made once for all variants and seeds.
 
-    `settings`: dataset, characters, vocabulary, context, tested (characters of each held-out part), marks, length,
-    labels (those of the bag of words), which decide all of it.
+    `settings`: dataset, characters, vocabulary, context, tested (characters of each held-out part), task, marks
+    and length, which decide all of it.
     """
 
     def make(own: Run) -> None:
@@ -116,10 +130,10 @@ def read(run: Run, d: Texts, settings: Mapping[str, Any]) -> Reading:
             windows = cut(tokenizer, beginnings(getattr(d, split), settings["tested"]), settings["context"])
             for name, tensor in zip(("inputs", "chosen", "tokens"), cover(windows, own.rng("cover")), strict=True):
                 tensors[f"{split}.{name}"] = tensor
-        for split, count in LABELLED.items():
-            texts, labels = paragraphs(getattr(d, split), settings["marks"], count, own.rng("paragraphs"))
-            tensors[f"{split}.x"] = fill(tokenizer, texts, settings["length"])
-            tensors[f"{split}.y"] = torch.tensor(labels)
+        # Held-out paragraphs are as many as a three-hundredth of the characters tested on, twice as many in the test.
+        held = settings["tested"] // 300
+        for split, count in (("train", TRAINED), ("validation", held), ("test", 2 * held)):
+            tensors |= _labelled(tokenizer, getattr(d, split), split, count, settings, own.rng("paragraphs"))
         own.result(**baseline_bits(tensors["windows"], *_part(tensors, "test", "inputs", "chosen", "tokens")))
         most = count_words_accuracy(*_part(tensors, "train", "x", "y"), *_part(tensors, "test", "x", "y"), FIRST)
         own.result(**{"test/accuracy-bag-of-words": most})
@@ -134,9 +148,23 @@ def read(run: Run, d: Texts, settings: Mapping[str, Any]) -> Reading:
         Tokenizer.load(record.folder / "tokenizer.json"),
         tensors["windows"],
         {split: _part(tensors, split, "inputs", "chosen", "tokens") for split in SPLITS[1:]},
-        {split: _part(tensors, split, "x", "y") for split in LABELLED},
+        {split: _part(tensors, split, "x", "y") for split in SPLITS},
         dict(record.metrics),
     )
+
+
+def _labelled(
+    tokenizer: Tokenizer, works: Sequence[str], split: str, count: int, settings: Mapping[str, Any], rng: Any
+) -> dict[str, Tensor]:
+    if settings["task"] == "speech":
+        texts, labels = speech(works, settings["marks"], count, rng)
+        rows, y = fill(tokenizer, texts, settings["length"]), torch.tensor(labels)
+    else:
+        found = paragraphs(works)
+        chosen = [found[i] for i in rng.permutation(len(found))[:count]]
+        rows, y = fill(tokenizer, chosen, settings["length"]), torch.arange(len(chosen)) % 2
+        rows = torch.where(y[:, None] == 1, swap(rows, rng), rows)
+    return {f"{split}.x": rows, f"{split}.y": y}
 
 
 def _part(tensors: Mapping[str, Tensor], split: str, *names: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Fine-tuning: does somebody speak in a paragraph? Learnt from few labels, by a network that has read or has not."""
+"""Fine-tuning: two classes of paragraphs, told from few labels by a network that has read or has not."""
 
 import copy
 from dataclasses import replace
