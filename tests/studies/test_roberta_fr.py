@@ -27,7 +27,7 @@ from etudes.studies.language.roberta_fr.findings import hidden_tokens, read_arti
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
 from etudes.studies.language.roberta_fr.networks import begin_at_frequencies, masked_loss
 from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, pieces, speech, swap
-from etudes.studies.language.roberta_fr.tuning import Classifier, balanced
+from etudes.studies.language.roberta_fr.tuning import Classifier, balanced_rows
 
 WORKS = ["Le maire ouvre la porte de la salle, et la porte reste ouverte. " * 20, "— Où va le train ? — À Lyon. " * 30]
 
@@ -313,7 +313,7 @@ def test_rows_of_few_labels_are_balanced():
     labels = torch.tensor([0] * 30 + [1] * 50)
     order = torch.from_numpy(rng().permutation(80))
     for count in (10, 11, 40):
-        rows = balanced(labels, count, order)
+        rows = balanced_rows(labels, count, order)
         assert len(rows.unique()) == count
         assert (labels[rows] == 1).sum() == count // 2
 

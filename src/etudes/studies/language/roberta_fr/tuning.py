@@ -29,7 +29,7 @@ class Classifier(nn.Module):
         return self.head((vectors * there).sum(1) / there.sum(1))
 
 
-def balanced(labels: Tensor, count: int, order: Tensor) -> Tensor:
+def balanced_rows(labels: Tensor, count: int, order: Tensor) -> Tensor:
     """`count` rows in the given order, as many of each class (an odd one more of the first)."""
     ordered = labels[order]
     kept = [order[ordered == y][: (count + 1 - y) // 2] for y in (0, 1)]
@@ -45,7 +45,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> fl
 def tune(run: Run, encoder: Roberta, x: Tensor, y: Tensor, count: int, draw: int, recipe: Adam) -> nn.Module:
     """A classifier that begins with a copy of the encoder and learns from `count` labelled rows, drawn by the run."""
     order = torch.from_numpy(run.rng("labels", draw).permutation(len(y)))
-    rows = balanced(y, count, order)
+    rows = balanced_rows(y, count, order)
     model = seeded(run, "head", lambda: Classifier(copy.deepcopy(encoder), 2)).train()
     recipe = replace(recipe, batch=min(recipe.batch, len(rows)))
     opt, schedule = adam(model, recipe)
