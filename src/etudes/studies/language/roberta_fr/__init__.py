@@ -32,7 +32,7 @@ from etudes.data.text import texts
 from etudes.data.tokens import Tokenizer
 from etudes.nn.roberta import Roberta
 from etudes.reports.charts import bars, curves, pictures
-from etudes.studies.language.roberta_fr.findings import fill_gaps, hidden_tokens, label_curve
+from etudes.studies.language.roberta_fr.findings import AMOUNTS, fill_gaps, hidden_tokens, label_curve
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
 from etudes.studies.language.roberta_fr.networks import adamw, begin_at_frequencies, encoder, masked_loss
 from etudes.studies.language.roberta_fr.reading import Reading, read
@@ -63,7 +63,7 @@ class Config(Adam):
     finetune: bool = False  # whether it then learns from labels
     task: Literal["order", "speech"] = "order"  # which paragraphs: with tokens exchanged, or that begin with a mark
     marks: str = "—–-"  # such marks; in French novels they begin direct speech
-    labels: tuple[int, ...] = (10, 100, 1000)  # paragraphs that are learnt from
+    labels: tuple[int, int, int] = (10, 100, 1000)  # paragraphs that are learnt from: few, some and many
     draws: Annotated[int, at_least(1)] = 2  # of so many labels each, over which accuracies are averaged
     length: Annotated[int, at_least(4)] = 32  # tokens of a labelled paragraph, from its beginning
     tuning_steps: Annotated[int, at_least(1)] = 40  # of fine-tuning, with batches of 16
@@ -138,13 +138,12 @@ LAPTOP = ("tiny", "scratch", "half-tiny", "hide-40", "plain-start", "sixteenth",
 LAPTOP += ("little-static-10",)
 
 
-def gain(labels: int) -> str:
-    return f"test/accuracy-{labels}-labels"
+FEW, SOME, MANY = (f"test/accuracy-{amount}-labels" for amount in AMOUNTS)
 
 
 def more_with_few(trial: Trial) -> float:
     """What reading adds to the accuracy with the fewest labels, minus what it adds with the most."""
-    few, many = (trial["tiny"][gain(n)] - trial["scratch"][gain(n)] for n in (10, 1000))
+    few, many = (trial["tiny"][name] - trial["scratch"][name] for name in (FEW, MANY))
     return few - many
 
 
@@ -184,7 +183,7 @@ STUDY = Study(
                 "vocabulary": 300,
             }
             | {"context": 16, "length": 16, "batch": 4, "steps": 6, "log_every": 2}
-            | {"labels": (10, 20), "draws": 1, "tuning_steps": 4},
+            | {"labels": (4, 10, 20), "draws": 1, "tuning_steps": 4},
             seeds=2,
             minutes=0.1,
             judges=False,
@@ -229,9 +228,9 @@ STUDY = Study(
         f"{BITS}-unigram": "bits of whoever knows how often tokens occur",
         f"{BITS}-neighbours": "bits of counted neighbours",
         "test/words-unseen": "share of whole newspaper words told right",
-        gain(10): "accuracy with 10 labels",
-        gain(100): "accuracy with 100 labels",
-        gain(1000): "accuracy with 1,000 labels",
+        FEW: "accuracy with 10 labels",
+        SOME: "accuracy with 100 labels",
+        MANY: "accuracy with 1,000 labels",
     },
     idea=hide,
     claims={
@@ -248,7 +247,7 @@ STUDY = Study(
             "sixteenth", "tiny", 0.2, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
         ),
         "with 1,000 labels an encoder that has read tells texts in order better than one that has not": higher(
-            "tiny", "scratch", "BERT, sec. 4", of=gain(1000), matters=0.01
+            "tiny", "scratch", "BERT, sec. 4", of=MANY, matters=0.01
         ),
         "reading before adds more to the accuracy with 10 labels than with 1,000": Claim(
             more_with_few,
@@ -283,7 +282,7 @@ STUDY = Study(
             },
         ),
         bars(
-            *map(gain, (10, 100, 1000)),
+            *(FEW, SOME, MANY),
             title="Accuracy from few labels, after reading and without",
             sections={"Before the labels": ("tiny", "scratch")},
         ),

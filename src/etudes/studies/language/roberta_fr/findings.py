@@ -22,6 +22,7 @@ from etudes.train import Adam
 
 ROWS = 64  # windows read at once
 SHOWN = 40  # completions that a run writes down
+AMOUNTS = ("few", "some", "many")  # of labels
 NEWSPAPER = "news_est_republicain"  # the part of Sequoia
 
 
@@ -93,17 +94,20 @@ def label_curve(
     draws: int,
     recipe: Adam,
 ) -> dict[str, float]:
-    """Accuracies on validation and test paragraphs after fine-tuning on so many labels, means over the draws."""
+    """Accuracies on validation and test paragraphs after fine-tuning on few, some and many labels, of which `counts`
+    says how many; means over the draws."""
+    if len(counts) != len(AMOUNTS):
+        raise Problem(f"--labels takes three numbers, of few, some and many labels, not {len(counts)}")
     most = len(labelled["train"][1])
-    if counts and max(counts) > most:
+    if max(counts) > most:
         raise Problem(f"there are {most} labelled paragraphs to learn from, not {max(counts)}; ask for fewer --labels")
     numbers = {}
-    for count in counts:
+    for amount, count in zip(AMOUNTS, counts, strict=True):
         found = torch.zeros(2, draws, dtype=torch.float64)
         for draw in range(draws):
             model = tune(run, encoder, *labelled["train"], count, draw, recipe)
             for row, split in enumerate(("validation", "test")):
                 found[row, draw] = accuracy(model, *labelled[split], run.device)
         for row, split in enumerate(("validation", "test")):
-            numbers[f"{split}/accuracy-{count}-labels"] = found[row].mean().item()
+            numbers[f"{split}/accuracy-{amount}-labels"] = found[row].mean().item()
     return numbers
