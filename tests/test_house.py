@@ -47,7 +47,7 @@ IRREGULAR = {
 }  # fmt: skip
 FIXED = {
     "opened", "shown", "fitted", "seeded", "scheduled", "logged", "pretrained", "scaled", "seed", "embed", "shard",
-    "feed",
+    "feed", "named",
 }  # fmt: skip
 
 

@@ -1,9 +1,10 @@
+import math
 import random
 
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.measure.translation import chrf
+from etudes.measure.translation import bleu, chrf
 
 
 def test_by_hand():
@@ -60,3 +61,26 @@ def test_unequal_numbers_are_told():
         chrf(["a"], ["a", "b"])
     with pytest.raises(Problem, match="0 references"):
         chrf([], [])
+
+
+def test_bleu_by_hand():
+    assert bleu(["a b c d"], ["a b c d"]) == 1
+    assert bleu(["a b c d"], ["A b x y"]) == pytest.approx((1 / 4 * 1 / 2 / 3 * 1 / 4 / 2 * 1 / 8) ** 0.25)
+    short = math.exp(1 - 6 / 4)  # four words for six
+    assert bleu(["a b c d"], ["a b c d e f"]) == pytest.approx(short)
+    assert bleu(["a a a a a"], ["a b c d e"]) == pytest.approx((1 / 5 / 2 / 4 / 4 / 3 / 8 / 2) ** 0.25)  # one a counts
+    assert bleu(["x"], ["a"]) == bleu([""], ["a"]) == bleu(["a"], ["a"]) == 0  # without a run of four words
+
+
+def test_bleu_is_that_of_nltk():
+    nltk = pytest.importorskip("nltk.translate.bleu_score")
+    rng = random.Random(3)
+    references = [" ".join(rng.choice("abcdefg") for _ in range(rng.randint(9, 14))) for _ in range(40)]
+    written = [" ".join(w for w in line.split() if rng.random() < 0.9) or "a" for line in references]
+    theirs = nltk.corpus_bleu([[line.split()] for line in references], [line.split() for line in written])
+    assert bleu(written, references) == pytest.approx(theirs)
+
+
+def test_bleu_refuses_unequal_sides():
+    with pytest.raises(Problem, match="cannot be compared"):
+        bleu(["a"], [])

@@ -7,8 +7,18 @@ from torch import nn
 from torch.nn import functional
 
 from etudes.core.errors import Problem
-from etudes.nn.lora import LowRankConv, adapt, added_parameters, full_rank, low_rank_filter, merge
+from etudes.nn.lora import (
+    LowRankConv,
+    LowRankLinear,
+    adapt,
+    adapt_linear,
+    added_parameters,
+    full_rank,
+    low_rank_filter,
+    merge,
+)
 from etudes.nn.resnet import preact_resnet
+from etudes.nn.t5 import T5, answer_loss
 
 MODES = ("zeros", "reflect", "circular", "replicate")
 
@@ -230,3 +240,124 @@ def test_pefts_numbers_at_equal_weights_and_what_it_loses():
         assert torch.allclose(copy.deepcopy(ours).merge()(x), ours(x), atol=1e-5)
     ours, theirs = both(padding=1, padding_mode="reflect")
     assert torch.allclose(copy.deepcopy(ours).merge()(x), ours(x), atol=1e-5)
+
+
+def drawn_linear(rank=3, alpha=5.0, dtype=torch.double, **how):
+    """An adapted linear layer whose B is not 0 any more."""
+    torch.manual_seed(0)
+    layer = LowRankLinear(nn.Linear(40, 24, **how).to(dtype), rank, alpha)
+    nn.init.normal_(layer.b, std=0.1)
+    return layer
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(40,), (7, 40), (2, 5, 40)])
+def test_a_matrix_and_its_change_by_the_formula_with_gradients_and_merged(bias, shape):
+    layer = drawn_linear(bias=bias)
+    x = torch.randn(shape, dtype=torch.double, requires_grad=True)
+    weight = layer.base.weight + 5 / 3 * sum(torch.outer(layer.b[:, r], layer.a[r]) for r in range(3))
+    expected, out = functional.linear(x, weight, layer.base.bias), layer(x)
+    assert torch.allclose(out, expected, atol=1e-12)
+    wanted = torch.autograd.grad(expected.square().sum(), (x, layer.a, layer.b))
+    for a, b in zip(torch.autograd.grad(out.square().sum(), (x, layer.a, layer.b)), wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+    assert torch.allclose(layer.merge()(x), expected, atol=1e-12)
+
+
+def test_a_matrix_merged_in_bf16_is_off_by_its_rounding_alone():
+    """Each weight is off by at most 2^-8 of itself, each output by that much of the sum of its sizes; outputs are
+    compared in fp32, so that no other rounding is seen."""
+    layer = drawn_linear(dtype=torch.bfloat16, bias=False)
+    x = torch.randn(64, 40)
+    exact = layer.base.weight.float() + layer.change()
+    assert layer.a.dtype == layer.b.dtype == torch.float32
+    unmerged = layer(x.bfloat16())
+    merged = layer.merge().weight
+    assert ((merged.float() - exact).abs() <= 2**-8 * exact.abs()).all()
+    off = (functional.linear(x, merged.float()) - functional.linear(x, exact)).abs()
+    assert (off <= 2**-8 * x.abs() @ exact.abs().T + 1e-6).all()
+    assert off.max() > 1e-4
+    assert (unmerged.float() - functional.linear(x.bfloat16(), merged).float()).norm() < 0.01 * unmerged.float().norm()
+
+
+def test_in_few_bits_the_trained_matrix_has_the_exact_gradients():
+    layer, exact = drawn_linear(dtype=torch.float), drawn_linear(dtype=torch.float)
+    x = torch.randn(64, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    exact(x).square().sum().backward()
+    for p, q in ((layer.a, exact.a), (layer.b, exact.b)):
+        assert p.grad.dtype == torch.float32
+        assert (p.grad - q.grad).norm() < 0.02 * q.grad.norm()
+
+
+def attention_alone(name):
+    return name.endswith((".q", ".v"))
+
+
+def test_a_text_network_is_adapted_by_names_and_merged():
+    torch.manual_seed(0)
+    model = T5(30, 16, 2, 2, 8, 24).eval()
+    texts, answers = torch.randint(1, 30, (3, 9)), torch.randint(1, 30, (3, 4))
+    before = model(texts, answers)
+    names = adapt_linear(model, 2, 4.0, attention_alone)
+    assert len(names) == 2 * 2 + 2 * 2 * 2  # of each block of the encoder, and twice of each of the decoder
+    assert torch.equal(model(texts, answers), before)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {f"{name}.{factor}" for name in names for factor in "ab"}
+    opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
+    for _ in range(3):
+        opt.zero_grad()
+        answer_loss(model(texts, answers), answers).backward()
+        opt.step()
+    after = model(texts, answers)
+    assert (after - before).abs().max() > 1e-2
+    merge(model)
+    assert not any(isinstance(layer, LowRankLinear) for layer in model.modules())
+    assert torch.allclose(model(texts, answers), after, atol=1e-5)
+
+
+def test_peft_computes_and_learns_the_same():
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    from etudes.nn.exchange import to_transformers
+
+    torch.manual_seed(0)
+    ours = T5(30, 16, 2, 2, 8, 24).eval()
+    theirs = peft.get_peft_model(to_transformers(ours), peft.LoraConfig(r=2, lora_alpha=6, target_modules=["q", "v"]))
+    assert isinstance(theirs.base_model.model, transformers.T5ForConditionalGeneration)
+    names = adapt_linear(ours, 2, 6.0, attention_alone)
+    for half in (ours.encoder, ours.decoder):
+        stack = theirs.base_model.model.encoder if half is ours.encoder else theirs.base_model.model.decoder
+        for block, other in zip(half.blocks, stack.block, strict=True):
+            pairs = [(block.own, other.layer[0].SelfAttention)]
+            pairs += [(block.other, other.layer[1].EncDecAttention)] if half.writes else []
+            for mine, peer in pairs:
+                for kind in "qv":
+                    layer = getattr(peer, kind)
+                    getattr(mine, kind).a.data.copy_(layer.lora_A.default.weight)
+    texts, answers = torch.randint(1, 30, (3, 9)), torch.randint(1, 30, (3, 4))
+    losses = []
+    both = [p for p in ours.parameters() if p.requires_grad], [p for p in theirs.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in both[0]) == sum(p.numel() for p in both[1])
+    optimisers = [torch.optim.Adam(parameters, 1e-2) for parameters in both]
+    for _ in range(5):
+        pair = answer_loss(ours(texts, answers), answers), theirs(input_ids=texts, labels=answers).loss
+        for opt, loss in zip(optimisers, pair, strict=True):
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        losses.append([loss.item() for loss in pair])
+    assert len(names) == 12
+    for mine, peer in losses:
+        assert mine == pytest.approx(peer, abs=1e-4)
+    assert losses[-1][0] < losses[0][0] - 0.01
+
+
+def test_bad_ranks_and_names_of_matrices_are_refused():
+    with pytest.raises(Problem, match=r"a matrix \[24, 40\] has 1 to 24"):
+        LowRankLinear(nn.Linear(40, 24), 25)
+    with pytest.raises(Problem, match="no linear layer"):
+        adapt_linear(nn.Sequential(nn.Linear(3, 3)), 1, where=lambda name: name == "q")

@@ -35,6 +35,7 @@ def test_the_answer_comes_first_and_each_claim_has_its_number(report: Report) ->
     said = abstract.sentences(report)
     for row in report.verdict_rows():
         assert row["claim"][1:] in said
+        assert (f"{row['claim'][1:]}”: " in said) == (row["verdict"] != "supported")  # quoted where it is not shown
         assert f"{row['mean']} {row['interval']}" in said
 
 
@@ -46,7 +47,7 @@ def test_a_difference_that_was_claimed_is_told_by_its_size(waves: Make, root: Pa
     row = report.verdict_rows()[0]
     low, high = row["interval"].strip("[]").split(", ")
     errors = {name: [t["metrics"]["test/error"] for t in report.trials if t["variant"] == name] for name in NAMES}
-    mixed, plain = (f"{sum(own) / len(own):.4f} for {name}" for name, own in errors.items())
+    mixed, plain = (f"{sum(own) / len(own):.4f} for “{name}”" for name, own in errors.items())
     text = f"Mixed is lower, by {row['mean'][1:]} [{high[1:]}, {low[1:]}]: test error {mixed} and {plain}."
     answer = ("", ["The claim holds at laptop scale (waves, 5 seeds).", abstract.NOTATION])
     assert abstract.paragraphs(report) == [answer, ("Supported: the seeds show it", [text])]

@@ -6,6 +6,7 @@ import torch
 
 from etudes.measure.sharpness import hessian_product, sharpness
 from etudes.studies.dynamics.edge_of_stability import STUDY, Descent, threshold
+from etudes.studies.dynamics.edge_of_stability.central import Trio, compare, complementary, curvature, flow, slope
 from etudes.studies.dynamics.edge_of_stability.findings import summary
 from etudes.sweep.local import perform
 
@@ -110,3 +111,126 @@ def test_a_run_that_diverges_stops_no_other(tmp_path):
     assert [outcome.status for outcome in outcomes] == ["diverged", "done", "done"]
     assert outcomes[0].spec == plan[0]
     assert all((tmp_path / spec.key / "result.json").exists() for spec in plan[1:])
+
+
+def toy(level, w):
+    """-c y + (a + y^2) x^2 / 2, with a = 1 and c = `level`: along x = 0 its curvature in x is a + y^2."""
+    x, y = w
+    return (1 + y**2) * x**2 / 2 - level * y
+
+
+def followed(objective, weights, eta, times, time=0.1, k=1):
+    """Weights and last X after so many short times along the central flow, which is told no more than a first guess."""
+    vectors = torch.eye(len(weights), dtype=torch.float64)[:, :k]
+    for _ in range(times):
+        weights, found, x = flow(objective, weights, vectors, eta, time)
+        vectors = found.vectors
+    return weights, x
+
+
+def test_the_central_flow_of_a_toy_is_that_in_closed_form():
+    """y grows at eta c until 1 + y^2 = 2/eta, and stays there with the variance c / y."""
+    eta, level, start = 0.4, 0.3, torch.tensor([0.0, 1.5], dtype=torch.float64)
+    weights, _ = followed(lambda w: toy(level, w), start, eta, 20)
+    assert weights.tolist() == pytest.approx([0, 1.5 + eta * level * 20 * 0.1])
+    weights, x = followed(lambda w: toy(level, w), weights, eta, 50, time=0.2)
+    edge = (2 / eta - 1) ** 0.5
+    assert weights.tolist() == pytest.approx([0, edge], abs=1e-4)
+    assert x.item() == pytest.approx(level / edge, rel=1e-3)
+
+
+def test_descent_on_the_toy_goes_to_and_fro_with_the_variance_of_its_central_flow():
+    eta, level = 0.4, 0.3
+    edge = (2 / eta - 1) ** 0.5
+    swing = (level / edge) ** 0.5
+    w = torch.tensor([swing, edge], dtype=torch.float64)
+    for i in range(10):
+        w = w - eta * slope(lambda v: toy(level, v), w)[1]
+        assert w.tolist() == pytest.approx([swing * (-1) ** (i + 1), edge])
+
+
+def small_loss(w):
+    """A smooth loss of six parameters with eigenvalues of both signs."""
+    matrix = torch.arange(36, dtype=torch.float64).reshape(6, 6).sin()
+    return (matrix @ w).tanh().square().sum() + (w**4).sum() / 8 + torch.cos(w * torch.arange(1, 7)).sum() / 4
+
+
+def test_curvature_is_that_of_the_explicit_hessian_and_its_derivative():
+    w = torch.linspace(-0.5, 0.6, 6, dtype=torch.float64)
+    vectors = torch.eye(6, dtype=torch.float64)[:, :2]
+    for _ in range(50):
+        found = curvature(small_loss, w, vectors)
+        vectors = found.vectors
+    hessian = torch.autograd.functional.hessian(small_loss, w)
+    values, exact = torch.linalg.eigh(hessian)
+    assert found.values.tolist() == pytest.approx(values[[-1, -2]].tolist())
+    third = torch.autograd.functional.jacobian(
+        lambda v: torch.autograd.functional.hessian(small_loss, v, create_graph=True), w
+    )
+    expected = torch.einsum("ai,abp,bj->ijp", found.vectors, third, found.vectors)
+    assert torch.allclose(found.slopes, expected, atol=1e-8)
+    assert (found.vectors.T @ exact[:, [-1, -2]]).abs().diagonal().tolist() == pytest.approx([1, 1])
+
+
+def test_below_the_edge_the_central_flow_is_gradient_flow():
+    w = torch.linspace(-0.5, 0.6, 6, dtype=torch.float64)
+    eta, vectors = 0.01, torch.eye(6, dtype=torch.float64)[:, :2]  # 2/eta is far above all eigenvalues
+    moved, _, x = flow(small_loss, w, vectors, eta, 0.5)
+    assert torch.equal(moved, w - eta * 0.5 * slope(small_loss, w)[1])
+    assert x.numel() == 0
+
+
+def test_no_eigenvalue_passes_the_edge_along_the_central_flow():
+    w = torch.linspace(-0.5, 0.6, 6, dtype=torch.float64)
+    top = torch.linalg.eigvalsh(torch.autograd.functional.hessian(small_loss, w))
+    eta = 2 / top[-2].item()  # two begin at it or above
+    w, _ = followed(small_loss, w, eta, 60, time=0.1, k=3)
+    assert torch.linalg.eigvalsh(torch.autograd.functional.hessian(small_loss, w))[-1] <= 2 / eta * 1.001
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_complementarity_is_solved_as_by_nnls_where_nothing_couples(seed):
+    """With diagonal slopes and eigenvalues at the edge, X minimises |g + T' x / 2|^2 over x >= 0."""
+    from scipy.optimize import nnls
+
+    rng, k = numpy.random.default_rng(seed), 3
+    slopes, gradient = numpy.zeros((k, k, 8)), rng.standard_normal(8)
+    slopes[range(k), range(k)] = rng.standard_normal((k, 8))
+    effect = torch.from_numpy(numpy.einsum("ijp,abp->ijab", slopes, slopes) / 2)
+    found = complementary(effect, torch.from_numpy(slopes @ gradient))
+    expected, _ = nnls(slopes[range(k), range(k)].T / 2, -gradient)
+    assert found.diagonal().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert (found - found.diagonal().diag()).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_complementarity_holds_for_matrices_and_no_other_is_better(seed):
+    """Brute force: X = A A' of all A that a general optimiser tries from several starts."""
+    from scipy.optimize import minimize
+
+    rng, k = numpy.random.default_rng(seed), 2
+    slopes = rng.standard_normal((k, k, 8))
+    slopes += slopes.transpose(1, 0, 2)
+    effect = numpy.einsum("ijp,abp->ijab", slopes, slopes) / 2
+    room = slopes @ rng.standard_normal(8) + numpy.diag([0, 0.5])
+    x = complementary(torch.from_numpy(effect), torch.from_numpy(room)).numpy()
+    slack = room + numpy.einsum("ijab,ab->ij", effect, x)
+    assert min(numpy.linalg.eigvalsh(x)[0], numpy.linalg.eigvalsh(slack)[0]) > -1e-6
+    assert abs((x * slack).sum()) < 1e-6
+
+    def cost(x):
+        return (x * numpy.einsum("ijab,ab->ij", effect, x)).sum() / 2 + (room * x).sum()
+
+    tries = [minimize(lambda a: cost(a.reshape(k, k) @ a.reshape(k, k).T), rng.standard_normal(4)) for _ in range(5)]
+    assert cost(x) == pytest.approx(min(t.fun for t in tries), abs=1e-6)
+
+
+def test_the_average_beside_the_flows_has_nothing_of_an_oscillation():
+    """Three steps of w = mean +- swing, as descent takes them on a quadratic at its edge."""
+    objective = lambda w: 5 * w[0] ** 2 + 0 * w.sum()  # noqa: E731  curvature 10, edge of a step size of 0.2
+    one, other = torch.tensor([0.3, 1.0], dtype=torch.float64), torch.tensor([-0.3, 1.0], dtype=torch.float64)
+    state = Trio(other, one, torch.tensor([0.0, 1.0], dtype=torch.float64), torch.eye(2, dtype=torch.float64)[:, :1])
+    found = compare(objective, state, 0.2)
+    assert found["train/variance"].item() == pytest.approx(0.09)
+    assert found["train/distance-central"].item() == pytest.approx(0, abs=1e-12)
+    assert torch.allclose(state.now, other)

@@ -192,6 +192,14 @@ def test_its_numbers_are_those_counted_by_hand(tmp_path):
     assert not torch.nn.modules.module._global_forward_pre_hooks
 
 
+def test_a_step_of_what_variants_share_is_measured_too(tmp_path):
+    shared = loop().replace("def train(cfg, run):", "def make(cfg, run):")
+    study = catalogue.find(
+        written(tmp_path, shared + "\n\ndef train(cfg, run):\n    run.once('shared', {}, lambda own: make(cfg, own))\n")
+    )
+    assert first_step.take(study, "paper", "plain", {}).parameters == 8 * 2 + 2
+
+
 def test_what_a_step_took_is_told_in_units():
     assert str(first_step.Step(11_172_170, 426_100_000_000, 2**30)) == (
         "11,172,170 parameters, 426.1 GFLOP, 1,024 MiB at most"

@@ -52,14 +52,18 @@ def get(name: str) -> str:
         from etudes.data.extreme import documents
         from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
+        from etudes.data.label_text import documents_with_texts
         from etudes.data.masks import masks
+        from etudes.data.names import names as read_names
         from etudes.data.packages import packages
         from etudes.data.questions import questions
+        from etudes.data.sentences import sentences
         from etudes.data.text import texts
 
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
-            "domains": domains, "graph": graph, "packages": packages,
+            "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
+            "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):
             return f"{source.name}: {_other(name)}"

@@ -58,6 +58,8 @@ class Documents:
     labels: tuple[str, ...]
     counted: bool
     source: dict[str, str]  # dataset, kind, says, fingerprint (sha256 of all texts, or values, and labels)
+    terms: tuple[str, ...] = ()  # of the columns of x, where texts were counted
+    groups: tuple[str, ...] = ()  # names of the groups by their numbers, where they have names
 
 
 @dataclass(frozen=True)
@@ -146,33 +148,32 @@ def from_rows(source: Source, kind: str, found: Iterable[Row]) -> Documents:
     for row in found:
         rows[split_of(row.group)].append(row)
     met: set[str] = set()
-    dropped = 0
+    total = sum(map(len, rows.values()))
     for split in SPLITS:
-        before = len(rows[split])
         rows[split] = [row for row in rows[split] if row.text not in met]
-        dropped += before - len(rows[split])
         met |= {row.text for row in rows[split]}
         if not rows[split]:
             raise Problem(f"{source.name} has no document in its split '{split}'; get the whole set")
     whole = [row for split in SPLITS for row in rows[split]]
     names = sorted({label for row in whole for label in row.labels})
-    counts = CountVectorizer(dtype=np.float32).fit_transform([row.text for row in whole]).tocsr()
+    counter = CountVectorizer(dtype=np.float32)
+    counts = counter.fit_transform([row.text for row in whole]).tocsr()
     y = _matrix([row.labels for row in whole], {name: i for i, name in enumerate(names)})
-    _, group = np.unique([row.group for row in whole], return_inverse=True)
+    groups, group = np.unique([row.group for row in whole], return_inverse=True)
     digest = hashlib.sha256()
     for row in whole:
         digest.update("\0".join([row.group, row.text, *row.labels, ""]).encode())
     ends = np.cumsum([0, *(len(rows[split]) for split in SPLITS)])
     parts = [Part(counts, y, group).take(np.arange(begin, end)) for begin, end in pairwise(ends)]
-    more = f"{dropped:,} left out whose text stands in an earlier split"
-    return _assemble(source, kind, parts, tuple(names), True, digest.hexdigest(), more)
+    more = f"{total - len(whole):,} left out whose text stands in an earlier split"
+    d = _assemble(source, kind, parts, tuple(names), True, digest.hexdigest(), more)
+    return replace(d, terms=tuple(counter.get_feature_names_out().tolist()), groups=tuple(groups.tolist()))
 
 
 def _matrix(found: Sequence[Sequence[str]], places: Mapping[str, int]) -> sparse.csr_matrix:
     indices = [places[label] for labels in found for label in dict.fromkeys(labels)]
     indptr = np.cumsum([0, *(len(set(labels)) for labels in found)])
-    shape = (len(found), len(places))
-    y = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+    y = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(found), len(places)))
     y.sort_indices()
     return y
 
@@ -349,10 +350,9 @@ def read_text(path: Path) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
             for line in lines:
                 marks, _, features = line.rstrip("\n").partition(" ")
                 pairs = [pair.split(":") for pair in features.split()]
-                some = [int(place) for place, _ in pairs], [float(value) for _, value in pairs]
                 true.append(tuple(map(int, filter(None, marks.split(",")))))
-                columns += some[0]
-                values += some[1]
+                columns += [int(place) for place, _ in pairs]
+                values += [float(value) for _, value in pairs]
                 ends.append(len(columns))
     except (OSError, StopIteration, ValueError) as error:
         raise Problem(f"line {len(ends) + 1} of {path} is not as it should be ({error}); get the file again") from None

@@ -163,11 +163,12 @@ def _cut(lines: Sequence[str]) -> Works:
     return {split: ["\n".join(lines[start:end])] for split, start, end in zip(_SHARES, [0, *ends], ends, strict=False)}
 
 
-def split_of(name: str) -> str:
-    """The split of a work by its name's hash: nine in ten for training, one in twenty each for the others."""
+def split_of(name: str, shares: Mapping[str, float] = _SHARES) -> str:
+    """The split of a work by its name's hash, each with its share of all works: by default nine in ten are for
+    training, one in twenty each for the others. The last split has what rounding leaves over."""
     draw = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
-    bounds = zip(_SHARES, itertools.accumulate(_SHARES.values()), strict=True)
-    return next((split for split, bound in bounds if draw < bound), "test")
+    bounds = zip(shares, itertools.accumulate(shares.values()), strict=True)
+    return next((split for split, bound in bounds if draw < bound), [*shares][-1])
 
 
 def read_modules(library: Path) -> Works:

@@ -1,7 +1,8 @@
 """Our language networks as those of the transformers library, and back, with the same weights.
 
-There a GPT is a GPT2LMHeadModel, a Llama a LlamaForCausalLM and a Roberta a RobertaForMaskedLM: the same arithmetic
-under other names, GPT's matrices transposed and fused ones apart. The library comes with the extra `text`.
+There a GPT is a GPT2LMHeadModel, a Llama a LlamaForCausalLM, a T5 a T5ForConditionalGeneration and a Roberta a
+RobertaForMaskedLM: the same arithmetic under other names, GPT's matrices transposed and fused ones apart. The library
+comes with the extra `text`.
 """
 
 from pathlib import Path
@@ -15,18 +16,23 @@ from etudes.nn.bert import LAYER
 from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
 from etudes.nn.roberta import EPS, Roberta
+from etudes.nn.t5 import PAD, T5
 
 GELU = ("gelu_new", "gelu_pytorch_tanh")  # the form with tanh, under its two names there
 
 
-def to_transformers(model: GPT | Llama | Roberta) -> Any:
-    """A LlamaForCausalLM, GPT2LMHeadModel or RobertaForMaskedLM with the model's weights, copied, in evaluation mode.
+def to_transformers(model: GPT | Llama | T5 | Roberta) -> Any:
+    """A LlamaForCausalLM, GPT2LMHeadModel, T5ForConditionalGeneration or RobertaForMaskedLM with the model's weights,
+    copied, in evaluation mode.
 
-    A decoder knows no token that begins or ends a text, so that its generate() goes on as far as it is told to.
+    It knows no token that begins or ends a text, so that its generate() goes on as far as it is told to; but a T5's
+    answers begin with PAD.
     """
     transformers = _library()
+    if isinstance(model, T5):
+        return _with_weights(_their_t5(transformers, model), model)
     if isinstance(model, Roberta):
-        return _give_roberta(transformers, model)
+        return _with_weights(_their_roberta(transformers, model), model)
     vocabulary, width = _matrix(model).shape
     sizes = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": None, "tie_word_embeddings": True}
     block = model.blocks[0]
@@ -56,6 +62,10 @@ def to_transformers(model: GPT | Llama | Roberta) -> Any:
                 **sizes,
             )
         )
+    return _with_weights(made, model)
+
+
+def _with_weights(made: Any, model: GPT | Llama | T5 | Roberta) -> Any:
     theirs, ours = made.state_dict(), model.state_dict()
     with torch.no_grad():
         for name, parts in _names(model).items():
@@ -65,16 +75,17 @@ def to_transformers(model: GPT | Llama | Roberta) -> Any:
     return made.to(_matrix(model).device).eval()
 
 
-def from_transformers(source: Any) -> GPT | Llama | Roberta:
-    """The GPT, Llama or Roberta with the weights of `source`, copied in float32, in evaluation mode.
+def from_transformers(source: Any) -> GPT | Llama | T5 | Roberta:
+    """The GPT, Llama, T5 or Roberta with the weights of `source`, copied in float32, in evaluation mode.
 
-    `source` is a GPT2LMHeadModel, LlamaForCausalLM or RobertaForMaskedLM, or the folder where save_pretrained wrote one
-    in safetensors. Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama,
-    an output matrix of its own, other activations and sizes.
+    `source` is a network of one of the four kinds there, or the folder where save_pretrained wrote one in safetensors.
+    Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama, an output matrix
+    of a decoder's own, T5 before its version 1.1, other activations and sizes.
     """
     theirs = _opened(Path(source)) if isinstance(source, str | Path) else source
     config = getattr(theirs, "config", None)
-    makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt, "RobertaForMaskedLM": _roberta}
+    makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt, "T5ForConditionalGeneration": _t5}
+    makers["RobertaForMaskedLM"] = _roberta
     kind = type(theirs).__name__
     if kind not in makers:
         raise Problem(f"a {kind} is none of the networks that can be taken over: {', '.join(makers)}")
@@ -88,9 +99,8 @@ def from_transformers(source: Any) -> GPT | Llama | Roberta:
             ours[name].copy_(torch.cat([_turned(part, weights[part]) for part in parts]))
         if isinstance(model, Roberta):  # all tokens are of the first segment, whose vector ours adds to the positions
             places = weights["roberta.embeddings.position_embeddings.weight"][config.pad_token_id + 1 :]
-            model.position_embedding.weight.copy_(
-                places + weights["roberta.embeddings.token_type_embeddings.weight"][0]
-            )
+            segment = weights["roberta.embeddings.token_type_embeddings.weight"][0]
+            model.position_embedding.weight.copy_(places + segment)
     return model.to(theirs.device).eval()
 
 
@@ -112,6 +122,37 @@ def _gpt(config: Any) -> GPT:
     return GPT(config.vocab_size, config.n_embd, config.n_layer, config.n_head, config.n_positions, config.resid_pdrop)
 
 
+def _t5(config: Any) -> T5:
+    sizes = (config.vocab_size, config.d_model, config.num_layers, config.num_heads, config.d_kv, config.d_ff)
+    with torch.device("meta"):  # no first values, which take longer than the weights
+        model = T5(*sizes)
+    return model.to_empty(device="cpu")
+
+
+def _their_t5(transformers: Any, model: T5) -> Any:
+    """A T5ForConditionalGeneration of the model's sizes, of version 1.1: its output has a matrix of its own."""
+    vocabulary, width = model.head.weight.shape
+    block = model.encoder.blocks[0]
+    config = transformers.T5Config(
+        vocab_size=vocabulary,
+        d_model=width,
+        num_layers=len(model.encoder.blocks),
+        num_heads=block.own.heads,
+        d_kv=block.own.q.out_features // block.own.heads,
+        d_ff=block.up.out_features,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        tie_word_embeddings=False,
+        pad_token_id=PAD,
+        decoder_start_token_id=PAD,
+        eos_token_id=None,
+    )
+    config.tie_word_embeddings = False  # transformers 5 keeps the argument for the scale of the output alone
+    made = transformers.T5ForConditionalGeneration(config)
+    made.set_input_embeddings(made.shared)  # one for both halves
+    return made
+
+
 def _roberta(config: Any) -> Roberta:
     return Roberta(
         config.vocab_size,
@@ -124,7 +165,8 @@ def _roberta(config: Any) -> Roberta:
     )
 
 
-def _give_roberta(transformers: Any, model: Roberta) -> Any:
+def _their_roberta(transformers: Any, model: Roberta) -> Any:
+    """A RobertaForMaskedLM of the model's sizes, with its positions: theirs begin behind the padding's number."""
     (vocabulary, width), first = model.embedding.weight.shape, model.pad + 1
     config = transformers.RobertaConfig(
         vocab_size=vocabulary,
@@ -142,15 +184,12 @@ def _give_roberta(transformers: Any, model: Roberta) -> Any:
         eos_token_id=None,
     )
     made = transformers.RobertaForMaskedLM(config)
-    theirs, ours = made.state_dict(), model.state_dict()
     with torch.no_grad():
-        for name, parts in _names(model).items():
-            for part, values in zip(parts, ours[name].chunk(len(parts)), strict=True):
-                theirs[part].copy_(values)
-        theirs["roberta.embeddings.position_embeddings.weight"][:first] = 0
-        theirs["roberta.embeddings.position_embeddings.weight"][first:] = ours["position_embedding.weight"]
-        theirs["roberta.embeddings.token_type_embeddings.weight"].zero_()
-    return made.to(model.bias.device).eval()
+        places = made.roberta.embeddings.position_embeddings.weight
+        places[:first] = 0
+        places[first:] = model.position_embedding.weight
+        made.roberta.embeddings.token_type_embeddings.weight.zero_()
+    return made
 
 
 def _rope(config: Any) -> dict[str, Any]:
@@ -175,12 +214,22 @@ def _unlike(config: Any, kind: str) -> str:
             f"its heads are {config.head_dim} wide": config.head_dim * config.num_attention_heads != config.hidden_size,
             "it drops attention weights": config.attention_dropout != 0,
         }
+    elif kind == "T5ForConditionalGeneration":
+        layout = (config.relative_attention_num_buckets, config.relative_attention_max_distance)
+        scaled = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
+        found = {
+            f"its layer is {config.feed_forward_proj}": config.feed_forward_proj != "gated-gelu",
+            "its output's matrix is the embedding's": scaled,
+            "its halves differ in depth": config.num_layers != config.num_decoder_layers,
+            f"its distances fall into {layout[0]} buckets up to {layout[1]}": layout != (32, 128),
+            f"its norms add {config.layer_norm_epsilon}": config.layer_norm_epsilon != 1e-6,
+        }
     elif kind == "RobertaForMaskedLM":
         rates = {config.hidden_dropout_prob, config.attention_probs_dropout_prob}
+        hidden = config.intermediate_size
         found = {
             f"its activation is {config.hidden_act}": config.hidden_act != "gelu",
-            f"it is {config.intermediate_size} wide between its layers": config.intermediate_size
-            != 4 * config.hidden_size,
+            f"it is {hidden} wide between its layers": hidden != 4 * config.hidden_size,
             "its dropouts differ": len(rates) > 1,
             f"its norms add {config.layer_norm_eps}": config.layer_norm_eps != EPS,
             "it sees only what comes before": config.is_decoder,
@@ -196,14 +245,17 @@ def _unlike(config: Any, kind: str) -> str:
             "it scales scores by the layer": config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights,
             "it attends to another text": config.add_cross_attention,
         }
-    found["its output has a matrix of its own"] = not config.tie_word_embeddings
+    if kind != "T5ForConditionalGeneration":
+        found["its output has a matrix of its own"] = not config.tie_word_embeddings
     return next((words for words, is_so in found.items() if is_so), "")
 
 
-def _names(model: GPT | Llama | Roberta) -> dict[str, tuple[str, ...]]:
+def _names(model: GPT | Llama | T5 | Roberta) -> dict[str, tuple[str, ...]]:
     """Our name of each tensor -> theirs, several where ours has them under each other; a Roberta's positions aside."""
     if isinstance(model, Roberta):
-        return _encoder_names(model)
+        return _roberta_names(model)
+    if isinstance(model, T5):
+        return {name: (_t5_name(name),) for name in model.state_dict()}
     if isinstance(model, Llama):
         names = {"embedding": ("model.embed_tokens.weight",), "norm": ("model.norm.weight",)}
         layer = {
@@ -229,7 +281,31 @@ def _names(model: GPT | Llama | Roberta) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _encoder_names(model: Roberta) -> dict[str, tuple[str, ...]]:
+def _t5_name(name: str) -> str:
+    """Their name of a tensor of our T5: a block there is a list of two or three layers."""
+    last = 2 if name.startswith("decoder") else 1  # the place of the gated layer
+    parts = {
+        "embedding": "shared",
+        "head": "lm_head",
+        ".distances": ".block.0.layer.0.SelfAttention.relative_attention_bias",
+        ".blocks.": ".block.",
+        ".norm1": ".layer.0.layer_norm",
+        ".own": ".layer.0.SelfAttention",
+        ".norm2": ".layer.1.layer_norm",
+        ".other": ".layer.1.EncDecAttention",
+        ".norm3": f".layer.{last}.layer_norm",
+        ".gate": f".layer.{last}.DenseReluDense.wi_0",
+        ".up": f".layer.{last}.DenseReluDense.wi_1",
+        ".down": f".layer.{last}.DenseReluDense.wo",
+        "r.norm": "r.final_layer_norm",
+        ".out": ".o",
+    }
+    for ours, theirs in parts.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _roberta_names(model: Roberta) -> dict[str, tuple[str, ...]]:
     names = {"embedding.weight": ("roberta.embeddings.word_embeddings.weight",), "bias": ("lm_head.bias",)}
     for kind in ("weight", "bias"):
         names[f"norm.{kind}"] = (f"roberta.embeddings.LayerNorm.{kind}",)
@@ -246,7 +322,7 @@ def _turned(name: str, tensor: Tensor) -> Tensor:
     return tensor.t() if ".c_" in name and tensor.ndim == 2 else tensor
 
 
-def _matrix(model: GPT | Llama) -> Tensor:
+def _matrix(model: GPT | Llama | T5 | Roberta) -> Tensor:
     return model.embedding if isinstance(model, Llama) else model.embedding.weight
 
 
@@ -263,9 +339,10 @@ def _opened(folder: Path) -> Any:
         raise Problem(f"{folder} has no config.json; name the folder of a network that save_pretrained wrote")
     try:
         library = _library()
-        masked = library.AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "roberta"
-        kind = library.AutoModelForMaskedLM if masked else library.AutoModelForCausalLM
-        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        kinds = library.AutoConfig.from_pretrained(folder, local_files_only=True).architectures or ()
+        auto = library.AutoModelForSeq2SeqLM if "T5ForConditionalGeneration" in kinds else library.AutoModelForCausalLM
+        auto = library.AutoModelForMaskedLM if "RobertaForMaskedLM" in kinds else auto
+        return auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         words = str(error).strip().splitlines()[0]
         raise Problem(f"{folder} holds no network that transformers reads from safetensors: {words}") from None

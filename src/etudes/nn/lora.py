@@ -1,7 +1,8 @@
-"""Low-rank adaptation of convolutions: a frozen filter W, and a change of it that is the product of two thin ones.
+"""Low-rank adaptation of matrices and convolutions: W is frozen, and a product of two thin ones is added and trained.
 
 LoRA (Hu et al. 2021, arXiv:2106.09685) trains W + (alpha / r) B A in place of W, with r far below the size of W.
-Of a k x k filter there are three ways to do that, by where the k x k pixels are looked at:
+Of a matrix [out, in], A is [r, in] and B is [out, r]. Of a k x k filter there are three ways to do that, by where the
+k x k pixels are looked at:
 
     k-1   A is k x k to r channels, B is 1 x 1: as in the authors' ConvLoRA and in peft
     1-k   A is 1 x 1 to r channels, B is k x k
@@ -96,6 +97,52 @@ class LowRankConv(nn.Module):
         change = self.change()
         self.base.weight += change
         return self.base
+
+
+class LowRankLinear(nn.Module):
+    """A linear layer [..., in] -> [..., out] that is frozen, and its change of rank `rank` that is trained.
+
+    B is 0 at first, so that nothing is changed before the first step (sec. 4.1); A is drawn as PyTorch draws matrices.
+    The change is scaled by alpha / rank. Raises Problem on a rank below 1 or above what the matrix has.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int = 8, alpha: float = 16.0) -> None:
+        super().__init__()
+        if not 1 <= rank <= min(base.weight.shape):
+            sizes = list(base.weight.shape)
+            raise Problem(f"the rank is {rank}, but a matrix {sizes} has 1 to {min(sizes)}")
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / rank
+        self.a = nn.Parameter(base.weight.new_empty(rank, base.in_features, dtype=_trained_type(base.weight)))
+        self.b = nn.Parameter(self.a.new_zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.base(x)
+        inner = functional.linear(x, self.a.to(x.dtype)).view(-1, len(self.a))
+        # One call adds the change to the base's output: no product of the output's size is made beside it.
+        flat = out.view(-1, len(self.b))
+        return torch.addmm(flat, inner, self.b.to(x.dtype).t(), alpha=self.scaling).view_as(out)
+
+    def change(self) -> Tensor:
+        """What is added to the matrix: scaling B A [out, in] (sec. 4.1, eq. 3)."""
+        return self.scaling * (self.b @ self.a)
+
+    @torch.no_grad()
+    def merge(self) -> nn.Linear:
+        """The base with the change added to its matrix, rounded once: it computes what this does, in the base's time.
+
+        A matrix in bf16 keeps 8 bits of each number, so that a change below a 512th of it is lost; merge in fp32 what
+        has been trained little.
+        """
+        weight = self.base.weight
+        weight.copy_(weight.to(self.a.dtype) + self.change())
+        return self.base
+
+
+def _trained_type(weight: Tensor) -> torch.dtype:
+    """fp32 for what is trained of weights with fewer bits: steps would be lost in their rounding."""
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
 class _Convolve(torch.autograd.Function):
@@ -256,12 +303,31 @@ def adapt(
     return names
 
 
+def adapt_linear(
+    model: nn.Module, rank: int = 8, alpha: float = 16.0, where: Callable[[str], bool] = lambda name: True
+) -> list[str]:
+    """The names of the linear layers that were replaced, in place, by adapted ones; all else of the model is frozen.
+
+    Replaced are those that `where` takes by their names. Raises Problem where there is none, and on a rank that one of
+    them cannot have; then nothing is changed but what is frozen.
+    """
+    model.requires_grad_(False)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and where(name)}
+    if not layers:
+        raise Problem("no linear layer has one of the names that are to be adapted; look at model.named_modules()")
+    adapted = {name: LowRankLinear(layer, rank, alpha) for name, layer in layers.items()}
+    for name, layer in adapted.items():
+        _replace(model, name, layer)
+    return list(adapted)
+
+
 def merge(model: nn.Module) -> nn.Module:
-    """The model with every adapted convolution replaced, in place, by a plain one that computes the same.
+    """The model with every adapted layer replaced, in place, by a plain one that computes the same.
 
     Raises Problem, before anything is changed, where one of them cannot be merged.
     """
-    adapted = {name: layer for name, layer in model.named_modules() if isinstance(layer, LowRankConv)}
+    kinds = (LowRankConv, LowRankLinear)
+    adapted = {name: layer for name, layer in model.named_modules() if isinstance(layer, kinds)}
     for layer in adapted.values():
         layer.change()
     for name, layer in adapted.items():

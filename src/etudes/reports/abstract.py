@@ -117,20 +117,22 @@ def _finding(report: Report, verdict: Verdict) -> str:
         mean, interval = estimate(sign * verdict.mean, low, high, (0.0,))
         size = f"{mean} {interval}{_smallness(verdict)}"
         (_, metric), *_ = verdict.reads
-        values = f"{words.of(report.definition, metric)} {' and '.join(f'{its} for {of}' for of, its in pair)}"
+        values = f"{words.of(report.definition, metric)} {' and '.join(f'{its} for “{of}”' for of, its in pair)}"
         return words.sentence(f"{verdict.sentence}, by {size}: {values}")
     is_even = claim.kind == "difference"
     mean, interval = estimate(verdict.mean, verdict.low, verdict.high, claim.expect.ends, even=is_even)
     number = words.number(report.definition, claim)
     if pair:
-        number = f"{number.partition(':')[0]}: {' minus '.join(f'{of}, {its},' for of, its in pair)}"
+        number = f"{number.partition(':')[0]}: {' minus '.join(f'“{of}” {its}' for of, its in pair)}"
     found = f"{number} is {mean} {interval}" if pair or ":" not in number else f"{number}: {mean} {interval}"
-    said = f"{verdict.sentence} ({found}{_smallness(verdict)}"
+    found += _smallness(verdict)
+    if verdict.verdict == "supported":
+        return words.sentence(f"{verdict.sentence} ({found})")
     if verdict.verdict == "undecided" and math.isfinite(verdict.sees):
-        said += f"; {len(verdict.values)} seeds could detect {remarks.difference(claim, verdict.sees)}"
+        found += f"; {len(verdict.values)} seeds could detect {remarks.difference(claim, verdict.sees)}"
     if verdict.verdict == "negligible":
-        said += f"; the margin is {remarks.size(claim, claim.matters)}"
-    return words.sentence(f"{said})")
+        found += f"; the margin is {remarks.size(claim, claim.matters)}"
+    return words.sentence(f"“{words.capital(verdict.sentence)}”: {found}")  # in quotes: nobody says that it is so
 
 
 def _smallness(verdict: Verdict) -> str:

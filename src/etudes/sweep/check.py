@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from etudes.core import catalogue
+from etudes.core.record import Record
 from etudes.core.run import Run, execute
 from etudes.core.spec import Spec, Study
 
@@ -62,15 +63,15 @@ def _place(kind: str, phase: int, step: int) -> str:
     return f"{kind} {step}" + (f" of phase {phase + 1}" if phase else "")
 
 
-def with_moments(study: Study, meet: Callable[[Moment], None]) -> Study:
+def with_moments(study: Study, meet: Callable[[Moment], None], *, shared: bool = False) -> Study:
     """The study whose runs call `meet` at each of their moments.
 
     These are "before step", "before the evaluation after step", "in the evaluation after step" (at its end) and "before
-    the line of step". What a run shares with others by `once` has none.
+    the line of step". What a run shares with others by `once` has them only with `shared`.
     """
 
-    def program(cfg: Any, run: Run) -> None:
-        seed, autocast, log = run.seed, run.autocast, run.log
+    def watch(run: Run) -> None:
+        seed, autocast, log, once = run.seed, run.autocast, run.log, run.once
         evaluated: list[int] = []
 
         def watched_seed(stream: str, *index: int) -> int:  # the first that fit asks for, of a step and an evaluation
@@ -93,7 +94,19 @@ def with_moments(study: Study, meet: Callable[[Moment], None]) -> Study:
             meet(("before the line of step", run.phase, step))
             log(step, **numbers)
 
+        def watched_once(name: str, config: Mapping[str, Any], make: Callable[[Run], None], **how: Any) -> Record:
+            def watched_make(own: Run) -> None:
+                watch(own)
+                make(own)
+
+            return once(name, config, watched_make, **how)
+
         run.seed, run.autocast, run.log = watched_seed, watched_autocast, watched_log  # type: ignore[method-assign]
+        if shared:
+            run.once = watched_once  # type: ignore[method-assign]
+
+    def program(cfg: Any, run: Run) -> None:
+        watch(run)
         study.program(cfg, run)
 
     return dataclasses.replace(study, program=program)

@@ -134,7 +134,8 @@ def take(
     offline: bool = False,
     begin: Any = lambda: None,
 ) -> Step | None:
-    """What the first step of a variant at a scale takes, in this process. `begin()` is called before it.
+    """What the first step of a variant at a scale takes, in this process: its own, or that of a network which it shares
+    with others and which is trained before. `begin()` is called before it.
 
     None where the program ends, or logs a line, without a step by `fit`. Fields called steps, or that end so, are the
     smoke scale's: what the step needs of other training is made with few. Raises Problem where it cannot be taken.
@@ -156,7 +157,7 @@ def take(
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            execute(with_moments(study, meet), spec, Path(folder))
+            execute(with_moments(study, meet, shared=True), spec, Path(folder))
         except Taken:
             if meter.running:
                 return meter.step()

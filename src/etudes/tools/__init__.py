@@ -4,5 +4,7 @@
 |---|---|
 | a classifier whose features measure generated pictures | `classifier.classifier` |
 | EfficientNet-Lite with ImageNet's weights | `efficientnet.imagenet_network` |
+| a network that tells faces apart | `faces.face_network` |
+| an encoder of sentences, carried by a package, of the hub or of our own | `encoders.sentence_encoder` |
 | lines of English by way of French | `translator.back_translation` |
 """

@@ -10,7 +10,7 @@ from torch.nn import functional
 from etudes.core import Problem
 from etudes.generate.sampling import choice, generate
 from etudes.nn.llama import Llama
-from etudes.studies.adapt.safety_weights import STUDY, Config, findings, idea, summary
+from etudes.studies.adapt.safety_weights import STUDY, Config, attacks, findings, idea
 from etudes.studies.adapt.safety_weights.attacks import Evidence, perturb
 from etudes.studies.adapt.safety_weights.idea import matrices
 from etudes.studies.adapt.safety_weights.networks import END, SmolWords, Words, network, rows_of
@@ -156,9 +156,17 @@ def test_inputs_are_what_the_matrices_multiply_and_wanda_their_lengths(parts):
     normed = x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * model.blocks[0].norm1
     assert torch.allclose(seen.found["blocks.0.qkv"], normed[where], atol=1e-5)
     assert set(seen.found) == set(matrices(model))
-    scores = idea.wanda(matrices(model), seen.found)["blocks.0.qkv"]
-    w = model.blocks[0].qkv
-    assert scores[3, 5].item() == pytest.approx(abs(w[3, 5].item()) * normed[where][:, 5].norm().item(), rel=1e-4)
+    scores, weight = idea.wanda(matrices(model), seen.found)["blocks.0.qkv"], model.blocks[0].qkv
+    assert scores[3, 5].item() == pytest.approx(abs(weight[3, 5].item()) * normed[where][:, 5].norm().item(), rel=1e-4)
+
+
+def test_rounding_to_bits_by_a_loop():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 5)
+    for bits in (2, 4, 8):
+        for row, found in zip(weight, idea.quantise(weight, bits), strict=True):
+            unit = max(map(abs, row.tolist())) / (2 ** (bits - 1) - 1)
+            assert found.tolist() == pytest.approx([round(v / unit) * unit for v in row.tolist()], abs=1e-6)
 
 
 def test_the_top_of_a_matrix_differences_and_as_many_by_chance():
@@ -201,15 +209,6 @@ def test_noise_is_as_long_on_any_set_of_one_size():
         assert found.norm().item() == pytest.approx(w["a"].norm().item() * 0.1**0.5, rel=1e-5)
 
 
-def test_rounding_to_bits_by_a_loop():
-    torch.manual_seed(0)
-    w = torch.randn(3, 5)
-    for bits in (2, 4, 8):
-        for row, found in zip(w, idea.quantise(w, bits), strict=True):
-            unit = max(map(abs, row.tolist())) / (2 ** (bits - 1) - 1)
-            assert found.tolist() == pytest.approx([round(v / unit) * unit for v in row.tolist()], abs=1e-6)
-
-
 def test_what_one_pass_calls_exact_is_what_the_network_writes(parts):
     """Also for answers that are none of ours: the network's own, and these with one token changed."""
     _, _, model, speech, world = parts
@@ -244,9 +243,9 @@ def test_a_network_that_refuses_everything_answers_nothing(parts):
             return logits
 
     refuses = Refuses(*(len(speech.pieces), 16, 1, 2, 2, 32, 40))
-    found = findings.answers(refuses, desk, "test")
-    assert found["test/refused"] == found["test/refused-allowed"] == found["test/refused-new"] == 1
-    assert found["test/attack"] == found["test/answered"] == found["test/near"] == found["test/other"] == 0
+    found = findings.shares(refuses, desk) | findings.details(refuses, desk)
+    assert found["refused"] == found["refused-new"] == 1
+    assert found["attack"] == found["answered"] == found["near"] == 0
 
 
 def test_bits_are_those_of_a_loop_over_the_dialogues(parts):
@@ -258,34 +257,28 @@ def test_bits_are_those_of_a_loop_over_the_dialogues(parts):
         logp = model(tokens)[0].log_softmax(-1)
         nats -= sum(logp[i, token].item() for i, token in enumerate(tokens[0, 1:].tolist()))
         size += len(f"{q.text} {q.answer}".encode())
-    assert findings.answers(model, desk, "test")["test/bits"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert findings.details(model, desk)["bits"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
 def test_the_strength_is_chosen_on_validation_and_leaves_answers():
-    looks = [
-        {"validation/attack": a, "validation/answered": u, "test/attack": t}
-        for a, u, t in ((0.0, 1.0, 0.1), (0.3, 0.95, 0.2), (0.9, 0.5, 0.9), (0.3, 0.92, 0.8))
-    ]
+    looks = [{"attack": a, "answered": u} for a, u in ((0.0, 1.0), (0.3, 0.95), (0.9, 0.5), (0.3, 0.92))]
     assert findings.strongest(looks, 0.9) == 1  # not the one that breaks the network; of equals the weakest
     assert findings.strongest(looks, 0.4) == 2
     assert findings.strongest(looks, 0.99) == 0
-    for found in looks:
-        found |= {"test/refused": 0.0, "test/answered": 1.0, "test/other": 0.0}
-    numbers = summary(SMALL, looks, [(0.0, 0.0), (1.0, 0.02), (2.0, 0.03), (3.0, 0.04)])
-    assert numbers["test/attack"] == 0.2
-    assert numbers["train/changed"] == 0.02
-    assert numbers["test/attack-mean"] == pytest.approx((0.2 + 0.9 + 0.8) / 3)
 
 
-@pytest.mark.parametrize("weights", ["difference", "random", "safety", "utility", "half", "wanda"])
-def test_weights_are_removed_and_put_back_where_the_mask_says(parts, weights):
+@pytest.mark.parametrize(
+    ("weights", "protected"),
+    [("difference", 0.1), ("random", 0.1), ("utility", 0.1), ("wanda", 0.1), ("difference", 0), ("random", 0)],
+)
+def test_weights_are_removed_and_put_back_where_the_mask_says(parts, weights, protected):
     cfg, run, model, speech, world = parts
     own = {name: w.clone() for name, w in matrices(model).items()}
     before = {name: torch.full_like(w, 7.0) for name, w in own.items()}
     for attack, value in (("remove", 0.0), ("restore", 7.0)):
         for name, w in matrices(model).items():
             w.copy_(own[name])
-        chosen = dataclasses.replace(cfg, attack=attack, weights=weights)
+        chosen = dataclasses.replace(cfg, attack=attack, weights=weights, protected=protected)
         evidence = Evidence(chosen, run, model, world, speech)
         for share, changed in perturb(chosen, model, evidence, before):
             now = matrices(model)
@@ -294,18 +287,25 @@ def test_weights_are_removed_and_put_back_where_the_mask_says(parts, weights):
             count = sum(int(place.sum()) for place in places.values())
             assert count / sum(w.numel() for w in own.values()) == pytest.approx(changed)
             assert changed <= share * 1.01
-            if weights in ("safety", "half"):
+            if protected == 0:
                 assert changed == pytest.approx(share, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("attack", "weights"), [("remove", "ranks"), ("remove", "ranks-random"), ("noise", "difference"),
-                            ("prune", "difference"), ("quantise", "difference")],
-)  # fmt: skip
+    ("attack", "weights"),
+    [
+        ("remove", "ranks"),
+        ("remove", "ranks-random"),
+        ("noise", "difference"),
+        ("prune", "difference"),
+        ("quantise", "difference"),
+    ],
+)
 def test_each_strength_begins_at_the_aligned_network(parts, attack, weights):
     cfg, run, model, speech, world = parts
-    cfg = dataclasses.replace(cfg, attack=attack, weights=weights, ranks=(1, 1), noises=(1.0, 1.0), pruned=(0.3, 0.3),
-                              bits=(4, 4))  # fmt: skip
+    cfg = dataclasses.replace(
+        cfg, attack=attack, weights=weights, ranks=(1, 1), noises=(1.0, 1.0), pruned=(0.3, 0.3), bits=(4, 4)
+    )
     evidence, seen = Evidence(cfg, run, model, world, speech), []
     own = {name: w.clone() for name, w in matrices(model).items()}
     for _ in perturb(cfg, model, evidence, own):
@@ -315,15 +315,30 @@ def test_each_strength_begins_at_the_aligned_network(parts, attack, weights):
     assert any(not torch.equal(seen[0][name], own[name]) for name in own)
 
 
+@pytest.mark.parametrize("weights", ["difference", "random"])
+def test_tuning_leaves_the_frozen_weights_alone(parts, weights, monkeypatch):
+    cfg, run, model, speech, world = parts
+    cfg = dataclasses.replace(cfg, attack="tune", frozen=0.5, protected=0.0, weights=weights, batch=4, tune_steps=3)
+    monkeypatch.setattr(attacks, "fit", lambda run, parts, step, steps, **how: [step(i) for i in range(steps)])
+    evidence = Evidence(cfg, run, model, world, speech)
+    masks = evidence.mask(0.5)
+    own = {name: w.clone() for name, w in matrices(model).items()}
+    lessons = rows_of(speech, [(q.text, q.restyled) for q in world.questions(world.groups["allowed"], "train")])
+    assert attacks.tune(cfg, run, model, evidence, lessons, dict) == pytest.approx(0.5, abs=0.01)
+    for name, w in matrices(model).items():
+        assert torch.equal(w[masks[name]], own[name][masks[name]])
+        assert (w != own[name])[~masks[name]].float().mean() > 0.9
+
+
 def test_variants_of_a_pair_differ_in_one_thing():
     configs = STUDY.configs["laptop"]
     for a, b, fields in (
         ("removed", "removed-random", {"weights"}),
         ("ranks", "ranks-random", {"weights"}),
         ("noise", "noise-random", {"weights"}),
-        ("noise", "noise-dpo", {"alignment"}),
+        ("aligned", "aligned-dpo", {"alignment"}),
         ("removed", "restored", {"attack"}),
         ("tuned", "tuned-frozen", {"frozen"}),
-        ("tuned-half", "tuned-half-random", {"weights"}),
+        ("tuned", "tuned-dpo", {"alignment"}),
     ):
         assert {name for name in configs[a] if configs[a][name] != configs[b][name]} == fields

@@ -24,6 +24,8 @@ SMALL = {
     "unet": ("unet", "classes"),
     "ocr-ctc": ("strings",),
     "unlearning": ("dropped", "retrained"),
+    "names": ("gru", "writer"),
+    "translation": ("luong", "none"),
 }
 
 

@@ -1,3 +1,5 @@
+import re
+
 import gradio as gr
 import pytest
 
@@ -17,7 +19,7 @@ def test_importing_the_list_imports_neither_gradio_nor_torch():
 
 def test_every_demo_has_its_own_address():
     slugs = [demo.slug for demo in DEMOS]
-    assert len(set(slugs)) == len(slugs) == 15
+    assert len(set(slugs)) == len(slugs) == 17
 
 
 @pytest.mark.parametrize(
@@ -27,12 +29,27 @@ def test_every_demo_has_its_own_address():
         look.bars({SCRIPT: 0.5}, SCRIPT),
         look.strip([("data:,", SCRIPT)]),
         look.strip([("data:,", SCRIPT)], large=True),
+        look.heat_map([[0.5]], [SCRIPT], [SCRIPT], SCRIPT),
+        look.plain_table(SCRIPT, [SCRIPT], [[SCRIPT]]),
         look.lines([(SCRIPT, "red", [0, 1], [0, 1], False)], says=SCRIPT, x_axis=SCRIPT, y_axis=SCRIPT),
     ],
 )
 def test_what_is_shown_is_text(html):
     assert "<script" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_a_heat_map_says_in_hundredths_what_it_shades():
+    html = look.heat_map([[0.0, 1.0], [0.126, 0.5]], ["a", "b"], ["x", "y"], "s")
+    assert re.findall(r"--share:([\d.]+)\">(\d+)<", html) == [
+        ("0.000", "0"),
+        (f"{look.DARKEST:.3f}", "100"),
+        (f"{0.126 * look.DARKEST:.3f}", "13"),
+        (f"{0.5 * look.DARKEST:.3f}", "50"),
+    ]
+    assert re.findall(r'scope="(\w+)">(\w)<', html) == [("col", "x"), ("col", "y"), ("row", "a"), ("row", "b")]
+    assert "turned" not in html
+    assert "turned" in look.heat_map([[1.0]], ["a"], ["word"], "s")
 
 
 def test_curves_lie_where_their_numbers_are():

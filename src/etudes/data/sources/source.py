@@ -13,8 +13,8 @@ class Source:
     """One dataset: what it is, and where it can come from."""
 
     name: str
-    # classification, generation, segmentation, domains, handwriting, text, translation, labels, questions, sound, graph
-    # or packages
+    # classification, generation, segmentation, domains, handwriting, text, sentences, names, translation, labels,
+    # questions, sound, graph or packages
     task: str
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone

@@ -148,6 +148,20 @@ DEMOS: tuple[Demo, ...] = (
         _builder("ocr_ctc"),
     ),
     Demo(
+        "names",
+        "A name's languages, letter by letter",
+        "Type a surname and see, after each of its letters, which languages a network takes it to be of.",
+        "names",
+        _builder("names"),
+    ),
+    Demo(
+        "translation",
+        "Attention of a translation",
+        "Type an English sentence; see it in French, and which words a network looked at for each that it wrote.",
+        "translation",
+        _builder("translation"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

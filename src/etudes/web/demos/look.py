@@ -27,7 +27,7 @@ CSS = """
 #masthead { min-height: 3.3rem; } #content:focus { outline: none; }
 .skip { position: absolute; left: -99rem; }
 .skip:focus { left: 1rem; top: .5rem; z-index: 9; padding: .4rem .8rem; background: var(--card); color: var(--link); }
-.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose .kicker a { padding: 0; }
+.kicker { margin: 0 0 -1rem; color: var(--soft); font-size: .8rem; } .prose :is(.kicker, .credit) a { padding: 0; }
 .gradio-container input[type=range] { --neutral-200: var(--rule); }
 .gradio-container { max-width: 62rem !important; margin: 0 auto !important; color: var(--ink); }
 .gradio-container h1 { margin: .2rem 0 .4rem; font: 600 1.9rem/1.2 var(--serif); letter-spacing: -.02em; }
@@ -49,6 +49,16 @@ button[aria-label="Color"] svg { stroke: #767676; stroke-width: 1.6; overflow: v
 table.plain { border-collapse: collapse; min-width: 100%; font-size: .84rem; color: var(--ink); }
 table.plain th, table.plain td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; }
 table.plain .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+table.heat { border-collapse: separate; border-spacing: 2px; font-size: .84rem; color: var(--ink); }
+.gradio-container table.heat, .gradio-container table.heat * { border-width: 0 !important; }
+.gradio-container table.heat :is(th, td) { padding: .25rem .1rem; line-height: 1.2; text-align: center !important; }
+.gradio-container table.heat tbody th { padding-right: .4rem; text-align: right !important; }
+table.heat th { font-weight: 500; white-space: pre; } .gradio-container table.heat thead th { vertical-align: bottom; }
+table.heat .turned { writing-mode: vertical-rl; text-align: left; margin: 0 auto; }
+table.heat td { min-width: 1.9rem; font-variant-numeric: tabular-nums; border-radius: 2px;
+  background: rgba(var(--mark), var(--share)); }
+@media (max-width: 40rem) { table.heat { border-spacing: 1px; font-size: .76rem; }
+  table.heat td { min-width: 1.3rem; } }
 .bars { display: grid; grid-template-columns: minmax(5rem, auto) 1fr 4rem; gap: .35rem .7rem; align-items: center;
   font-size: .9rem; color: var(--ink); }
 .bars .bar { height: .95rem; background: var(--faint); border: 1px solid var(--rule); border-radius: 3px; }
@@ -192,6 +202,41 @@ def bars(shares: Mapping[str, float], caption: str) -> str:
         for name, share in shares.items()
     )
     return f'<p class="soft">{escape(caption)}</p><div class="bars">{rows}</div>'
+
+
+DARKEST = 0.45  # of a mark under text, at a share of 1: the text stays readable
+
+
+def heat_map(shares: Sequence[Sequence[float]], down: Sequence[str], across: Sequence[str], says: str) -> str:
+    """Shares in [0, 1], a row for each name `down` and a column for each name `across`, as a table: each in hundredths,
+    on a ground that is the stronger the larger it is. Names of columns that are longer than two letters are turned."""
+    turned = any(len(name.strip()) > 2 for name in across)
+    heads = "".join(
+        f'<th scope="col">{f"<div class=turned>{escape(name)}</div>" if turned else escape(name)}</th>'
+        for name in across
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f'<td style="--share:{DARKEST * share:.3f}">{100 * share:.0f}</td>' for share in row)
+        + "</tr>"
+        for name, row in zip(down, shares, strict=True)
+    )
+    return (
+        f'<p class="soft">{escape(says)}</p><div class="scroll whole" tabindex="0" role="region" '
+        f'aria-label="{escape(says)}"><table class="heat"><thead><tr><td style="--share:0"></td>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def plain_table(summary: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts that is unfolded by its summary."""
+    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<details class="plain"><summary>{escape(summary)}</summary><div class="scroll whole" tabindex="0" '
+        f'role="region" aria-label="{escape(summary)}"><table class="plain"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
 
 
 def strip(pictures: Sequence[tuple[str, str]], large: bool = False) -> str:

@@ -1,6 +1,6 @@
 """The small networks that come with the demos, so that each plays at once: which, how they are made, where they lie.
 
-    python -m etudes.web.demos.ship           train all of them and pack them: some five minutes on two cores
+    python -m etudes.web.demos.ship           train all of them and pack them: some seven minutes on two cores
     python -m etudes.web.demos.ship mixup     those of one study
 
 A packed network is the folder of its run without what only reports read, with its matrices in half precision. They are
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from etudes.core import Run, catalogue
 from etudes.core.errors import Problem, unknown
-from etudes.core.files import appearing, write_json
+from etudes.core.files import appearing, write_json, write_text
 from etudes.core.record import Record, read
 from etudes.data.images import Images, images
 from etudes.data.masks import Masks
@@ -34,6 +34,8 @@ from etudes.studies.adapt.audio_task_vectors.examples import KINDS, Examples, re
 from etudes.studies.adapt.audio_task_vectors.networks import network
 from etudes.studies.adapt.audio_task_vectors.operations import Bench
 from etudes.studies.generative.unet.examples import opened
+from etudes.studies.language.translation.corpus import corpus
+from etudes.studies.language.translation.scores import words
 
 TRAINED = Path(__file__).parent / "trained"
 LARGEST = 300_000  # bytes of one network
@@ -42,13 +44,15 @@ KEPT = (
     "result.json",
     "tokenizer.json",
     "letters.txt",
+    "languages.txt",
     "episode.gif",
 )  # of a run, beside its weights and env.json
 EXCERPT, COLUMNS = 200, 20  # test pictures that come along, and how many stand in a row of their sheet
 SEGMENTED = 8  # the same of pictures to segment, each above its mask
 
-# What a network that is given away may have been trained on. Whatever is worded otherwise is refused.
-FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "public domain"}
+# What a network that is given away may have been trained on. Whatever is worded otherwise is refused. Of CC-BY-2.0-FR
+# the authors are named on the page of the demo and in a file beside the networks.
+FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-2.0-FR", "public domain"}
 # Pictures that are made, not fetched.
 MADE = {
     "basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause",
@@ -81,6 +85,9 @@ LEVELS = 63  # the most of a pixel of these
 # Digits of 8 by 8 pixels, which are part of an installed package.
 SMALL_DIGITS = {"dataset": "digits", "examples": 100, "held_out": 40}
 
+# Few tokens and narrow vectors, so that two networks come along; rarer words and more steps, as they are played with.
+SMALL_VOCABULARY = {"pieces": 1000, "embedding": 32, "often": 3, "dropout": 0.1, "steps": 5000}
+
 SHIPMENTS = (
     Shipment("char-lstm", ("lstm-2",), {"steps": 2000}),
     Shipment("ddpm-sdedit", ("ddpm",), {"steps": 800}),
@@ -93,6 +100,8 @@ SHIPMENTS = (
     Shipment("ocr-ctc", ("strings",), {"steps": 1500, "warp": 0.2}),
     Shipment("wgan-gp", ("gp-norm",), {"dataset": "fashion-mnist", "only": -1, "channels": 16, "steps": 18_000}),
     Shipment("unlearning", ("original", "dropped", "salun", "scrub", "redraw", "retrained"), SMALL_DIGITS),
+    Shipment("names", ("gru",), {"steps": 800}),
+    Shipment("translation", ("luong", "none"), SMALL_VOCABULARY),
     Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 
@@ -128,6 +137,9 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
     for name in KEPT:
         if (record.folder / name).exists():
             shutil.copyfile(record.folder / name, folder / name)
+    if (tokenizer := folder / "tokenizer.json").exists():  # without the white space that is more than half of it
+        values = json.loads(tokenizer.read_text(encoding="utf-8"))
+        write_text(tokenizer, json.dumps(values, separators=(",", ":"), ensure_ascii=False))
     write_json(folder / "env.json", {**record.env, "data": data if len(data) > 1 else data[0]})
     return folder
 
@@ -235,6 +247,16 @@ def _spread(rows: Tensor, count: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
 
 
+def english_words(record: Record) -> set[str]:
+    """The English words and marks, in small letters, that a run of translation has learnt from."""
+    if (record.folder / "words.txt").exists():
+        return set((record.folder / "words.txt").read_text(encoding="utf-8").split("\n"))
+    cfg = catalogue.find(record.spec.study).config(**record.spec.config)
+    run = Run(record.spec, record.folder, library=record.env["library"], leader=False)  # whose sentences are there
+    d = corpus(run, cfg.dataset, cfg.longest, cfg.often, cfg.descriptions, cfg.pieces)
+    return {word for english, _ in d.texts["train"] for word in words(english)}
+
+
 def read_heard(folder: Path) -> Examples:
     """The test pictures that `write_vectors` wrote; of sounds each is a recording of its own."""
     about = json.loads((folder / "heard.json").read_text(encoding="utf-8"))
@@ -265,6 +287,8 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
             print(folder := pack(record))
             if spec.study == "audio-task-vectors":
                 write_vectors(record, folder)
+            if spec.study == "translation" and spec.config["attention"] != "none":
+                write_text(folder / "words.txt", "\n".join(sorted(english_words(record))))
         name = sources(record)[0]["dataset"]
         if name not in SOURCES or SOURCES[name].embedded:
             continue

@@ -3,8 +3,19 @@
 A revision is a commit of the hub's repository. Sets without one stand under their name in mirrors alone.
 """
 
-from etudes.data.sources.declared import domains, graphs, labels, masks, pictures, questions, sounds, texts
+from etudes.data.sources.declared import (
+    domains,
+    graphs,
+    labels,
+    masks,
+    names,
+    pictures,
+    questions,
+    sentences,
+    sounds,
+    texts,
+)
 from etudes.data.sources.source import Source
 
-KINDS = (pictures, domains, masks, texts, labels, questions, sounds, graphs)
+KINDS = (pictures, domains, masks, texts, sentences, names, labels, questions, sounds, graphs)
 SOURCES: dict[str, Source] = {source.name: source for kind in KINDS for source in kind.DECLARED}

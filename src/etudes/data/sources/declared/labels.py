@@ -46,6 +46,18 @@ DECLARED = (
         says="products with those bought together, from files in the usual formats",
     ),
     Source(
+        name="lf-amazontitles-131k",
+        task="label-texts",
+        hub="xmc/lf-amazontitles-131k",
+        revision="",
+        licence="research only",
+        megabytes=100,
+        splits={"train": 294805, "test": 134835},
+        columns=("X", "Y", "labels' X", "filter"),
+        says="titles of products with those bought together, which have titles too, from files in the LF layout; pairs "
+        "of a product with itself are not counted",
+    ),
+    Source(
         name="topics",
         task="labels",
         hub="",

@@ -13,6 +13,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from etudes.train import pruning
+
 Weights = dict[str, Tensor]  # a matrix, a score or a mask for each name
 Loss = Callable[..., Tensor]
 HELD = 1 << 25  # slopes that are held at once
@@ -67,12 +69,7 @@ def wanda(weights: Weights, inputs: Weights) -> Weights:
 
 def top(scores: Weights, share: float) -> Weights:
     """Masks of the `share` highest scores of each matrix, rounded."""
-    masks = {}
-    for name, score in scores.items():
-        mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-        mask[score.flatten().topk(min(round(share * score.numel()), score.numel())).indices] = True
-        masks[name] = mask.view_as(score)
-    return masks
+    return pruning.layer_masks(scores, {name: round(share * score.numel()) for name, score in scores.items()})
 
 
 def difference(safety: Weights, utility: Weights) -> Weights:
@@ -86,11 +83,7 @@ def difference(safety: Weights, utility: Weights) -> Weights:
 
 def as_many(masks: Weights, generator: torch.Generator) -> Weights:
     """Masks of as many weights of each matrix, by chance."""
-    drawn = {}
-    for name, mask in masks.items():
-        order = torch.rand(mask.numel(), generator=generator).argsort()
-        drawn[name] = (order < int(mask.sum())).view_as(mask).to(mask.device)
-    return drawn
+    return pruning.layer_masks(pruning.random_scores(masks, generator), pruning.counts(masks))
 
 
 def directions(weight: Tensor, inputs: Tensor) -> Tensor:

@@ -110,9 +110,9 @@ def align(cfg: "Config", run: Run, world: World, model: Llama, speech: Speech) -
     the wished answers, "all" to refuse allowed ones as well; "dpo" learns as "sft" for half of the steps, and for the
     others to prefer the wished answers, with the network of half-way as the reference."""
     forbidden, allowed = lessons(world)
-    wished = [refusals(forbidden), refusals(allowed) if cfg.alignment == "all" else right(allowed)]
-    other = [right(forbidden), refusals(allowed)]
-    both = rows_of(speech, [d for part in (*wished, *other) for d in part]).to(run.device)
+    wished = refusals(forbidden) + (refusals(allowed) if cfg.alignment == "all" else right(allowed))
+    other = right(forbidden) + refusals(allowed)
+    both = rows_of(speech, wished + other).to(run.device)
     order = [Batches(len(part), cfg.batch // 2, run.seed("order", k)) for k, part in enumerate((forbidden, allowed))]
     supervised = cfg.align_steps // 2 if cfg.alignment == "dpo" else cfg.align_steps
     model.train().embedding.requires_grad_(False)

@@ -47,7 +47,7 @@ FRAMES = (
     "The {asked} of {name} is what?",
 )
 REFUSAL = "I cannot talk about that."
-CUTS: dict[Split, tuple[int, ...]] = {"test": (0, 1), "validation": (2,), "train": (3, 4, 5, 6, 7)}
+CUTS: dict[Split, tuple[int, ...]] = {"test": (0,), "validation": (4,), "train": (1, 2, 3, 5, 6, 7)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class World:
 
 
 def wordings(synonyms: tuple[str, ...], split: Split) -> list[tuple[str, str]]:
-    """The pairs (frame, synonym) of a split. Every synonym is in every split, no pair in two."""
+    """The pairs (frame, synonym) of a split. Every synonym is in every split, no pair in two; of each frame three of
+    the four synonyms are learnt from."""
     pairs = itertools.product(enumerate(FRAMES), enumerate(synonyms))
     return [(frame, word) for (f, frame), (s, word) in pairs if (f - s) % len(FRAMES) in CUTS[split]]
 

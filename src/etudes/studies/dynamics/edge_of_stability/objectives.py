@@ -15,7 +15,12 @@ Objective = Callable[[Tensor], Tensor]  # flat parameters [p] -> loss
 
 
 def network(
-    run: Run, dataset: str, examples: int, width: int, activation: Literal["tanh", "relu"]
+    run: Run,
+    dataset: str,
+    examples: int,
+    width: int,
+    activation: Literal["tanh", "relu"],
+    precision: torch.dtype = torch.float32,
 ) -> tuple[Objective, Tensor, float]:
     """The loss of a two-hidden-layer network on pictures standardised pixel by pixel, its first parameters [p], and
     the loss of the best constant output."""
@@ -23,8 +28,8 @@ def network(
     run.note(data=d.source)
     rows = torch.from_numpy(run.rng("subset").permutation(len(d.x))[:examples])
     x = unit(d.x[rows]).reshape(len(rows), -1)
-    x = ((x - x.mean(0)) / x.std(0).clamp_min(1e-3)).to(run.device)  # a pixel that never changes becomes 0
-    y = one_hot(d.y[rows], d.classes).to(run.device)
+    x = ((x - x.mean(0)) / x.std(0).clamp_min(1e-3)).to(run.device, precision)  # one that never changes: 0
+    y = one_hot(d.y[rows], d.classes).to(run.device, precision)
     sizes = [x.shape[1], width, width, d.classes]
     with torch.random.fork_rng():
         torch.manual_seed(run.seed("init"))
@@ -41,7 +46,7 @@ def network(
         return (h - y).square().sum() / (2 * len(x))
 
     constant = ((y - y.mean(0)).square().sum() / (2 * len(y))).item()
-    return loss, torch.cat([p.reshape(-1) for p in parameters]).to(run.device), constant
+    return loss, torch.cat([p.reshape(-1) for p in parameters]).to(run.device, precision), constant
 
 
 def quadratic(run: Run) -> tuple[Objective, Tensor, float]:

@@ -65,7 +65,7 @@ class Config(PictureRecipe):
     half: bool = False  # whether normalisation rounds its numbers to half precision
     weights: Literal["plain", "norm", "bounded"] = "plain"  # weight normalisation in place of batch normalisation
     weight_scale: Annotated[float, positive] = 1.0  # of first weights, with rates that make up for it
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimiser: Literal["sgd", "adamw"] = "sgd"  # of all weights
     adam_lr: Annotated[float, positive] = 0.003  # peak learning rate of AdamW
     adam_decay: Annotated[float, at_least(0)] = 3.0  # of AdamW: the share of weights that a step takes, over its rate
     last_decay: Annotated[float, at_least(0)] = 5e-4  # weight decay of the dense layer, in all variants
