@@ -1,16 +1,20 @@
-"""Sentences whose words have parts of speech, as in treebanks of Universal Dependencies."""
+"""Sentences whose words have parts of speech, as in treebanks of Universal Dependencies, and where they are from."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from etudes.core.errors import Problem, unknown
 from etudes.data.sources import SOURCES, mirror_folder, read_mirror
 
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
 SEQUOIA = SOURCES["sequoia"]
 CONTRACTIONS = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
 COLUMNS = ("source", "text", "tokens", "upos")
+GENRES = ("emea", "europarl", "news_est_republicain", "wikipedia")  # medicines, parliament, a newspaper, Wikipedia
 OWN = (  # written for this project, for where no treebank can be had
     "Le/DET maire/NOUN ouvre/VERB la/DET porte/NOUN de/ADP la/DET salle/NOUN .",
     "Les/DET enfants/NOUN jouent/VERB dans/ADP la/DET cour/NOUN ,/PUNCT et/CCONJ ils/PRON rient/VERB .",
@@ -45,17 +49,44 @@ def sentences(name: str, source: str = "") -> tuple[list[Sentence], dict[str, st
         return [_tagged(line) for line in OWN], _source("own", "embedded", f"{len(OWN)} sentences of the project", OWN)
     if name != SEQUOIA.name:
         raise unknown("treebank", name, [SEQUOIA.name, "own"])
-    if mirror_folder(SEQUOIA) is None:
-        raise Problem(f"{name} cannot be had: set ETUDES_MIRROR to a folder that holds {SEQUOIA.folder}, or take 'own'")
-    tables = read_mirror(SEQUOIA)
-    if not all({*COLUMNS} <= {*table.column_names} for table in tables.values()):
-        raise Problem(f"{SEQUOIA.folder} needs the columns {', '.join(COLUMNS)}; copy the set into the mirror again")
-    rows = [row for table in tables.values() for row in table if source in ("", row["source"])]
+    rows = [row for table in _tables().values() for row in table if source in ("", row["source"])]
     if not rows:
         raise Problem(f"{name} has no sentences of source '{source}'; see its column source")
     says = f"{SEQUOIA.folder}: {len(rows):,} sentences of {source or 'all sources'}, of all its splits"
     found = [align(row["text"], row["tokens"], row["upos"]) for row in rows]
     return found, _source(name, "mirror", says, [row["text"] for row in rows])
+
+
+def genres() -> tuple[dict[str, tuple[list[str], list[int]]], dict[str, str]]:
+    """(split -> (sentences, numbers of their GENRES)) of Sequoia, and what is known of their source.
+
+    The splits are the treebank's own; a text that stands twice is kept where it stands first, in the order train,
+    validation, test. Problem where there is no mirror, and for a source that is none of GENRES.
+    """
+    tables, met = _tables(), set()
+    found: dict[str, tuple[list[str], list[int]]] = {}
+    for split in ("train", "validation", "test"):
+        texts, labels = found.setdefault(split, ([], []))
+        for row in tables[split]:
+            if row["source"] not in GENRES:
+                raise unknown("genre", row["source"], GENRES)
+            if row["text"].lower() not in met:
+                met.add(row["text"].lower())
+                texts.append(row["text"])
+                labels.append(GENRES.index(row["source"]))
+    says = f"{SEQUOIA.folder}: {len(met):,} sentences of {len(GENRES)} genres, none twice"
+    return found, _source(SEQUOIA.name, "mirror", says, [text for texts, _ in found.values() for text in texts])
+
+
+def _tables() -> "DatasetDict":
+    if mirror_folder(SEQUOIA) is None:
+        raise Problem(
+            f"{SEQUOIA.name} cannot be had: set ETUDES_MIRROR to a folder that holds {SEQUOIA.folder}, or take 'own'"
+        )
+    tables = read_mirror(SEQUOIA)
+    if not all({*COLUMNS} <= {*table.column_names} for table in tables.values()):
+        raise Problem(f"{SEQUOIA.folder} needs the columns {', '.join(COLUMNS)}; copy the set into the mirror again")
+    return tables
 
 
 def _source(name: str, kind: str, says: str, texts: Iterable[str]) -> dict[str, str]:

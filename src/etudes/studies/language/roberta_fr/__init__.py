@@ -19,7 +19,7 @@ pairs. Windows are cut without regard to sentences and begin with one special to
 places beside (nn/roberta.py), and the output's biases as the logarithms of how often tokens occur.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,26 +48,29 @@ class Config(Adam):
     articles: str = ""  # a file of your own text, of whose sentences the gaps are filled too; "": none
     characters: Annotated[int, at_least(0)] = 0  # of the training works, from their beginnings; 0: all
     share: Annotated[float, within(0, 1)] = 1.0  # of their windows that is trained on, drawn by the seed
-    tested: Annotated[int, at_least(1000)] = 120_000  # characters of each held-out part's works, from their beginnings
-    vocabulary: Annotated[int, at_least(300)] = 2048  # pieces of words, and three special tokens
+    tested: Annotated[int, at_least(1000)] = 60_000  # characters of each held-out part's works, from their beginnings
+    vocabulary: Annotated[int, at_least(300)] = 1024  # pieces of words, and three special tokens
     size: Literal["half-tiny", "tiny", "mini", "small", "base"] = "tiny"  # layers and width: networks.py
-    context: Annotated[int, at_least(4)] = 64  # tokens that are seen at once, the first of them special
+    context: Annotated[int, at_least(4)] = 32  # tokens that are seen at once, the first of them special
     beside: bool = True  # whether heads begin by looking at the places beside (nn/roberta.py)
     dropout: Annotated[float, within(0, 1)] = 0.0  # share set to zero of attention weights and of what layers add
     rate: Annotated[float, within(0, 1)] = 0.15  # of the tokens that are hidden in training
     patterns: Annotated[int, at_least(0)] = 0  # masks drawn for each window beforehand, met in turn; 0: always new ones
     pretrain: bool = True  # whether the network reads before it meets labels
-    batch: Annotated[int, at_least(1)] = 16  # windows a step, over all processes together
-    lr: Annotated[float, positive] = 2e-3  # peak learning rate of AdamW
+    portion: Annotated[float, positive] = 1.0  # of the steps that it reads for, the schedule ending with them
+    batch: Annotated[int, at_least(1)] = 32  # windows a step, over all processes together
+    lr: Annotated[float, positive] = 3e-3  # peak learning rate of AdamW
     weight_decay: Annotated[float, at_least(0)] = 0.01  # AdamW's, on matrices
     finetune: bool = False  # whether it then learns from labels
-    task: Literal["order", "speech"] = "order"  # which paragraphs: with tokens exchanged, or that begin with a mark
+    task: Literal["genre", "speech"] = (
+        "genre"  # where Sequoia's sentences are from; or which paragraphs begin with a mark
+    )
     marks: str = "—–-"  # such marks; in French novels they begin direct speech
-    labels: tuple[int, int, int] = (10, 100, 1000)  # paragraphs that are learnt from: few, some and many
-    draws: Annotated[int, at_least(1)] = 2  # of so many labels each, over which accuracies are averaged
-    length: Annotated[int, at_least(4)] = 32  # tokens of a labelled paragraph, from its beginning
-    tuning_steps: Annotated[int, at_least(1)] = 40  # of fine-tuning, with batches of 16
-    tuning_lr: Annotated[float, positive] = 3e-3  # its peak learning rate
+    labels: tuple[int, int, int] = (10, 100, 1000)  # texts that are learnt from: few, some and many
+    draws: Annotated[int, at_least(1)] = 3  # of so many labels each, over which accuracies are averaged
+    length: Annotated[int, at_least(4)] = 32  # tokens of a labelled text, from its beginning
+    tuning_steps: Annotated[int, at_least(1)] = 60  # of fine-tuning, with batches of 16
+    tuning_lr: Annotated[float, positive] = 2e-3  # its peak learning rate
 
 
 def network(cfg: Config, vocabulary: int) -> Roberta:
@@ -89,6 +92,7 @@ def opened(cfg: Config, run: Run) -> Reading:
 
 def pretrain(cfg: Config, run: Run, model: Roberta, reading: Reading) -> dict[str, float]:
     """Train the network in place; its last validation."""
+    cfg = replace(cfg, steps=max(1, round(cfg.portion * cfg.steps)))
     order = run.rng("share").permutation(len(reading.windows))
     windows = reading.windows[order[: max(1, round(cfg.share * len(order)))]]
     begin_at_frequencies(model, windows)
@@ -132,9 +136,10 @@ def train(cfg: Config, run: Run) -> None:
 
 
 MARGIN = 0.05  # bits for a hidden token that are too few to matter
-READERS = ("tiny", "half-tiny", "mini", "small", "base", "hide-40", "plain-start")
-LITTLE = {"share": 1 / 128}
-LAPTOP = ("tiny", "scratch", "half-tiny", "hide-40", "plain-start", "sixteenth", "little", "little-static")
+OFFLINE = {"dataset": "python", "unseen": "own", "task": "speech", "marks": "#"}  # where nothing can be reached
+SHORT = {"portion": 0.2}
+LITTLE = SHORT | {"share": 1 / 512}
+LAPTOP = ("tiny", "scratch", "short", "short-half", "short-hide-40", "sixty-fourth", "little", "little-static")
 LAPTOP += ("little-static-10",)
 
 
@@ -142,8 +147,8 @@ FEW, SOME, MANY = (f"test/accuracy-{amount}-labels" for amount in AMOUNTS)
 
 
 def more_with_few(trial: Trial) -> float:
-    """What reading adds to the accuracy with the fewest labels, minus what it adds with the most."""
-    few, many = (trial["tiny"][name] - trial["scratch"][name] for name in (FEW, MANY))
+    """What reading adds to the accuracy with 100 labels, minus what it adds with 1,000."""
+    few, many = (trial["tiny"][name] - trial["scratch"][name] for name in (SOME, MANY))
     return few - many
 
 
@@ -161,28 +166,22 @@ STUDY = Study(
     variants=(
         Variant("tiny", {"finetune": True}, "two layers of 128, dynamic masking of 15 %, then labels"),
         Variant("scratch", {"pretrain": False, "finetune": True}, "labels alone, without reading before"),
-        Variant("half-tiny", {"size": "half-tiny"}, "two layers of 64"),
         Variant("mini", {"size": "mini"}, "four layers of 256"),
         Variant("small", {"size": "small"}, "four layers of 512"),
         Variant("base", {"size": "base"}, "twelve layers of 768: RoBERTa's base"),
-        Variant("hide-40", {"rate": 0.4}, "40 % of the tokens hidden in training"),
-        Variant("plain-start", {"beside": False}, "heads that begin by looking anywhere"),
-        Variant("sixteenth", {"share": 1 / 16}, "a sixteenth of the text, as many steps"),
-        Variant("little", LITTLE, "a hundred and twenty-eighth of the text, again and again"),
+        Variant("short", SHORT, "as tiny, a fifth of the steps, as all that follow"),
+        Variant("short-half", SHORT | {"size": "half-tiny"}, "two layers of 64"),
+        Variant("short-hide-40", SHORT | {"rate": 0.4}, "40 % of the tokens hidden in training"),
+        Variant("sixty-fourth", SHORT | {"share": 1 / 64}, "a sixty-fourth of the text"),
+        Variant("little", LITTLE, "a five-hundred-and-twelfth of the text, again and again"),
         Variant("little-static", LITTLE | {"patterns": 1}, "the same, and always the same tokens hidden"),
         Variant("little-static-10", LITTLE | {"patterns": 10}, "the same, ten masks for each window in turn"),
     ),
     scales={
         "smoke": Scale(
-            {
-                "dataset": "python",
-                "unseen": "own",
-                "characters": 40_000,
-                "tested": 2000,
-                "marks": "#",
-                "vocabulary": 300,
-            }
-            | {"context": 16, "length": 16, "batch": 4, "steps": 6, "log_every": 2}
+            OFFLINE
+            | {"characters": 40_000, "tested": 2000, "vocabulary": 300}
+            | {"context": 16, "length": 16, "batch": 4, "steps": 10, "log_every": 2}
             | {"labels": (4, 10, 20), "draws": 1, "tuning_steps": 4},
             seeds=2,
             minutes=0.1,
@@ -190,22 +189,14 @@ STUDY = Study(
             variants=LAPTOP,
         ),
         "laptop": Scale(
-            {"characters": 1_200_000, "vocabulary": 300, "context": 48, "length": 48, "steps": 350, "eval_every": 70},
-            seeds=(5, 8, 12, 20),
-            minutes=4,
+            {"characters": 6_000_000, "steps": 1000, "eval_every": 50},
+            seeds=(5, 8, 12),
+            minutes=5,
             variants=LAPTOP,
-            offline={"dataset": "python", "unseen": "own"},
+            offline=OFFLINE,
         ),
         "sizes": Scale(
-            {
-                "task": "speech",
-                "vocabulary": 4096,
-                "context": 128,
-                "batch": 32,
-                "steps": 20_000,
-                "eval_every": 1000,
-                "tuning_steps": 200,
-            },
+            {"vocabulary": 4096, "context": 128, "steps": 20_000, "eval_every": 1000, "tuning_steps": 200},
             seeds=3,
             minutes=360,
             judges=False,
@@ -213,13 +204,13 @@ STUDY = Study(
             threads=2,
         ),
         "paper": Scale(
-            {"dataset": "oscar-fr", "task": "speech", "vocabulary": 50_265, "context": 512, "dropout": 0.1}
+            {"dataset": "oscar-fr", "vocabulary": 50_265, "context": 512, "dropout": 0.1}
             | {"batch": 8192, "lr": 3.6e-3, "steps": 500_000, "eval_every": 5000},
             seeds=3,
             minutes=1e6,
             judges=False,
             variants=("base",),
-            offline={"dataset": "python", "unseen": "own", "marks": "#"},
+            offline=OFFLINE,
         ),
     },
     words={
@@ -234,33 +225,33 @@ STUDY = Study(
     },
     idea=hide,
     claims={
-        "on little text, hiding always the same tokens costs more bits than hiding others each time": lower(
-            "little", "little-static", "sec. 4.1", of=BITS, matters=MARGIN
+        "on little text, ten masks for each window in turn cost as many bits, up to 0.05, as always new ones": alike(
+            "little-static-10", "little", MARGIN, "sec. 4.1, table 1", of=BITS
         ),
-        "on little text, ten masks taken in turn for each window cost more bits than new ones each time": lower(
-            "little", "little-static-10", "sec. 4.1, table 1", of=BITS, matters=MARGIN
+        "on little text, hiding always the same tokens costs more bits than always others": higher(
+            "little-static", "little", "sec. 4.1, as its reason", of=BITS, matters=MARGIN
         ),
         "after as many tokens an encoder twice as wide needs fewer bits for a hidden token": lower(
-            "tiny", "half-tiny", "Turc et al. 2019, table 1 (of other tasks)", of=BITS, matters=MARGIN
+            "short", "short-half", "Turc et al. 2019, table 1 (of other tasks)", of=BITS, matters=MARGIN
         ),
-        "as much training on a sixteenth of the text needs as few bits, up to 0.2, as on all of it": alike(
-            "sixteenth", "tiny", 0.2, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
+        "as much training on a sixty-fourth of the text needs as few bits, up to 0.1, as on all of it": alike(
+            "sixty-fourth", "short", 0.1, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
         ),
-        "with 1,000 labels an encoder that has read tells texts in order better than one that has not": higher(
-            "tiny", "scratch", "BERT, sec. 4", of=MANY, matters=0.01
+        "as much training on a five-hundred-and-twelfth of the text needs more bits than on all of it": higher(
+            "little", "short", "CamemBERT, sec. 6.1, at less text than there", of=BITS, matters=MARGIN
         ),
-        "reading before adds more to the accuracy with 10 labels than with 1,000": Claim(
+        "with 100 labels an encoder that has read tells genres better than one that has not": higher(
+            "tiny", "scratch", "BERT, sec. 4", of=SOME, matters=0.01
+        ),
+        "reading before adds more to the accuracy with 100 labels than with 1,000": Claim(
             more_with_few,
             above(0),
             "BERT, sec. 4.1 (of small sets)",
             matters=0.01,
-            number="accuracy gained by reading, with 10 labels minus with 1,000",
+            number="accuracy gained by reading, with 100 labels minus with 1,000",
         ),
         "an encoder from which 40 % of the tokens are hidden learns to need fewer bits than with 15 %": lower(
-            "hide-40", "tiny", "Wettig et al. 2022, arXiv:2202.08005, sec. 3", of=BITS, matters=MARGIN
-        ),
-        "heads that begin by looking at the places beside save bits": lower(
-            "tiny", "plain-start", "beyond the paper; arXiv:2305.09828, sec. 3", of=BITS, matters=MARGIN
+            "short-hide-40", "short", "Wettig et al. 2022, arXiv:2202.08005, sec. 3", of=BITS, matters=MARGIN
         ),
         "a word's last token needs fewer bits where the rest of the word shows than where all of it is hidden": lower(
             ("tiny", "test/bits-inside-word"),
@@ -272,26 +263,26 @@ STUDY = Study(
     },
     charts=(
         bars(
-            BITS,
-            title="Bits for a hidden token by masks, size and text",
-            sections={
-                "What is hidden": ("tiny", "hide-40", "plain-start"),
-                "Its width": ("half-tiny", "tiny", "mini", "small", "base"),
-                "How much text": ("tiny", "sixteenth", "little"),
-                "Masks on little text": ("little", "little-static", "little-static-10"),
-            },
-        ),
-        bars(
             *(FEW, SOME, MANY),
             title="Accuracy from few labels, after reading and without",
             sections={"Before the labels": ("tiny", "scratch")},
+        ),
+        bars(
+            BITS,
+            title="Bits for a hidden token by time, size, masks and text",
+            sections={
+                "Time and size": ("tiny", "short", "short-half", "mini", "small", "base"),
+                "Share that is hidden": ("short", "short-hide-40"),
+                "How much text": ("short", "sixty-fourth", "little"),
+                "Masks on little text": ("little", "little-static-10", "little-static"),
+            },
         ),
         curves("validation/bits", title="Bits for a hidden token during training"),
         bars(
             "test/words-unseen",
             *(f"test/error-{kind}" for kind in ("agreement", "function", "name", "rest")),
             title="Newspaper words told right, and errors by kind",
-            sections={"": READERS},
+            sections={"": ("tiny", "short", "mini", "small", "base")},
         ),
         pictures("completions.txt", title="Completions", says="The hidden word in brackets; below, what was told."),
     ),

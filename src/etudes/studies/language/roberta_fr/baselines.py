@@ -1,7 +1,5 @@
 """What can be told without a network: from how often tokens and words stand beside each other."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -68,12 +66,13 @@ def baseline_bits(windows: Tensor, inputs: Tensor, chosen: Tensor, tokens: Tenso
 
 
 def count_words_accuracy(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor, first: int) -> float:
-    """The share of test rows whose class, 0 or 1, naive Bayes tells from how often which tokens occur, those from
-    `first` on; one is added to every count."""
+    """The share of test rows whose class naive Bayes tells from how often which tokens occur, those from `first` on;
+    one is added to every count."""
     size = int(max(x.max(), test_x.max())) + 1
     bags = [torch.stack([torch.bincount(row, minlength=size) for row in rows]).double() for rows in (x, test_x)]
     for bag in bags:
         bag[:, :first] = 0
-    logs = [((bags[0][y == label].sum(0) + 1) / (bags[0][y == label].sum() + size)).log() for label in (0, 1)]
-    prior = math.log(max(int((y == 1).sum()), 1) / max(int((y == 0).sum()), 1))
-    return ((bags[1] @ (logs[1] - logs[0]) + prior > 0).long() == test_y).double().mean().item()
+    counts = torch.stack([bags[0][y == label].sum(0) + 1 for label in range(int(y.max()) + 1)])
+    logs = (counts / counts.sum(1, keepdim=True)).log()
+    prior = (torch.bincount(y).double() / len(y)).log()
+    return ((bags[1] @ logs.T + prior).argmax(1) == test_y).double().mean().item()

@@ -34,7 +34,7 @@ def hidden_tokens(model: Roberta, inputs: Tensor, chosen: Tensor, tokens: Tensor
     device, bits, first, five = model.bias.device, 0.0, 0, 0
     with evaluation_mode(model):
         for rows, where, truth in zip(inputs.split(ROWS), chosen.split(ROWS), tokens.split(ROWS), strict=True):
-            logits = model.logits(model(rows.to(device))[where.to(device)]).float().cpu()
+            logits = model.logits(model(rows.to(device), where.to(device))).float().cpu()
             right = truth[where][:, None] == logits.topk(5).indices
             bits += functional.cross_entropy(logits, truth[where], reduction="sum").item() / math.log(2)
             first, five = first + int(right[:, 0].sum()), five + int(right.sum())
@@ -94,13 +94,10 @@ def label_curve(
     draws: int,
     recipe: Adam,
 ) -> dict[str, float]:
-    """Accuracies on validation and test paragraphs after fine-tuning on few, some and many labels, of which `counts`
+    """Accuracies on validation and test texts after fine-tuning on few, some and many labels, of which `counts`
     says how many; means over the draws."""
     if len(counts) != len(AMOUNTS):
         raise Problem(f"--labels takes three numbers, of few, some and many labels, not {len(counts)}")
-    most = len(labelled["train"][1])
-    if max(counts) > most:
-        raise Problem(f"there are {most} labelled paragraphs to learn from, not {max(counts)}; ask for fewer --labels")
     numbers = {}
     for amount, count in zip(AMOUNTS, counts, strict=True):
         found = torch.zeros(2, draws, dtype=torch.float64)

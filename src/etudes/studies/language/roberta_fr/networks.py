@@ -34,8 +34,8 @@ def begin_at_frequencies(model: Roberta, windows: Tensor) -> None:
 
 
 def masked_loss(model: Roberta, inputs: Tensor, chosen: Tensor, tokens: Tensor) -> Tensor:
-    """The mean of -log p over the chosen places; the head, a large matrix, is not even asked about the others."""
-    return functional.cross_entropy(model.logits(model(inputs)[chosen]), tokens[chosen])
+    """The mean of -log p over the chosen places; the last layer and the head are not even asked about the others."""
+    return functional.cross_entropy(model.logits(model(inputs, chosen)), tokens[chosen])
 
 
 def adamw(model: Roberta, lr: float, decay: float) -> torch.optim.AdamW:

@@ -1,4 +1,4 @@
-"""What the network reads: pieces of words and special tokens, windows of novels, and paragraphs with labels."""
+"""What the network reads: pieces of words and special tokens, windows of novels, and texts with labels."""
 
 import json
 import tempfile
@@ -16,11 +16,12 @@ from etudes.core import Problem, Run
 from etudes.core.files import appearing
 from etudes.data.text import SPLITS, Texts, beginnings
 from etudes.data.tokens import START, Tokenizer, bpe
+from etudes.data.treebank import genres
 from etudes.studies.language.roberta_fr.baselines import baseline_bits, count_words_accuracy
 
 PAD, MASK, FIRST = 0, 1, 3  # fills short rows; stands for a hidden token; the first ordinary token. 2 begins a row
 RATE = 0.15  # of the tokens that are hidden where a network is tested
-TRAINED = 2000  # labelled training paragraphs at most, half of them of each class
+TRAINED = 2000  # labelled training paragraphs of novels at most, half of them of each class
 LEAST = 60  # characters of a labelled paragraph
 QUOTES = '«»“”"'
 
@@ -32,7 +33,7 @@ class Reading:
     tokenizer: Tokenizer
     windows: Tensor  # [n, context] of the training works
     held_out: dict[str, tuple[Tensor, Tensor, Tensor]]  # split -> (inputs, bool: which to tell, tokens) [m, context]
-    labelled: dict[str, tuple[Tensor, Tensor]]  # split -> (paragraphs [m, length], PAD at their ends; labels [m])
+    labelled: dict[str, tuple[Tensor, Tensor]]  # split -> (texts [m, length], PAD at their ends; labels [m])
     metrics: dict[str, float]  # of baselines
 
 
@@ -96,17 +97,6 @@ def speech(works: Sequence[str], marks: str, count: int, rng: np.random.Generato
     return [text for text, _ in shuffled], [y for _, y in shuffled]
 
 
-def swap(rows: Tensor, rng: np.random.Generator) -> Tensor:
-    """The rows int64 [m, t] with neighbouring tokens exchanged: the second with the third, the fourth with the fifth
-    and so on, each pair with chance 1/2, where both are ordinary. Each row keeps its tokens, in another order."""
-    swapped = rows.clone()
-    for i in range(1, rows.shape[1] - 1, 2):
-        pair = rows[:, i : i + 2]
-        turned = torch.from_numpy(rng.random(len(rows)) < 0.5) & (pair >= FIRST).all(1)
-        swapped[:, i : i + 2] = torch.where(turned[:, None], pair.flip(1), pair)
-    return swapped
-
-
 def fill(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
     """The texts' first tokens int64 [m, length], START before them, PAD behind those that are shorter."""
     rows = torch.full((len(texts), length), PAD)
@@ -130,13 +120,11 @@ def read(run: Run, d: Texts, settings: Mapping[str, Any]) -> Reading:
             windows = cut(tokenizer, beginnings(getattr(d, split), settings["tested"]), settings["context"])
             for name, tensor in zip(("inputs", "chosen", "tokens"), cover(windows, own.rng("cover")), strict=True):
                 tensors[f"{split}.{name}"] = tensor
-        # Held-out paragraphs are as many as a three-hundredth of the characters tested on, twice as many in the test.
-        held = settings["tested"] // 300
-        for split, count in (("train", TRAINED), ("validation", held), ("test", 2 * held)):
-            tensors |= _labelled(tokenizer, getattr(d, split), split, count, settings, own.rng("paragraphs"))
+        for split, (texts, labels) in _labelled(d, settings, own).items():
+            tensors |= {f"{split}.x": fill(tokenizer, texts, settings["length"]), f"{split}.y": torch.tensor(labels)}
         own.result(**baseline_bits(tensors["windows"], *_part(tensors, "test", "inputs", "chosen", "tokens")))
         most = count_words_accuracy(*_part(tensors, "train", "x", "y"), *_part(tensors, "test", "x", "y"), FIRST)
-        own.result(**{"test/accuracy-bag-of-words": most})
+        own.result(**{"test/accuracy-bag-of-words": most, "test/accuracy-majority": _largest(tensors)})
         if own.leader:
             tokenizer.save(own.path("tokenizer.json"))
             with appearing(own.path("reading.safetensors")) as draft:
@@ -153,18 +141,21 @@ def read(run: Run, d: Texts, settings: Mapping[str, Any]) -> Reading:
     )
 
 
-def _labelled(
-    tokenizer: Tokenizer, works: Sequence[str], split: str, count: int, settings: Mapping[str, Any], rng: Any
-) -> dict[str, Tensor]:
-    if settings["task"] == "speech":
-        texts, labels = speech(works, settings["marks"], count, rng)
-        rows, y = fill(tokenizer, texts, settings["length"]), torch.tensor(labels)
-    else:
-        found = paragraphs(works)
-        chosen = [found[i] for i in rng.permutation(len(found))[:count]]
-        rows, y = fill(tokenizer, chosen, settings["length"]), torch.arange(len(chosen)) % 2
-        rows = torch.where(y[:, None] == 1, swap(rows, rng), rows)
-    return {f"{split}.x": rows, f"{split}.y": y}
+def _labelled(d: Texts, settings: Mapping[str, Any], own: Run) -> dict[str, tuple[list[str], list[int]]]:
+    """Split -> (texts, labels). Held-out paragraphs for `speech` are as many as a three-hundredth of the characters
+    tested on, twice as many in the test; of genres all sentences are taken."""
+    if settings["task"] == "genre":
+        found, source = genres()
+        own.note(labelled=source)
+        return found
+    held, rng = settings["tested"] // 300, own.rng("paragraphs")
+    counts = {"train": TRAINED, "validation": held, "test": 2 * held}
+    return {split: speech(getattr(d, split), settings["marks"], count, rng) for split, count in counts.items()}
+
+
+def _largest(tensors: Mapping[str, Tensor]) -> float:
+    """The share of the test's labels that are the most frequent one in training."""
+    return (tensors["test.y"] == tensors["train.y"].mode().values).double().mean().item()
 
 
 def _part(tensors: Mapping[str, Tensor], split: str, *names: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Fine-tuning: two classes of paragraphs, told from few labels by a network that has read or has not."""
+"""Fine-tuning: classes of texts, told from few labels by a network that has read or has not."""
 
 import copy
 from dataclasses import replace
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etudes.core import Run
+from etudes.core import Problem, Run
 from etudes.data.batches import Batches
 from etudes.measure.error import evaluation_mode
 from etudes.nn.roberta import Roberta
 from etudes.train import Adam, adam, descend, fit, part, seeded
 
-ROWS = 200  # paragraphs read at once in tests
+ROWS = 200  # texts read at once in tests
 
 
 class Classifier(nn.Module):
@@ -30,9 +30,17 @@ class Classifier(nn.Module):
 
 
 def balanced_rows(labels: Tensor, count: int, order: Tensor) -> Tensor:
-    """`count` rows in the given order, as many of each class (an odd one more of the first)."""
-    ordered = labels[order]
-    kept = [order[ordered == y][: (count + 1 - y) // 2] for y in (0, 1)]
+    """`count` rows in the given order, as many of each class; where that leaves a rest, one more of the first ones.
+
+    Raises Problem where a class has too few rows.
+    """
+    classes, ordered = int(labels.max()) + 1, labels[order]
+    kept = []
+    for y in range(classes):
+        wanted, rows = (count + classes - 1 - y) // classes, order[ordered == y]
+        if len(rows) < wanted:
+            raise Problem(f"class {y} has {len(rows)} labelled texts, not {wanted}; ask for fewer --labels")
+        kept.append(rows[:wanted])
     return torch.cat(kept)
 
 
@@ -46,7 +54,7 @@ def tune(run: Run, encoder: Roberta, x: Tensor, y: Tensor, count: int, draw: int
     """A classifier that begins with a copy of the encoder and learns from `count` labelled rows, drawn by the run."""
     order = torch.from_numpy(run.rng("labels", draw).permutation(len(y)))
     rows = balanced_rows(y, count, order)
-    model = seeded(run, "head", lambda: Classifier(copy.deepcopy(encoder), 2)).train()
+    model = seeded(run, "head", lambda: Classifier(copy.deepcopy(encoder), int(y.max()) + 1)).train()
     recipe = replace(recipe, batch=min(recipe.batch, len(rows)))
     opt, schedule = adam(model, recipe)
     batches = Batches(len(rows), recipe.batch, run.seed("label order", draw))
