@@ -1,7 +1,7 @@
 import pytest
 
 from etudes.core.errors import Problem
-from etudes.data.treebank import SEQUOIA, align, sentences
+from etudes.data.treebank import GENRES, SEQUOIA, align, genres, sentences
 
 TEXT = "Le plan du maire, l'ami des Vosgiens, va-t-il au Nord ?"
 PAIRS = (
@@ -59,7 +59,35 @@ def test_sequoia_is_read_from_a_mirror(tmp_path, monkeypatch):
         sentences("sequoia")
 
 
+def test_genres_are_those_of_sequoia_s_splits_and_no_text_comes_twice(tmp_path, monkeypatch):
+    import datasets
+
+    folder = tmp_path / "mirror" / SEQUOIA.hub / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path / "mirror"))
+
+    def write(split, **rows):
+        table = {"text": list(rows), "source": list(rows.values())}
+        table |= {"tokens": [[text] for text in rows], "upos": [["X"]] * len(rows)}
+        datasets.Dataset.from_dict(table).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+
+    write("train", Oui="wikipedia", Non="emea")
+    write("validation", oui="emea", Peut="europarl")
+    write("test", Jamais="news_est_republicain", non="emea", Peut="emea")
+    found, source = genres()
+    wanted = {"train": ["Oui", "Non"], "validation": ["Peut"], "test": ["Jamais"]}
+    assert {split: texts for split, (texts, _) in found.items()} == wanted
+    labels = {split: [GENRES[y] for y in labels] for split, (_, labels) in found.items()}
+    assert labels == {"train": ["wikipedia", "emea"], "validation": ["europarl"], "test": ["news_est_republicain"]}
+    assert "4 sentences of 4 genres" in source["says"]
+    write("test", Jamais="radio")
+    with pytest.raises(Problem, match="radio"):
+        genres()
+
+
 def test_what_cannot_be_had(alone):
+    with pytest.raises(Problem, match="set ETUDES_MIRROR"):
+        genres()
     with pytest.raises(Problem, match="set ETUDES_MIRROR"):
         sentences("sequoia")
     with pytest.raises(Problem, match="treebank"):

@@ -53,6 +53,19 @@ def test_padding_changes_nothing():
             torch.testing.assert_close(vectors[:length], model(row[None, :length])[0], atol=1e-5, rtol=0)
 
 
+def test_wanted_places_alone_have_the_same_vectors_and_gradients():
+    model, tokens = small(), rows()
+    wanted = (torch.rand(tokens.shape, generator=torch.Generator().manual_seed(2)) < 0.3) & (tokens != 0)
+    gradients = []
+    for vectors in (model(tokens)[wanted], model(tokens, wanted)):
+        model.zero_grad()
+        (vectors**3).sum().backward()
+        gradients.append([p.grad.clone() for p in model.blocks.parameters()])
+    torch.testing.assert_close(model(tokens, wanted), model(tokens)[wanted], atol=1e-5, rtol=0)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
 def test_every_token_sees_both_sides():
     model, tokens = small(), rows()[2:]
     with torch.no_grad():

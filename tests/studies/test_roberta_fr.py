@@ -26,7 +26,7 @@ from etudes.studies.language.roberta_fr.cloze import (
 from etudes.studies.language.roberta_fr.findings import hidden_tokens, read_articles
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
 from etudes.studies.language.roberta_fr.networks import begin_at_frequencies, masked_loss
-from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, pieces, speech, swap
+from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD, cover, cut, fill, pieces, speech
 from etudes.studies.language.roberta_fr.tuning import Classifier, balanced_rows
 
 WORKS = ["Le maire ouvre la porte de la salle, et la porte reste ouverte. " * 20, "— Où va le train ? — À Lyon. " * 30]
@@ -152,21 +152,6 @@ def test_paragraphs_lose_the_mark_that_is_their_label():
         speech([work], "#", 100, rng())
 
 
-def test_exchanged_tokens_are_the_same_tokens():
-    rows = some_tokens(500, 12)
-    rows[:, 0] = 2
-    rows[:100, 8:] = PAD
-    found = swap(rows, rng())
-    assert torch.equal(found.sort(1).values, rows.sort(1).values)
-    assert (found[:, 0] == 2).all()
-    assert (found[:100, 8:] == PAD).all()
-    pairs, others = rows[:, 1:11].reshape(500, 5, 2), found[:, 1:11].reshape(500, 5, 2)
-    can = (pairs >= FIRST).all(2) & (pairs[..., 0] != pairs[..., 1])
-    turned = (others == pairs.flip(2)).all(2) & can
-    assert ((others == pairs).all(2) | turned).all()
-    assert turned.sum() / can.sum() == pytest.approx(0.5, abs=0.05)
-
-
 def naive_chances(windows, inputs, row, place, vocabulary):
     """By loops: the mean of two chains of Witten and Bell's interpolation."""
 
@@ -210,8 +195,7 @@ def test_counted_neighbours_are_the_naive_loop_s():
 def test_the_bag_of_words_is_scikit_learn_s():
     naive = pytest.importorskip("sklearn.naive_bayes")
     x, test_x = (torch.from_numpy(rng(s).integers(0, 30, (80, 12))) for s in (1, 2))
-    y, test_y = ((rows > 15).sum(1) > 5 for rows in (x, test_x))
-    y, test_y = y.long(), test_y.long()
+    y, test_y = (((rows > 15).sum(1) - 4).clamp(0, 3) for rows in (x, test_x))
     bags = [np.stack([np.bincount(row, minlength=30) for row in rows.numpy()]) for rows in (x, test_x)]
     for bag in bags:
         bag[:, :3] = 0
@@ -310,12 +294,16 @@ def test_a_user_s_articles_are_cut_into_tagged_sentences(tmp_path):
 
 
 def test_rows_of_few_labels_are_balanced():
-    labels = torch.tensor([0] * 30 + [1] * 50)
-    order = torch.from_numpy(rng().permutation(80))
+    labels = torch.tensor([0] * 30 + [1] * 50 + [2] * 20)
+    order = torch.from_numpy(rng().permutation(100))
     for count in (10, 11, 40):
         rows = balanced_rows(labels, count, order)
         assert len(rows.unique()) == count
-        assert (labels[rows] == 1).sum() == count // 2
+        counts = torch.bincount(labels[rows]).tolist()
+        assert max(counts) - min(counts) <= 1
+        assert counts == sorted(counts, reverse=True)
+    with pytest.raises(Problem, match="class 2 has 20 labelled texts, not 30"):
+        balanced_rows(labels, 90, order)
 
 
 def test_padding_does_not_change_a_class(tokenizer):
@@ -361,6 +349,6 @@ def test_a_finished_run_gives_its_network_back_and_completes_a_user_s_text(tmp_p
     assert len(complete(model, tokenizer, f"def {GAP}")[0]) == 5
     assert "articles/words-unseen" in read(tmp_path / "runs" / spec.key).metrics
     assert "La porte" in (tmp_path / "runs" / spec.key / "completions.txt").read_text()
-    (spec,) = STUDY.plan("smoke", seeds=1, variants=("half-tiny",), articles=str(tmp_path / "nowhere"))
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=("short",), articles=str(tmp_path / "nowhere"))
     with pytest.raises(Problem, match="names no file"):
         execute(STUDY, spec, tmp_path / "runs")
