@@ -181,8 +181,8 @@ STUDY = Study(
     scales={
         "smoke": Scale(
             OFFLINE
-            | {"characters": 40_000, "tested": 2000, "vocabulary": 300}
-            | {"context": 16, "length": 16, "batch": 4, "steps": 10, "log_every": 2}
+            | {"characters": 20_000, "tested": 1500, "vocabulary": 300}
+            | {"context": 16, "length": 16, "batch": 4, "steps": 8, "log_every": 2}
             | {"labels": (4, 10, 20), "draws": 1, "tuning_steps": 4},
             seeds=2,
             minutes=0.1,
