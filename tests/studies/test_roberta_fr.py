@@ -349,6 +349,6 @@ def test_a_finished_run_gives_its_network_back_and_completes_a_user_s_text(tmp_p
     assert len(complete(model, tokenizer, f"def {GAP}")[0]) == 5
     assert "articles/words-unseen" in read(tmp_path / "runs" / spec.key).metrics
     assert "La porte" in (tmp_path / "runs" / spec.key / "completions.txt").read_text()
-    (spec,) = STUDY.plan("smoke", seeds=1, variants=("short",), articles=str(tmp_path / "nowhere"))
+    (spec,) = STUDY.plan("smoke", seeds=1, variants=("half-tiny",), articles=str(tmp_path / "nowhere"))
     with pytest.raises(Problem, match="names no file"):
         execute(STUDY, spec, tmp_path / "runs")

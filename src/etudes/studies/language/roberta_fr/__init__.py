@@ -8,9 +8,10 @@ Liu et al. 2019). Its loss is taken at the hidden places h alone,
 Static masking hides the same tokens whenever a text is met; dynamic masking draws anew each time. Afterwards the
 encoder learns from labels what kind of text a sentence is from, beside one that has not read before.
 
-    etudes run roberta-fr                       4 minutes on two cores, 9 variants, 5 seeds: masks, size, text, labels
+    etudes run roberta-fr                       4 minutes on two cores, 7 variants, 5 seeds: masks, size, text, labels
     etudes run roberta-fr --scale sizes         360 minutes, 3 seeds: BERT's tiny, mini and small on all novels
-    etudes run roberta-fr --variants tiny --articles FILE    the gaps of your own sentences are filled too
+
+With `--variants tiny --articles FILE` the gaps of your own sentences are filled too.
 
 To expect: bits well below those of token frequencies, and above those of counted neighbours, which half a minute of
 training does not reach. Reading before is worth most where labels are few.
@@ -20,7 +21,7 @@ words. Windows are cut without regard to sentences and begin with one special to
 places beside (nn/roberta.py), and the output's biases as the logarithms of how often tokens occur.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,7 @@ from etudes.core.files import write_text
 from etudes.data.text import texts
 from etudes.data.tokens import Tokenizer
 from etudes.nn.roberta import Roberta
+from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves, pictures
 from etudes.studies.language.roberta_fr.findings import AMOUNTS, fill_gaps, hidden_tokens, label_curve
 from etudes.studies.language.roberta_fr.masking import Hidden, hide
@@ -58,9 +60,9 @@ class Config(Adam):
     rate: Annotated[float, within(0, 1)] = 0.15  # of the tokens that are hidden in training
     patterns: Annotated[int, at_least(0)] = 0  # masks drawn for each window beforehand, met in turn; 0: always new ones
     pretrain: bool = True  # whether the network reads before it meets labels
-    portion: Annotated[float, positive] = 1.0  # of the steps that it reads for, the schedule ending with them
     batch: Annotated[int, at_least(1)] = 32  # windows a step, over all processes together
     lr: Annotated[float, positive] = 3e-3  # peak learning rate of AdamW
+    schedule: Schedule = "warmup"  # learning rate over the steps
     weight_decay: Annotated[float, at_least(0)] = 0.01  # AdamW's, on matrices
     finetune: bool = False  # whether it then learns from labels
     task: Literal["genre", "speech"] = (
@@ -87,13 +89,13 @@ def load_network(cfg: Config, folder: Path) -> tuple[Roberta, Tokenizer]:
 def opened(cfg: Config, run: Run) -> Reading:
     d = texts(cfg.dataset).take(cfg.characters)
     run.note(data=d.source)
-    names = ("dataset", "characters", "vocabulary", "context", "tested", "task", "marks", "length")
-    return read(run, d, {name: getattr(cfg, name) for name in names})
+    settings = {"dataset": cfg.dataset, "characters": cfg.characters, "tested": cfg.tested, "context": cfg.context}
+    settings |= {"vocabulary": cfg.vocabulary, "task": cfg.task, "marks": cfg.marks, "length": cfg.length}
+    return read(run, d, settings)
 
 
 def pretrain(cfg: Config, run: Run, model: Roberta, reading: Reading) -> dict[str, float]:
     """Train the network in place; its last validation."""
-    cfg = replace(cfg, steps=max(1, round(cfg.portion * cfg.steps)))
     order = run.rng("share").permutation(len(reading.windows))
     windows = reading.windows[order[: max(1, round(cfg.share * len(order)))]]
     begin_at_frequencies(model, windows)
@@ -138,10 +140,8 @@ def train(cfg: Config, run: Run) -> None:
 
 MARGIN = 0.05  # bits for a hidden token that are too few to matter
 OFFLINE = {"dataset": "python", "unseen": "own", "task": "speech", "marks": "#"}  # where nothing can be reached
-SHORT = {"portion": 0.25}
-LITTLE = SHORT | {"share": 1 / 256}
-LAPTOP = ("tiny", "scratch", "short", "short-half", "short-hide-40", "sixty-fourth", "little", "little-static")
-LAPTOP += ("little-static-10",)
+LITTLE = {"share": 1 / 256}
+LAPTOP = ("tiny", "scratch", "half-tiny", "sixty-fourth", "little", "little-static", "little-static-10")
 
 
 FEW, SOME, MANY = (f"test/accuracy-{amount}-labels" for amount in AMOUNTS)
@@ -167,14 +167,12 @@ STUDY = Study(
     variants=(
         Variant("tiny", {"finetune": True}, "two layers of 128, dynamic masking of 15 %, then labels"),
         Variant("scratch", {"pretrain": False, "finetune": True}, "labels alone, without reading before"),
+        Variant("half-tiny", {"size": "half-tiny"}, "two layers of 64"),
         Variant("mini", {"size": "mini"}, "four layers of 256"),
         Variant("small", {"size": "small"}, "four layers of 512"),
         Variant("base", {"size": "base"}, "twelve layers of 768: RoBERTa's base"),
-        Variant("short", SHORT, "as tiny, a quarter of the steps, as all that follow"),
-        Variant("short-half", SHORT | {"size": "half-tiny"}, "two layers of 64"),
-        Variant("short-hide-40", SHORT | {"rate": 0.4}, "40 % of the tokens hidden in training"),
-        Variant("sixty-fourth", SHORT | {"share": 1 / 64}, "a sixty-fourth of the text"),
-        Variant("little", LITTLE, "a two-hundred-and-fifty-sixth of the text"),
+        Variant("sixty-fourth", {"share": 1 / 64}, "a sixty-fourth of the text, as many steps"),
+        Variant("little", LITTLE, "a two-hundred-and-fifty-sixth of the text, as many steps"),
         Variant("little-static", LITTLE | {"patterns": 1}, "the same, and always the same tokens hidden"),
         Variant("little-static-10", LITTLE | {"patterns": 10}, "the same, ten masks for each window in turn"),
     ),
@@ -190,7 +188,7 @@ STUDY = Study(
             variants=LAPTOP,
         ),
         "laptop": Scale(
-            {"characters": 6_000_000, "steps": 1200, "eval_every": 100},
+            {"characters": 6_000_000, "steps": 600, "eval_every": 100},
             seeds=(5, 8, 12),
             minutes=4,
             variants=LAPTOP,
@@ -233,13 +231,13 @@ STUDY = Study(
             "little-static", "little", "sec. 4.1, as its reason", of=BITS, matters=MARGIN
         ),
         "after as many tokens an encoder twice as wide needs fewer bits for a hidden token": lower(
-            "short", "short-half", "Turc et al. 2019, table 1 (of other tasks)", of=BITS, matters=MARGIN
+            "tiny", "half-tiny", "Turc et al. 2019, table 1 (of other tasks)", of=BITS, matters=MARGIN
         ),
         "as much training on a sixty-fourth of the text needs as few bits, up to 0.1, as on all of it": alike(
-            "sixty-fourth", "short", 0.1, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
+            "sixty-fourth", "tiny", 0.1, "CamemBERT, sec. 6.1 (of other tasks)", of=BITS
         ),
         "as much training on a two-hundred-and-fifty-sixth of the text needs more bits than on all of it": higher(
-            "little", "short", "CamemBERT, sec. 6.1, at less text than there", of=BITS, matters=MARGIN
+            "little", "tiny", "CamemBERT, sec. 6.1, at less text than there", of=BITS, matters=MARGIN
         ),
         "with 100 labels an encoder that has read tells genres better than one that has not": higher(
             "tiny", "scratch", "BERT, sec. 4", of=SOME, matters=0.01
@@ -250,9 +248,6 @@ STUDY = Study(
             "BERT, sec. 4.1 (of small sets)",
             matters=0.01,
             number="accuracy gained by reading, with 100 labels minus with 1,000",
-        ),
-        "an encoder from which 40 % of the tokens are hidden learns to need fewer bits than with 15 %": lower(
-            "short-hide-40", "short", "Wettig et al. 2022, arXiv:2202.08005, sec. 3", of=BITS, matters=MARGIN
         ),
         "a word's last token needs fewer bits where the rest of the word shows than where all of it is hidden": lower(
             ("tiny", "test/bits-inside-word"),
@@ -270,11 +265,10 @@ STUDY = Study(
         ),
         bars(
             BITS,
-            title="Bits for a hidden token by time, size, masks and text",
+            title="Bits for a hidden token by size, text and masks",
             sections={
-                "Time and size": ("tiny", "short", "short-half", "mini", "small", "base"),
-                "Share that is hidden": ("short", "short-hide-40"),
-                "How much text": ("short", "sixty-fourth", "little"),
+                "Its size": ("half-tiny", "tiny", "mini", "small", "base"),
+                "How much text": ("tiny", "sixty-fourth", "little"),
                 "Masks on little text": ("little", "little-static-10", "little-static"),
             },
         ),
@@ -283,7 +277,7 @@ STUDY = Study(
             "test/words-unseen",
             *(f"test/error-{kind}" for kind in ("agreement", "function", "name", "rest")),
             title="Newspaper words told right, and errors by kind",
-            sections={"": ("tiny", "short", "mini", "small", "base")},
+            sections={"": ("half-tiny", "tiny", "mini", "small", "base")},
         ),
         pictures("completions.txt", title="Completions", says="The hidden word in brackets; below, what was told."),
     ),

@@ -91,7 +91,7 @@ def speech(works: Sequence[str], marks: str, count: int, rng: np.random.Generato
             found[line[0] in marks].append(text)
     each = min(count // 2, *map(len, found))
     if not each:
-        raise Problem(f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or take --task order")
+        raise Problem(f"no paragraphs begin with one of '{marks}', or all do; name other --marks, or take --task genre")
     chosen = [(found[y][i], y) for y in (0, 1) for i in rng.permutation(len(found[y]))[:each]]
     shuffled = [chosen[i] for i in rng.permutation(len(chosen))]
     return [text for text, _ in shuffled], [y for _, y in shuffled]
