@@ -204,7 +204,7 @@ STUDY = Study(
         ),
         "paper": Scale(
             {"dataset": "oscar-fr", "vocabulary": 50_265, "context": 512, "dropout": 0.1}
-            | {"batch": 8192, "lr": 3.6e-3, "steps": 500_000, "eval_every": 5000},
+            | {"batch": 256, "lr": 6e-4, "steps": 1_000_000, "eval_every": 5000},  # sec. 4; at this width lr is 1e-4
             seeds=3,
             minutes=1e6,
             judges=False,
