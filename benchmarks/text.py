@@ -6,11 +6,16 @@ Translation  a thousand English sentences into French, greedily, by the network 
 Adaptation   a step of low-rank adaptation (rank 8, the queries' and values' matrices of all attention) of a T5: by our
              layers and `descend`, and by transformers' Trainer with peft, with the same weights, batches and optimiser,
              in fp32. Batches are made within the step on both sides. Goal: at least as fast.
+Pretraining  tokens a second of a RoBERTa that learns to tell hidden tokens: by the network, masks and loss of the study
+             `roberta-fr`, and by transformers' RobertaForMaskedLM with its DataCollatorForLanguageModeling, with the
+             same weights, windows and optimiser, in a plain loop. Both in fp32 (goal: 1.5 times), then both under bf16
+             autocast (goal: at least as fast).
 
 Both sides take turns, and the median of the ratios of neighbouring turns is told: machines drift. One thread each, as
 runs have by default.
 """
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +32,11 @@ from etudes.core.record import read
 from etudes.data.pairs import pairs
 from etudes.nn.exchange import to_transformers
 from etudes.nn.lora import adapt_linear
+from etudes.nn.roberta import Roberta
 from etudes.nn.t5 import T5, answer_loss, rows
+from etudes.studies.language.roberta_fr.masking import Hidden
+from etudes.studies.language.roberta_fr.networks import masked_loss
+from etudes.studies.language.roberta_fr.reading import FIRST, MASK, PAD
 from etudes.studies.language.translation import load_network
 from etudes.studies.language.translation.decoding import translate
 from etudes.studies.language.translation.networks import Translator
@@ -38,6 +47,8 @@ SENTENCES, WORDS = 1000, 8  # that are translated, and the most that one has
 SHAPE = (4096, 256, 4, 8, 32, 704)  # of the T5: vocabulary, width, blocks, heads, width of a head, of the gated layer
 BATCH, TEXT, ANSWER, STEPS = 16, 48, 4, 12  # examples a step, tokens of each, steps a turn
 RANK, ALPHA, RATE = 8, 16.0, 1e-3
+READER = (2048, 128, 2, 2, 64)  # of the Roberta: vocabulary, width, layers, heads, tokens that it sees at once
+WINDOWS, READS = 32, 20  # windows a step, steps a turn
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -176,13 +187,71 @@ def compare_adaptation(count: int = 5) -> Iterator[str]:
     yield f"adaptation: seconds a step, Trainer with peft against ours {found}; goal at least 1"
 
 
+def reading_turn(model: torch.nn.Module, loss: Callable[[int], Tensor], bf16: bool) -> Callable[[], float]:
+    """Tokens a second of some steps of training, `loss(i)` being that of step i, its masks drawn within."""
+    opt = torch.optim.AdamW(model.parameters(), RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 1.0)
+    precision = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+    def steps() -> None:
+        for i in range(READS):
+            with precision:
+                found = loss(i)
+            float(descend(found, opt, schedule, 1.0))
+
+    return lambda: READS * WINDOWS * READER[-1] / seconds(steps)
+
+
+def our_reader(base: Roberta, windows: Tensor, bf16: bool) -> Callable[[], float]:
+    model = Roberta(*READER)
+    model.load_state_dict(base.state_dict())
+    hidden = Hidden(windows, WINDOWS, 0.15, 0, READER[0], lambda stream, index=0: index)
+    return reading_turn(model, lambda i: masked_loss(model, *hidden.at(i)), bf16)
+
+
+def their_reader(base: Roberta, windows: Tensor, bf16: bool) -> Callable[[], float]:
+    """The same by transformers. Raises ModuleNotFoundError where it is not installed."""
+    import tokenizers
+    import transformers
+
+    model = to_transformers(base).train()
+    words = {"<pad>": PAD, "<mask>": MASK, **{str(i): i for i in range(2, READER[0])}}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "2")),
+        pad_token="<pad>",
+        mask_token="<mask>",
+    )
+    collate = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+
+    def loss(i: int) -> Tensor:
+        batch = collate([{"input_ids": row} for row in windows[i * WINDOWS : (i + 1) * WINDOWS]])
+        found: Tensor = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+        return found
+
+    return reading_turn(model, loss, bf16)
+
+
+def compare_pretraining(count: int = 5) -> Iterator[str]:
+    torch.manual_seed(0)
+    base = Roberta(*READER)
+    windows = torch.randint(FIRST, READER[0], (READS * WINDOWS, READER[-1]))
+    for precision, goal in (("fp32", 1.5), ("bf16", 1)):
+        try:
+            theirs = their_reader(base, windows, precision == "bf16")
+        except ModuleNotFoundError as missing:
+            yield f"pretraining: {missing.name} is not installed: pip install transformers"
+            return
+        found = turns(count, our_reader(base, windows, precision == "bf16"), theirs)
+        yield f"pretraining: tokens a second in {precision}, ours against transformers {found}; goal at least {goal}"
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     facts = environment()
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     print(f"{facts['host']}; {torch.get_num_threads()} threads; {libraries}")
-    for compare in (compare_translation, compare_adaptation):
+    for compare in (compare_translation, compare_adaptation, compare_pretraining):
         for line in compare():
             print(line, flush=True)
 

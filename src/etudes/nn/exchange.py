@@ -1,7 +1,8 @@
-"""Our networks that write as those of the transformers library, and back, with the same weights.
+"""Our language networks as those of the transformers library, and back, with the same weights.
 
-There a GPT is a GPT2LMHeadModel, a Llama a LlamaForCausalLM and a T5 a T5ForConditionalGeneration: the same arithmetic
-under other names, GPT's matrices transposed and Llama's fused ones apart. The library comes with the extra `text`.
+There a GPT is a GPT2LMHeadModel, a Llama a LlamaForCausalLM, a T5 a T5ForConditionalGeneration and a Roberta a
+RobertaForMaskedLM: the same arithmetic under other names, GPT's matrices transposed and fused ones apart. The library
+comes with the extra `text`.
 """
 
 from pathlib import Path
@@ -11,16 +12,18 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem
+from etudes.nn.bert import LAYER
 from etudes.nn.gpt import GPT
 from etudes.nn.llama import Llama
+from etudes.nn.roberta import EPS, Roberta
 from etudes.nn.t5 import PAD, T5
 
 GELU = ("gelu_new", "gelu_pytorch_tanh")  # the form with tanh, under its two names there
 
 
-def to_transformers(model: GPT | Llama | T5) -> Any:
-    """A LlamaForCausalLM, GPT2LMHeadModel or T5ForConditionalGeneration with the model's weights, copied, in evaluation
-    mode.
+def to_transformers(model: GPT | Llama | T5 | Roberta) -> Any:
+    """A LlamaForCausalLM, GPT2LMHeadModel, T5ForConditionalGeneration or RobertaForMaskedLM with the model's weights,
+    copied, in evaluation mode.
 
     It knows no token that begins or ends a text, so that its generate() goes on as far as it is told to; but a T5's
     answers begin with PAD.
@@ -28,6 +31,8 @@ def to_transformers(model: GPT | Llama | T5) -> Any:
     transformers = _library()
     if isinstance(model, T5):
         return _with_weights(_their_t5(transformers, model), model)
+    if isinstance(model, Roberta):
+        return _with_weights(_their_roberta(transformers, model), model)
     vocabulary, width = _matrix(model).shape
     sizes = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": None, "tie_word_embeddings": True}
     block = model.blocks[0]
@@ -60,7 +65,7 @@ def to_transformers(model: GPT | Llama | T5) -> Any:
     return _with_weights(made, model)
 
 
-def _with_weights(made: Any, model: GPT | Llama | T5) -> Any:
+def _with_weights(made: Any, model: GPT | Llama | T5 | Roberta) -> Any:
     theirs, ours = made.state_dict(), model.state_dict()
     with torch.no_grad():
         for name, parts in _names(model).items():
@@ -70,16 +75,17 @@ def _with_weights(made: Any, model: GPT | Llama | T5) -> Any:
     return made.to(_matrix(model).device).eval()
 
 
-def from_transformers(source: Any) -> GPT | Llama | T5:
-    """The GPT, Llama or T5 with the weights of `source`, copied in float32, in evaluation mode.
+def from_transformers(source: Any) -> GPT | Llama | T5 | Roberta:
+    """The GPT, Llama, T5 or Roberta with the weights of `source`, copied in float32, in evaluation mode.
 
-    `source` is a network of one of the three kinds there, or the folder where save_pretrained wrote one in safetensors.
+    `source` is a network of one of the four kinds there, or the folder where save_pretrained wrote one in safetensors.
     Raises Problem on what our networks have no place for: scaled rotary positions, biases in a Llama, an output matrix
     of a decoder's own, T5 before its version 1.1, other activations and sizes.
     """
     theirs = _opened(Path(source)) if isinstance(source, str | Path) else source
     config = getattr(theirs, "config", None)
     makers = {"LlamaForCausalLM": _llama, "GPT2LMHeadModel": _gpt, "T5ForConditionalGeneration": _t5}
+    makers["RobertaForMaskedLM"] = _roberta
     kind = type(theirs).__name__
     if kind not in makers:
         raise Problem(f"a {kind} is none of the networks that can be taken over: {', '.join(makers)}")
@@ -91,6 +97,10 @@ def from_transformers(source: Any) -> GPT | Llama | T5:
         ours = model.state_dict()
         for name, parts in _names(model).items():
             ours[name].copy_(torch.cat([_turned(part, weights[part]) for part in parts]))
+        if isinstance(model, Roberta):  # all tokens are of the first segment, whose vector ours adds to the positions
+            places = weights["roberta.embeddings.position_embeddings.weight"][config.pad_token_id + 1 :]
+            segment = weights["roberta.embeddings.token_type_embeddings.weight"][0]
+            model.position_embedding.weight.copy_(places + segment)
     return model.to(theirs.device).eval()
 
 
@@ -143,6 +153,45 @@ def _their_t5(transformers: Any, model: T5) -> Any:
     return made
 
 
+def _roberta(config: Any) -> Roberta:
+    return Roberta(
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.max_position_embeddings - config.pad_token_id - 1,  # theirs begin behind the padding's number
+        config.hidden_dropout_prob,
+        config.pad_token_id,
+    )
+
+
+def _their_roberta(transformers: Any, model: Roberta) -> Any:
+    """A RobertaForMaskedLM of the model's sizes, with its positions: theirs begin behind the padding's number."""
+    (vocabulary, width), first = model.embedding.weight.shape, model.pad + 1
+    config = transformers.RobertaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=len(model.blocks),
+        num_attention_heads=model.blocks[0].heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=first + model.context,
+        type_vocab_size=1,
+        layer_norm_eps=EPS,
+        hidden_dropout_prob=model.dropout,
+        attention_probs_dropout_prob=model.dropout,
+        pad_token_id=model.pad,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    made = transformers.RobertaForMaskedLM(config)
+    with torch.no_grad():
+        places = made.roberta.embeddings.position_embeddings.weight
+        places[:first] = 0
+        places[first:] = model.position_embedding.weight
+        made.roberta.embeddings.token_type_embeddings.weight.zero_()
+    return made
+
+
 def _rope(config: Any) -> dict[str, Any]:
     """How a Llama's positions turn; transformers 4 keeps this in two fields."""
     scaling = getattr(config, "rope_scaling", None) or {}
@@ -175,6 +224,16 @@ def _unlike(config: Any, kind: str) -> str:
             f"its distances fall into {layout[0]} buckets up to {layout[1]}": layout != (32, 128),
             f"its norms add {config.layer_norm_epsilon}": config.layer_norm_epsilon != 1e-6,
         }
+    elif kind == "RobertaForMaskedLM":
+        rates = {config.hidden_dropout_prob, config.attention_probs_dropout_prob}
+        hidden = config.intermediate_size
+        found = {
+            f"its activation is {config.hidden_act}": config.hidden_act != "gelu",
+            f"it is {hidden} wide between its layers": hidden != 4 * config.hidden_size,
+            "its dropouts differ": len(rates) > 1,
+            f"its norms add {config.layer_norm_eps}": config.layer_norm_eps != EPS,
+            "it sees only what comes before": config.is_decoder,
+        }
     else:
         rates = {config.embd_pdrop, config.attn_pdrop, config.resid_pdrop}
         hidden = config.n_inner or 4 * config.n_embd
@@ -191,8 +250,10 @@ def _unlike(config: Any, kind: str) -> str:
     return next((words for words, is_so in found.items() if is_so), "")
 
 
-def _names(model: GPT | Llama | T5) -> dict[str, tuple[str, ...]]:
-    """Our name of each tensor -> theirs, several where ours has them under each other."""
+def _names(model: GPT | Llama | T5 | Roberta) -> dict[str, tuple[str, ...]]:
+    """Our name of each tensor -> theirs, several where ours has them under each other; a Roberta's positions aside."""
+    if isinstance(model, Roberta):
+        return _roberta_names(model)
     if isinstance(model, T5):
         return {name: (_t5_name(name),) for name in model.state_dict()}
     if isinstance(model, Llama):
@@ -244,12 +305,24 @@ def _t5_name(name: str) -> str:
     return name
 
 
+def _roberta_names(model: Roberta) -> dict[str, tuple[str, ...]]:
+    names = {"embedding.weight": ("roberta.embeddings.word_embeddings.weight",), "bias": ("lm_head.bias",)}
+    for kind in ("weight", "bias"):
+        names[f"norm.{kind}"] = (f"roberta.embeddings.LayerNorm.{kind}",)
+        names[f"dense.{kind}"] = (f"lm_head.dense.{kind}",)
+        names[f"head_norm.{kind}"] = (f"lm_head.layer_norm.{kind}",)
+        for i in range(len(model.blocks)):
+            for ours, theirs in LAYER.items():
+                names[f"blocks.{i}.{ours}.{kind}"] = tuple(f"roberta.encoder.layer.{i}.{t}.{kind}" for t in theirs)
+    return names
+
+
 def _turned(name: str, tensor: Tensor) -> Tensor:
     """The tensor, as [out, in] where it is a matrix of GPT-2, which has them as [in, out]."""
     return tensor.t() if ".c_" in name and tensor.ndim == 2 else tensor
 
 
-def _matrix(model: GPT | Llama | T5) -> Tensor:
+def _matrix(model: GPT | Llama | T5 | Roberta) -> Tensor:
     return model.embedding if isinstance(model, Llama) else model.embedding.weight
 
 
@@ -268,6 +341,7 @@ def _opened(folder: Path) -> Any:
         library = _library()
         kinds = library.AutoConfig.from_pretrained(folder, local_files_only=True).architectures or ()
         auto = library.AutoModelForSeq2SeqLM if "T5ForConditionalGeneration" in kinds else library.AutoModelForCausalLM
+        auto = library.AutoModelForMaskedLM if "RobertaForMaskedLM" in kinds else auto
         return auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         words = str(error).strip().splitlines()[0]
