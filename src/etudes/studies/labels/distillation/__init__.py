@@ -146,7 +146,7 @@ LAPTOP = {"examples": 700, "held_out": 2000, "batch": 100, "steps": 1200, "eval_
 PAPER = {"steps": 59_000, "batch": 100, "eval_every": 5_900, "teacher_steps": 118_000, "large": 800, "log_every": 100}
 SMOKE = {"dataset": "digits", "examples": 40, "held_out": 100, "batch": 50, "steps": 12, "eval_every": 6,
          "teacher_width": 20, "teacher_steps": 20, "large": 60, "jitter": 1, "log_every": 4}  # fmt: skip
-MATTERS = 0.002  # of the test error: 20 pictures in 10,000; the paper's gain is 0.0072
+MATTERS = 0.003  # of the test error: 30 pictures in 10,000; the paper's gain is 0.0072
 
 STUDY = Study(
     name="distillation",
@@ -203,7 +203,7 @@ STUDY = Study(
     idea=objective,
     claims={
         "a small student has a lower test error with a teacher's soft targets than with hard labels alone": lower(
-            "soft", "plain", "sec. 3", matters=MATTERS
+            "soft", "plain", "sec. 3"
         ),
         "for a student of 30 units a temperature of 3 gives a lower test error than a temperature of 1": lower(
             "soft", "soft-1", "sec. 3", matters=MATTERS
@@ -225,7 +225,7 @@ STUDY = Study(
             )
         ),
         "shown 3 % of the pictures, a large student has a lower test error with soft targets than with hard labels": (
-            lower("few", "few-plain", "sec. 6, table 5", matters=MATTERS)
+            lower("few", "few-plain", "sec. 6, table 5")
         ),
         "shown 3 % of the pictures in place of all, a large student loses less than half as much with soft targets as "
         "with hard labels": Claim(
@@ -237,14 +237,12 @@ STUDY = Study(
         ),
         "shown 3 % of the pictures, the validation loss rises less from its lowest with soft targets than with hard "
         "labels": lower("few", "few-plain", "sec. 6", of="validation/loss-rise"),
-        "a teacher's soft targets give a lower test error than smoothed labels": lower(
-            "soft", "smoothing", "sec. 3", matters=MATTERS
-        ),
+        "a teacher's soft targets give a lower test error than smoothed labels": lower("soft", "smoothing", "sec. 3"),
         "a teacher's soft targets give a lower test error than the same with the wrong classes shuffled": lower(
             "soft", "permuted", "sec. 1", matters=MATTERS
         ),
         "a regularised teacher gives a student a lower test error than one that has learnt its pictures by heart": (
-            lower("soft", "overfitted-teacher", "sec. 3", matters=MATTERS)
+            lower("soft", "overfitted-teacher", "sec. 3")
         ),
     },
     charts=(
