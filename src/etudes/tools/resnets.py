@@ -51,7 +51,9 @@ def read_weights(path: Path, name: str, model: nn.Sequential) -> nn.Sequential:
     """The network with the weights of a file that has torchvision's names, in evaluation mode. Raises Problem where
     the file does not fit."""
     try:
-        model.load_state_dict({own_name(name, theirs): tensor for theirs, tensor in load_file(path).items()})
+        state = {own_name(name, theirs): tensor for theirs, tensor in load_file(path).items()}
+        counts = {key: t for key, t in model.state_dict().items() if key.endswith("num_batches_tracked")}
+        model.load_state_dict(counts | state)  # which some files lack
     except (KeyError, ValueError, IndexError, RuntimeError) as error:
         words = str(error).strip().splitlines()[0]
         raise Problem(f"{path} does not hold the weights of {name} ({words}); fetch it again") from None

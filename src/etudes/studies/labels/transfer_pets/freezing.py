@@ -2,20 +2,21 @@
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from etudes.nn.norm import BatchNorm
+from etudes.data.images import unit
+from etudes.nn.norm import recalibrate
 from etudes.optim.schedules import SCHEDULES
 from etudes.studies.labels.transfer_pets.networks import Staged
 
 if TYPE_CHECKING:
     from etudes.studies.labels.transfer_pets import Config
 
-Norms = Literal["frozen", "parameters", "statistics", "both"]
+Norms = Literal["frozen", "parameters", "statistics", "both", "adapted"]
 MOMENTUM = 0.9  # of Nesterov's accelerated gradient
+ADAPT_BATCH = 64  # pictures whose statistics are averaged
 
 
 def freeze(model: Staged, depth: int, norms: Norms, everywhere: bool) -> None:
@@ -23,7 +24,7 @@ def freeze(model: Staged, depth: int, norms: Norms, everywhere: bool) -> None:
 
     Of batch normalisation, in those stages or `everywhere`: "parameters", scales and shifts follow the gradient;
     "statistics", running means and variances follow the batch, and the batch is normalised by its own; "both"; or
-    "frozen", neither. Norms elsewhere have neither.
+    "frozen", neither. Norms elsewhere have neither. "adapted" is frozen here: what comes before the steps is `adapt`.
     """
     stages = [*model.stages]
     top = stages[max(0, len(stages) - depth) :]
@@ -40,9 +41,15 @@ def freeze(model: Staged, depth: int, norms: Norms, everywhere: bool) -> None:
 
 def lowest_moved(model: Staged, depth: int, norms: Norms, everywhere: bool) -> int:
     """How many stages, from the picture on, no step can change: what they give can be kept."""
-    if everywhere and norms != "frozen":
-        return 0
-    return max(0, len(model.stages) - depth)
+    moves = everywhere and norms not in ("frozen", "adapted")
+    return 0 if moves else max(0, len(model.stages) - depth)
+
+
+def adapt(stages: nn.Sequential, x: Tensor) -> None:
+    """Replace, in place, the statistics of all norms by those of pictures x: uint8 or in [0, 1] (Li et al. 2016,
+    arXiv:1603.04779, algorithm 1, AdaBN), as averages over batches; the weights stay."""
+    recalibrate(stages, (unit(part) for part in x.split(ADAPT_BATCH)))
+    stages.eval()
 
 
 def optimiser(cfg: "Config", model: Staged) -> tuple[Optimizer, LambdaLR]:
@@ -68,13 +75,7 @@ def optimiser(cfg: "Config", model: Staged) -> tuple[Optimizer, LambdaLR]:
         opt = Adam(groups, lr=cfg.head_lr)
     factor = SCHEDULES[cfg.schedule]
 
-    def factor_from(begin: float):  # noqa: ANN202
+    def factor_from(begin: float):
         return lambda step: factor(step, cfg.steps) if step >= begin * cfg.steps else 0.0
 
     return opt, LambdaLR(opt, [factor_from(begin) for begin in begins])
-
-
-@torch.no_grad()
-def moved(model: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
-    """The names of what differs from `before`, a copy of the state: parameters and buffers."""
-    return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}

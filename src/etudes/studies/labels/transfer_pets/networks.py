@@ -88,10 +88,10 @@ class LiteEnd(nn.Module):
 
 
 def lite_stages(lite: EfficientNetLite) -> nn.Sequential:
-    """Its seven stages, the first with the stem and the last with the widest convolution and the mean over places."""
+    """Eight stages: its seven, the first with the stem, and the widest convolution with the mean over places."""
     begins = [i for i, block in enumerate(lite.blocks) if not block.adds] + [len(lite.blocks)]
     groups = [[*lite.blocks[a:b]] for a, b in pairwise(begins)]
-    groups = [[LiteStem(lite), *groups[0]], *groups[1:-1], [*groups[-1], LiteEnd(lite)]]
+    groups = [[LiteStem(lite), *groups[0]], *groups[1:], [LiteEnd(lite)]]
     return nn.Sequential(*(nn.Sequential(*group) for group in groups))
 
 

@@ -1,4 +1,4 @@
-"""What is learnt: the set of a task, which of its pictures have labels, how they are changed, and what is kept of them."""
+"""What is learnt: the set of a task, which of its pictures have labels, how they are changed, what is kept of them."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from etudes.studies.labels.transfer_pets import Config
 
 Strength = Literal["none", "small", "large"]
-CATS = tuple(
+_CATS = (
     "abyssinian,bengal,birman,bombay,british shorthair,egyptian mau,maine coon,persian,ragdoll,russian blue,siamese,"
-    "sphynx".split(",")
-)  # of the 37 breeds; the others are dogs
-ANIMALS = tuple(
+    "sphynx"
+)
+CATS = tuple(_CATS.split(","))  # of the 37 breeds; the others are dogs
+_ANIMALS = (
     "Leopards,bass,butterfly,cougar_face,crab,crayfish,crocodile,crocodile_head,dalmatian,dolphin,dragonfly,elephant,"
     "emu,flamingo,hawksbill,hedgehog,ibis,kangaroo,llama,nautilus,rhino,rooster,scorpion,sea_horse,starfish,"
-    "stegosaurus,tick,trilobite".split(",")
-)  # of Caltech-101: those with more than 32 training pictures
-CHUNK = 100  # pictures that go through frozen stages at once
+    "stegosaurus,tick,trilobite"
+)
+ANIMALS = tuple(_ANIMALS.split(","))  # of Caltech-101: those with more than 32 training pictures
+CHUNK = 20  # pictures that go through frozen stages at once: more would leave the processor's cache
 
 
 def only_classes(d: Images, names: tuple[str, ...]) -> Images:
@@ -39,7 +41,13 @@ def only_classes(d: Images, names: tuple[str, ...]) -> Images:
     y, test_y = number[d.y], number[d.test_y]
     kept, test_kept = y >= 0, test_y >= 0
     return replace(
-        d, x=d.x[kept], y=y[kept], test_x=d.test_x[test_kept], test_y=test_y[test_kept], classes=len(names), labels=names
+        d,
+        x=d.x[kept],
+        y=y[kept],
+        test_x=d.test_x[test_kept],
+        test_y=test_y[test_kept],
+        classes=len(names),
+        labels=names,
     )
 
 
@@ -50,7 +58,7 @@ def cats_and_dogs(d: Images) -> Images:
 
 
 def opened_target(cfg: "Config") -> Images:
-    """The set of the task: breeds or animals, the far set, or cats and dogs; in colour, of `side` pixels."""
+    """The set of the task: breeds or animals, the far set, or cats and dogs; in colour, square, of `side` pixels."""
     d = in_colour(images({"near": cfg.near, "far": cfg.far, "cats": cfg.pets}[cfg.target]))
     if cfg.target == "cats":
         d = cats_and_dogs(d)
@@ -58,9 +66,8 @@ def opened_target(cfg: "Config") -> Images:
         d = only_classes(d, ANIMALS)
     elif cfg.classes == "later":
         d = only_classes(d, d.labels[d.classes // 2 :])
-    if cfg.shrunk:
-        d = d.resize(cfg.shrunk)
-    return d.resize(cfg.side) if cfg.side and d.shape[1:] != (cfg.side, cfg.side) else d
+    side = cfg.smaller or cfg.side
+    return d.resize(side) if side else d
 
 
 def labelled_rows(y: Tensor, share: float, rng: numpy.random.Generator) -> Tensor:
@@ -90,8 +97,8 @@ def split_rows(cfg: "Config", y: Tensor, run: Run) -> tuple[Tensor, Tensor, Tens
 def changed(x: Tensor, strength: Strength, rng: numpy.random.Generator) -> Tensor:
     """Pictures [n, 3, h, w] in [0, 1], each changed by chance.
 
-    "small": mirrored, turned by up to 10 degrees, moved by up to an eighth, scaled by up to a tenth. "large": turned by
-    up to 30 degrees, moved by up to a quarter, scaled by 0.7 to 1.4, sheared by up to 15 degrees; light and contrast by
+    "small": mirrored, turned by up to 5 degrees, moved by up to a sixteenth, scaled by up to a tenth. "large": turned
+    by up to 30 degrees, moved by up to a quarter, scaled by 0.7 to 1.4, sheared by up to 15 degrees; light and contrast by
     up to 0.4, and colour by up to 0.8.
     """
     if strength == "none":
@@ -99,14 +106,14 @@ def changed(x: Tensor, strength: Strength, rng: numpy.random.Generator) -> Tenso
     side = x.shape[-1]
     x = flip(x, rng)
     if strength == "small":
-        return affine(x, rng, degrees=10, shift=side / 8, scale=(0.9, 1.1))
+        return affine(x, rng, degrees=5, shift=side / 16, scale=(0.9, 1.1))
     x = affine(x, rng, degrees=30, shift=side / 4, scale=(0.7, 1.4), shear=15)
     return photometric(x, rng, brightness=0.4, contrast=0.4, saturation=0.8)
 
 
 @torch.no_grad()
 def through(lower: nn.Module, x: Tensor) -> Tensor:
-    """What the frozen stages give for pictures uint8 or in [0, 1], a hundred at a time."""
+    """What the frozen stages give for pictures uint8 or in [0, 1]."""
     return torch.cat([lower(unit(part)).float() for part in x.split(CHUNK)])
 
 
@@ -115,17 +122,25 @@ def kept_outputs(cfg: "Config", run: Run, lower: nn.Sequential, d: Images) -> Im
     if not len(lower):
         return d
     decides = {"network": cfg.deeper if cfg.deep else cfg.network, "weights": cfg.weights, "base": cfg.base_steps}
-    decides |= {"set": d.name, "classes": d.classes, "side": d.shape[1], "shrunk": cfg.shrunk, "stages": len(lower)}
+    decides |= {"set": d.name, "classes": d.classes, "side": d.shape[1], "stages": len(lower)}
 
     def make(own: Run) -> None:
         own.note(data=d.source)
         outputs = {"x": through(lower, d.x), "test_x": through(lower, d.test_x)}
         with appearing(own.path("outputs.safetensors")) as draft:
-            save_file({name: t.contiguous() for name, t in outputs.items()}, draft)
+            save_file({name: t.cpu().contiguous() for name, t in outputs.items()}, draft)
         own.result(**{"train/pictures": len(d.x)})
 
     found = load_file(run.once("lower", decides, make, seed=SHARED_SEED).folder / "outputs.safetensors")
     return replace(d, x=found["x"].to(run.device), test_x=found["test_x"].to(run.device))
+
+
+def own_outputs(lower: nn.Module, d: Images, rows: Tensor) -> Images:
+    """The same for stages that are this run's own: of these rows of the training part, 0 elsewhere, and of the test."""
+    outputs = through(lower, d.x[rows])
+    x = outputs.new_zeros(len(d.x), *outputs.shape[1:])
+    x[rows] = outputs
+    return replace(d, x=x, test_x=through(lower, d.test_x))
 
 
 def class_error(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
