@@ -12,7 +12,7 @@ without any gradient: each is frozen or not, for itself.
     etudes run transfer-pets --scale pets      6 minutes, 8 variants, 1 seed: three breeds, twice the pixels
     etudes run transfer-pets --scale caltech   40 minutes, 9 variants, 1 seed: all 101 classes
     etudes run transfer-pets --scale lite2     8 minutes, 9 variants, 1 seed: a larger network
-    etudes run transfer-pets --scale paper     240 minutes on a GPU, 34 variants, 3 seeds: ResNet-34 on all 37 breeds
+    etudes run transfer-pets --scale paper     240 minutes on a GPU, 34 variants, 3 seeds: ResNet-34, all 37 breeds
 
 To expect: TODO
 
@@ -29,16 +29,17 @@ from torch import Tensor, nn
 
 from etudes.core import Claim, Paper, Run, Scale, Study, Variant, above, alike, at_least, lower, positive, within
 from etudes.data.batches import Batches
-from etudes.data.images import unit
+from etudes.data.images import Images, unit
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves
 from etudes.studies.labels.transfer_pets.findings import ERROR, larger_gain
 from etudes.studies.labels.transfer_pets.freezing import Norms, adapt, freeze, lowest_moved, optimiser
 from etudes.studies.labels.transfer_pets.networks import Frozen, Staged, pretrained_stages
-from etudes.studies.labels.transfer_pets.objectives import Loss, loss_each, pseudo_labels, pseudo_loss
+from etudes.studies.labels.transfer_pets.objectives import Loss, Marginal, loss_each, pseudo_labels, pseudo_loss, rise
 from etudes.studies.labels.transfer_pets.sets import (
     Strength,
     changed,
+    changed_copies,
     class_error,
     kept_outputs,
     opened_target,
@@ -82,14 +83,28 @@ class Config(Steps):
     schedule: Schedule = "warmup"  # learning rates over the steps
     loss: Loss = "softmax"  # of pictures with labels
     augment: Strength = "none"  # how much pictures are changed by chance
+    views: Annotated[int, at_least(0)] = 0  # changed copies of each picture, made once; 0: anew in each step
     unlabelled: Literal["none", "pseudo", "consistency"] = "none"  # what is learnt from pictures without labels
     threshold: Annotated[float, within(0, 1)] = 0.95  # probability from which a pseudo-label is believed
+    aligned: bool = False  # whether probabilities are divided by those that a class has on the average
     unlabelled_batch: Annotated[int, at_least(1)] = 32  # pictures without labels a step
-    unlabelled_weight: Annotated[float, at_least(0)] = 1.0  # of their loss
     kept: bool = True  # whether what frozen stages give is computed once and kept, or anew in each step
 
 
-def train(cfg: Config, run: Run) -> None:
+@dataclass(frozen=True)
+class Task:
+    """A set, the rows with labels, without, and held out for validation, and the network in its two parts: the stages
+    that no step moves, and the others with the head."""
+
+    d: Images
+    known: Tensor
+    others: Tensor
+    away: Tensor
+    lower: Frozen
+    model: Staged
+
+
+def prepared_task(cfg: Config, run: Run) -> Task:
     d = opened_target(cfg).to(run.device)
     run.note(data=d.source)
     known, others, away = split_rows(cfg, d.y.cpu(), run)
@@ -98,75 +113,87 @@ def train(cfg: Config, run: Run) -> None:
         adapt(stages.to(run.device), d.x[known])
     head = seeded(run, "head", lambda: nn.Linear(features, d.classes))
     cut = lowest_moved(Staged(stages, head), cfg.depth, cfg.norms, cfg.everywhere)
-    lower_stages, model = place(run, Frozen(stages[:cut])), place(run, Staged(stages[cut:], head))
+    lower, model = place(run, Frozen(stages[:cut])), place(run, Staged(stages[cut:], head))
     freeze(model, cfg.depth, cfg.norms, cfg.everywhere)
-    opt, schedule = optimiser(cfg, model)
+    return Task(d, known, others, away, lower, model)
+
+
+def seen_pictures(cfg: Config, run: Run, task: Task) -> tuple[Images, nn.Module]:
+    """The set as the steps see it unchanged, pictures or what frozen stages give for them, and the network for that."""
     if not cfg.kept:
-        shown = d
-    elif cfg.norms == "adapted":
-        shown = own_outputs(lower_stages, d, torch.cat([known, others, away]))
-    else:
-        shown = kept_outputs(cfg, run, lower_stages, d)
-    whole = model if cfg.kept else nn.Sequential(lower_stages, model)
+        return task.d, nn.Sequential(task.lower, task.model)
+    if cfg.norms == "adapted":
+        return own_outputs(task.lower, task.d, torch.cat([task.known, task.others, task.away])), task.model
+    return kept_outputs(cfg, run, task.lower, task.d), task.model
+
+
+def train(cfg: Config, run: Run) -> None:
+    task = prepared_task(cfg, run)
+    d, known, others, model = task.d, task.known, task.others, task.model
+    opt, schedule = optimiser(cfg, model)
+    seen, network = seen_pictures(cfg, run, task)
+    copies = changed_copies(cfg, run, task.lower, d, known)
     batches = Batches(len(known), cfg.batch, run.seed("order"))
     more = Batches(max(1, len(others)), cfg.unlabelled_batch, run.seed("unlabelled order"))
+    marginal = Marginal(d.classes).to(run.device)
 
     def inputs(rows: Tensor, strength: Strength, stream: str, i: int) -> Tensor:
         if strength == "none" and cfg.kept:
-            return unit(shown.x[rows])
+            return unit(seen.x[rows])
         with torch.no_grad():
-            return lower_stages(changed(unit(d.x[rows]), strength, run.rng(stream, i)))
+            return task.lower(changed(unit(d.x[rows]), strength, run.rng(stream, i)))
 
     def step(i: int) -> dict[str, Tensor]:
-        rows = known[batches.at(i)].to(run.device)
-        y, x = d.y[rows], inputs(rows, cfg.augment, "augment", i)
-        if cfg.unlabelled == "none" or not len(others):
-            logits, extra = model(x), torch.zeros((), device=run.device)
+        drawn = batches.at(i)
+        y = d.y[known[drawn].to(run.device)]
+        if copies is None:
+            x = inputs(known[drawn], cfg.augment, "augment", i)
         else:
-            logits, extra = with_unlabelled(x, others[more.at(i)].to(run.device), i)
-        loss = loss_each(logits, y, cfg.loss).mean() + cfg.unlabelled_weight * extra
+            x = copies[run.rng("copy", i).integers(cfg.views), drawn]
+        logits, extra = model(x), torch.zeros((), device=run.device)
+        if cfg.unlabelled != "none" and len(others):
+            extra = rise(i, cfg.steps) * unlabelled_loss(others[more.at(i)], i)
+        loss = loss_each(logits, y, cfg.loss).mean() + extra
         wrong = (logits.argmax(1) != y).float().mean()
         return {"train/loss": descend(loss, opt, schedule), "train/batch-error": wrong}
 
-    def with_unlabelled(x: Tensor, rows: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        """The logits of pictures with labels, and the loss of those without."""
-        seen = [inputs(rows, "none", "", i)]
-        if cfg.unlabelled == "consistency":
-            seen.append(inputs(rows, "large", "strong", i))
-        logits, *found = model(torch.cat([x, *seen])).split([len(x), *map(len, seen)])
-        return logits, pseudo_loss(found[-1], *pseudo_labels(found[0], cfg.threshold))
+    def unlabelled_loss(rows: Tensor, i: int) -> Tensor:
+        logits = model(inputs(rows, "none", "", i))
+        guesses = pseudo_labels(logits, cfg.threshold, marginal if cfg.aligned else None)
+        learnt = model(inputs(rows, "large", "strong", i)) if cfg.unlabelled == "consistency" else logits
+        return pseudo_loss(learnt, *guesses)
 
     def evaluate() -> dict[str, float]:
-        found = dict(
-            zip(("test/error", "test/error-pictures"), class_error(whole, shown.test_x, d.test_y), strict=True)
-        )
-        found["train/error"] = class_error(whole, shown.x[known], d.y[known])[0]
-        if len(away):
-            found["validation/error"] = class_error(whole, shown.x[away], d.y[away])[0]
+        names = ("test/error", "test/error-pictures")
+        found = dict(zip(names, class_error(network, seen.test_x, d.test_y), strict=True))
+        for name, rows in (("train/error", known), ("validation/error", task.away)):
+            if len(rows):
+                found[name] = class_error(network, seen.x[rows], d.y[rows])[0]
         return found
 
     run.result(**{"test/error-majority": 1 - 1 / d.classes})
-    run.result(**fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
+    parts = {"model": model, "opt": opt, "schedule": schedule, "marginal": marginal}
+    run.result(**fitted(run, cfg, parts, step, evaluate))
 
 
 SMALL = {"network": "small", "deeper": "small", "near": "digits", "far": "digits", "pets": "digits", "classes": "later"}
 LITE = {"network": "lite0", "deeper": "lite2", "near": "caltech-101", "pets": "three-breeds"}
-LAPTOP = LITE | {"classes": "animals", "side": 96, "examples": 24, "steps": 120, "batch": 16}
+LAPTOP = LITE | {"classes": "animals", "side": 96, "examples": 24, "steps": 120, "batch": 16, "views": 8}
 TINY = {"examples": 10, "steps": 3, "batch": 4, "unlabelled_batch": 4, "base_steps": 3}
 LARGE = {"batch": 32, "steps": 600, "side": 128}
 BLANK = {"near": "digits", "far": "digits", "pets": "digits", "weights": "none"}
 CATS, SKETCHES = {"target": "cats"}, {"target": "far"}
 LAST, TWO, THREE, ALL = ({"depth": depth} for depth in (1, 2, 3, 9))
 ONE, TENTH, HALF = ({"share": share} for share in (0.01, 0.1, 0.5))
-PSEUDO, CONSISTENT = {"unlabelled": "pseudo"}, {"unlabelled": "consistency"}
+PSEUDO = {"unlabelled": "pseudo"}
+ALIGNED = PSEUDO | {"threshold": 0.0, "aligned": True}
 STATISTICS = {"norms": "statistics"}
 ALONE = {"seeds": 1, "judges": False}
 SECTIONS = {
-    "What is trained, all labels": ("head", "last", "last-two", "last-three"),
-    "The same, one label a class": ("one-head", "one"),
-    "Fewer labels": ("half", "tenth"),
-    "Fewer labels, and the rest without": ("half-pseudo", "tenth-pseudo", "one-pseudo", "tenth-consistency"),
-    "Fewer labels, changed pictures": ("tenth-small", "tenth-large"),
+    "All labels, by what is trained": ("head", "last", "last-two", "last-three"),
+    "One label a class": ("one-head", "one", "one-aligned", "one-any"),
+    "A tenth of the labels": ("tenth-head", "tenth", "tenth-aligned"),
+    "Half of the labels": ("half-head", "half", "half-aligned"),
 }
 VARIANTS = (
     Variant("cats-adam", CATS, "cat or dog: the head alone, by Adam"),
@@ -201,17 +228,22 @@ VARIANTS = (
     Variant("tenth", TWO | TENTH, "as last-two, a tenth of the labels"),
     Variant("one", TWO | ONE, "as last-two, one label a class"),
     Variant("one-head", ONE, "as head, one label a class"),
-    Variant("tenth-small", TWO | TENTH | {"augment": "small"}, "as tenth: pictures changed a little"),
-    Variant("tenth-large", TWO | TENTH | {"augment": "large"}, "as tenth: pictures changed a lot"),
-    Variant("half-pseudo", TWO | HALF | PSEUDO, "as half, with pseudo-labels for the rest"),
-    Variant("tenth-pseudo", TWO | TENTH | PSEUDO, "as tenth, with pseudo-labels for the rest"),
-    Variant("one-pseudo", TWO | ONE | PSEUDO, "as one, with pseudo-labels for the rest"),
-    Variant("tenth-consistency", TWO | TENTH | CONSISTENT, "as tenth-pseudo, the rest much changed (FixMatch)"),
-    Variant("one-consistency", TWO | ONE | CONSISTENT, "as one-pseudo, the rest much changed (FixMatch)"),
+    Variant("half-head", HALF, "as head, half of the labels"),
+    Variant("tenth-head", TENTH, "as head, a tenth of the labels"),
+    Variant("tenth-small", TWO | TENTH | {"augment": "small"}, "as tenth: mirrored, a little turned, moved, scaled"),
+    Variant("tenth-large", TWO | TENTH | {"augment": "large"}, "as tenth: more of it, sheared, and light and colour"),
+    Variant("half-aligned", HALF | ALIGNED, "as half-head, with aligned pseudo-labels for the rest"),
+    Variant("tenth-aligned", TENTH | ALIGNED, "as tenth-head, with aligned pseudo-labels for the rest"),
+    Variant("one-aligned", ONE | ALIGNED, "as one-head, with aligned pseudo-labels for the rest"),
+    Variant("one-sure", ONE | PSEUDO, "as one-aligned, not aligned, those of 0.95 alone (FixMatch's threshold)"),
+    Variant("one-any", ONE | PSEUDO | {"threshold": 0.0}, "as one-aligned, but not aligned"),
+    Variant("tenth-consistency", TENTH | ALIGNED | {"unlabelled": "consistency"}, "and learnt on changed pictures"),
 )
 
 COSTLY = ("all", "head-statistics", "sketches-statistics", "sketches-parameters", "sketches-both")
-BRIEF = tuple(v.name for v in VARIANTS if v.name not in (*COSTLY, "augment-small", "augment-large", "one-consistency"))
+BRIEF = tuple(
+    v.name for v in VARIANTS if v.name not in (*COSTLY, "augment-small", "augment-large", "tenth-consistency")
+)
 PETS = tuple(v.name for v in VARIANTS if not v.name.startswith("sketches"))
 FIRST = ("cats-adam", "cats-nag", "head", "last", "last-two", "all", "head-adapted", "tenth")
 

@@ -143,6 +143,14 @@ def own_outputs(lower: nn.Module, d: Images, rows: Tensor) -> Images:
     return replace(d, x=x, test_x=through(lower, d.test_x))
 
 
+def changed_copies(cfg: "Config", run: Run, lower: nn.Module, d: Images, rows: Tensor) -> Tensor | None:
+    """What the frozen stages give for `views` changed copies of these rows: [views, n, ...]; None for none."""
+    if not cfg.views or cfg.augment == "none":
+        return None
+    x = unit(d.x[rows])
+    return torch.stack([through(lower, changed(x, cfg.augment, run.rng("view", k))) for k in range(cfg.views)])
+
+
 def class_error(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     """The share of pictures named wrongly, first as the mean over classes of each class's share, then of all."""
     wrong = (predictions(model, x, CHUNK) != y).double()
