@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy
 import pytest
@@ -8,28 +9,30 @@ from torch import nn
 from torch.nn import functional
 
 from etudes.core.run import execute
-from etudes.data.images import images, unit
+from etudes.data.images import images
 from etudes.measure.error import evaluation_mode
 from etudes.measure.size import count_parameters
 from etudes.nn.efficientnet import EfficientNetLite
 from etudes.nn.norm import BatchNorm
 from etudes.studies.labels.transfer_pets import STUDY, Config
 from etudes.studies.labels.transfer_pets.findings import larger_gain
-from etudes.studies.labels.transfer_pets.freezing import freeze, lowest_moved, optimiser
+from etudes.studies.labels.transfer_pets.freezing import ADAPT_BATCH, adapt, freeze, lowest_moved, optimiser
 from etudes.studies.labels.transfer_pets.networks import (
     Frozen,
     Staged,
+    in_colour,
     lite_stages,
     resnet_stages,
     small_network,
     small_stages,
 )
-from etudes.studies.labels.transfer_pets.objectives import loss_each, pseudo_labels, pseudo_loss
+from etudes.studies.labels.transfer_pets.objectives import Marginal, loss_each, pseudo_labels, pseudo_loss, rise
 from etudes.studies.labels.transfer_pets.sets import (
     ANIMALS,
     CATS,
     cats_and_dogs,
     changed,
+    changed_copies,
     class_error,
     labelled_rows,
     only_classes,
@@ -62,7 +65,7 @@ def test_stages_of_efficientnet_are_the_network():
     torch.manual_seed(0)
     lite = with_statistics(EfficientNetLite("lite2")).eval()
     stages, x = lite_stages(lite), torch.rand(2, 3, 32, 32)
-    assert len(stages) == 7
+    assert len(stages) == 8
     assert torch.equal(stages(x), lite.features(x))
     held = {id(p) for p in stages.parameters()}
     assert held == {id(p) for name, p in lite.named_parameters() if not name.startswith("classify")}
@@ -117,7 +120,7 @@ def moved_names(model):
 
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("depth", [0, 1, 9])
-@pytest.mark.parametrize("norms", ["frozen", "parameters", "statistics", "both"])
+@pytest.mark.parametrize("norms", ["frozen", "parameters", "statistics", "both", "adapted"])
 def test_exactly_what_was_chosen_moves(norms, depth, everywhere):
     model = network()
     freeze(model, depth, norms, everywhere)
@@ -131,8 +134,8 @@ def test_exactly_what_was_chosen_moves(norms, depth, everywhere):
             expected |= {name} if inside and not constant else set()
         elif inside or everywhere:
             is_parameter = name.endswith(("weight", "bias"))
-            kinds = {"frozen": False, "both": True, "parameters": is_parameter, "statistics": not is_parameter}
-            expected |= {name} if kinds[norms] else set()
+            kinds = {"both": True, "parameters": is_parameter, "statistics": not is_parameter}
+            expected |= {name} if kinds.get(norms, False) else set()
     assert moved_names(model) == expected
 
 
@@ -165,6 +168,22 @@ def test_what_no_step_changes_is_what_is_kept():
     assert [lowest_moved(model, depth, "both", everywhere=False) for depth in (0, 1, 3, 9)] == [3, 2, 0, 0]
     assert lowest_moved(model, 0, "statistics", everywhere=True) == 0
     assert lowest_moved(model, 0, "frozen", everywhere=True) == 3
+
+
+def test_adapted_norms_have_the_statistics_of_the_pictures_and_the_weights_stay():
+    model = network()
+    x = torch.rand(2 * ADAPT_BATCH, 3, 8, 8)
+    before = {name: tensor.clone() for name, tensor in model.stages.state_dict().items()}
+    adapt(model.stages, x)
+    first = next(layer for layer in model.stages.modules() if isinstance(layer, BatchNorm))
+    with torch.no_grad():
+        inputs = model.stages[0][1](model.stages[0][0](x))  # what the first norm sees: no norm is before it
+    halves = [half.var((0, 2, 3)) for half in inputs.split(ADAPT_BATCH)]
+    assert torch.allclose(first.running_mean, inputs.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(first.running_var, sum(halves) / 2, rtol=1e-4)
+    moved = {name for name, tensor in model.stages.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.rsplit(".", 1)[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+    assert not any(layer.training for layer in model.stages.modules())
 
 
 def test_every_stage_has_a_rate_and_a_schedule_of_its_own():
@@ -216,6 +235,27 @@ def test_pseudo_labels_count_where_they_are_sure_and_carry_no_gradient():
     loss.backward()
     assert weak.grad is None
     assert torch.equal(strong.grad[1], torch.zeros(3))
+
+
+def test_aligned_probabilities_say_no_class_more_often_than_another():
+    torch.manual_seed(0)
+    logits = torch.randn(400, 4) + torch.tensor([2.0, 0.0, 0.0, -1.0])
+    marginal = Marginal(4)
+    for _ in range(200):
+        marginal.align(logits.softmax(1))
+    assert torch.allclose(marginal.mean, logits.softmax(1).mean(0), atol=1e-5)
+    expected = numpy.array([p / marginal.mean.numpy() for p in logits.softmax(1).numpy()])
+    expected /= expected.sum(1, keepdims=True)
+    assert torch.allclose(marginal.align(logits.softmax(1)), torch.from_numpy(expected), atol=1e-5)
+    counts = [torch.bincount(pseudo_labels(logits, 0.0, m)[0], minlength=4).float().std() for m in (None, marginal)]
+    assert counts[1] < counts[0] / 2
+    first = Marginal(4).align(logits.softmax(1))
+    uniform = 0.9 / 4 + 0.1 * logits.softmax(1).mean(0)
+    assert torch.allclose(first[0] * (logits[0].softmax(0) / uniform).sum(), logits[0].softmax(0) / uniform, atol=1e-6)
+
+
+def test_the_weight_of_pictures_without_labels_rises():
+    assert [rise(i, 100) for i in (0, 20, 50, 80, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
 
 
 # Pictures
@@ -314,15 +354,23 @@ def test_the_error_counts_every_class_alike():
 def numbers(variant, root, **changes):
     (spec,) = STUDY.plan("smoke", variants=(variant,), seeds=1, **changes)
     execute(STUDY, spec, root)
-    import json
-
     return json.loads((root / spec.key / "result.json").read_text())
 
 
-@pytest.mark.parametrize("variant", ["head", "last-two", "tenth-consistency"])
+@pytest.mark.parametrize("variant", ["head", "last-two", "sketches-adapted", "tenth-consistency"])
 def test_what_is_kept_gives_what_is_computed_anew(variant, tmp_path):
     kept, anew = (numbers(variant, tmp_path, kept=kept, steps=6) for kept in (True, False))
     assert {name: pytest.approx(value, abs=1e-6) for name, value in kept.items()} == anew
+
+
+def test_copies_are_as_many_as_asked_for_each_changed_by_chance():
+    lower, d = Frozen(nn.Sequential(nn.Flatten())), in_colour(images("digits"))
+    rows = torch.arange(5)
+    assert changed_copies(Config(views=3), Draws(), lower, d, rows) is None
+    copies = changed_copies(Config(views=3, augment="small"), Draws(), lower, d, rows)
+    assert copies.shape == (3, 5, 3 * 64)
+    assert not torch.equal(copies[0], copies[1])
+    assert torch.equal(copies, changed_copies(Config(views=3, augment="small"), Draws(), lower, d, rows))
 
 
 def test_gains_are_compared_within_a_seed():
@@ -338,9 +386,12 @@ def test_variants_that_are_compared_differ_in_what_their_names_say():
     assert difference("last-two", "last-two-gradual") == {"gradual"}
     assert difference("last-two", "last-two-same") == {"decay"}
     assert difference("cats-adam", "cats-nag") == difference("head", "head-nag") == {"optimiser"}
-    assert difference("one", "last") == {"share"}
-    assert difference("one-pseudo", "one") == {"unlabelled"}
-    assert difference("sketches-statistics", "sketches") == {"norms", "everywhere"}
-    assert difference("head-statistics", "head") == {"norms", "everywhere"}
-    assert difference("logistic", "last") == {"loss"}
-    assert unit(torch.zeros(1, 1, 2, 2)).is_floating_point()
+    assert difference("one", "last-two") == difference("one-head", "head") == {"share"}
+    assert difference("tenth-small", "tenth") == {"augment"}
+    assert difference("one-aligned", "one-head") == {"unlabelled", "threshold", "aligned"}
+    assert difference("one-aligned", "one-any") == {"aligned"}
+    assert difference("one-any", "one-sure") == {"threshold"}
+    assert difference("sketches-adapted", "sketches") == difference("head-adapted", "head") == {"norms"}
+    assert difference("norms-frozen", "norms-statistics") == difference("norms-both", "last-two") == {"norms"}
+    assert difference("logistic", "last-two") == difference("margin", "last-two") == {"loss"}
+    assert difference("deeper-head", "head") == {"deep"}

@@ -98,8 +98,8 @@ def changed(x: Tensor, strength: Strength, rng: numpy.random.Generator) -> Tenso
     """Pictures [n, 3, h, w] in [0, 1], each changed by chance.
 
     "small": mirrored, turned by up to 5 degrees, moved by up to a sixteenth, scaled by up to a tenth. "large": turned
-    by up to 30 degrees, moved by up to a quarter, scaled by 0.7 to 1.4, sheared by up to 15 degrees; light and contrast by
-    up to 0.4, and colour by up to 0.8.
+    by up to 30 degrees, moved by up to a quarter, scaled by 0.7 to 1.4, sheared by up to 15 degrees; light and contrast
+    by up to 0.4, and colour by up to 0.8.
     """
     if strength == "none":
         return x
