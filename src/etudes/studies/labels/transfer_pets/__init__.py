@@ -75,7 +75,7 @@ class Config(Steps):
     target: Literal["near", "far", "cats"] = "near"  # which of the three is learnt
     classes: Literal["all", "animals", "later"] = "all"  # of near: all, 28 animals of Caltech-101, or the later half
     side: Annotated[int, at_least(0)] = 0  # pixels of a side; 0: as the sets have them
-    smaller: Annotated[int, at_least(0)] = 0  # pixels of a side in place of that; 0: not
+    shrink: Annotated[int, at_least(1)] = 1  # how many times fewer pixels a side than that
     examples: Annotated[int, at_least(0)] = 0  # training pictures a class; 0: all
     share: Annotated[float, within(0, 1)] = 1.0  # of them have labels, at least one a class; the others' are not seen
     held_out: Annotated[int, at_least(0)] = 0  # other training pictures, at most, by which settings are chosen

@@ -66,8 +66,8 @@ def opened_target(cfg: "Config") -> Images:
         d = only_classes(d, ANIMALS)
     elif cfg.classes == "later":
         d = only_classes(d, d.labels[d.classes // 2 :])
-    side = cfg.smaller or cfg.side
-    return d.resize(side) if side else d
+    side = (cfg.side or d.shape[1]) // cfg.shrink
+    return d if d.shape[1:] == (side, side) else d.resize(side)
 
 
 def labelled_rows(y: Tensor, share: float, rng: numpy.random.Generator) -> Tensor:

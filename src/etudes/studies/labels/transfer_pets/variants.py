@@ -22,12 +22,12 @@ CHOICES = {
     "Changed pictures, a tenth of the labels": ("tenth", "tenth-small", "tenth-large"),
     "A deeper network": ("deeper-head", "deeper-last-two"),
 }
-PETS_SECTION = {"Three breeds, the head alone": ("cats-adam", "cats-nag", "cats-48", "cats-24")}
+PETS_SECTION = {"Three breeds, the head alone": ("cats-adam", "cats-nag", "cats-half", "cats-quarter")}
 VARIANTS = (
     Variant("cats-adam", CATS, "cat or dog: the head alone, by Adam"),
     Variant("cats-nag", CATS | {"optimiser": "nag"}, "the same by SGD with Nesterov's momentum"),
-    Variant("cats-48", CATS | {"smaller": 48}, "as cats-adam, of pictures of 48 pixels"),
-    Variant("cats-24", CATS | {"smaller": 24}, "as cats-adam, of pictures of 24 pixels"),
+    Variant("cats-half", CATS | {"shrink": 2}, "as cats-adam, of pictures of half the pixels a side"),
+    Variant("cats-quarter", CATS | {"shrink": 4}, "as cats-adam, of a quarter"),
     Variant("head", {}, "many classes: the head alone, by Adam"),
     Variant("head-nag", {"optimiser": "nag"}, "the same by SGD with Nesterov's momentum"),
     Variant("last", LAST, "the last stage and the head"),
