@@ -230,7 +230,6 @@ STUDY = Study(
         ERROR: "test error",
         "test/error-pictures": "test error, each picture counting alike",
         "train/error": "training error",
-        "train/batch-error": "error on a step's pictures",
         "test/error-majority": "test error of always one class",
         "parameters": "numbers that are trained",
     },
