@@ -30,9 +30,9 @@ from etudes.studies.labels.transfer_pets.objectives import Marginal, loss_each, 
 from etudes.studies.labels.transfer_pets.sets import (
     ANIMALS,
     CATS,
+    augment,
+    augmented_copies,
     cats_and_dogs,
-    changed,
-    changed_copies,
     class_error,
     labelled_rows,
     only_classes,
@@ -285,14 +285,14 @@ def test_pictures_with_labels_without_and_held_out_have_nothing_in_common():
 
 def test_pictures_are_changed_by_chance_alone_and_within_their_range():
     x = torch.rand(6, 3, 16, 16)
-    assert changed(x, "none", numpy.random.default_rng(0)) is x
+    assert augment(x, "none", numpy.random.default_rng(0)) is x
     distances = []
     for strength in ("small", "large"):
-        found = changed(x, strength, numpy.random.default_rng(0))
+        found = augment(x, strength, numpy.random.default_rng(0))
         assert found.shape == x.shape
         assert found.min() >= 0
         assert found.max() <= 1 + 1e-6
-        assert torch.equal(found, changed(x, strength, numpy.random.default_rng(0)))
+        assert torch.equal(found, augment(x, strength, numpy.random.default_rng(0)))
         distances.append((found - x).abs().mean())
     assert distances[0] < distances[1]
 
@@ -366,11 +366,11 @@ def test_what_is_kept_gives_what_is_computed_anew(variant, tmp_path):
 def test_copies_are_as_many_as_asked_for_each_changed_by_chance():
     lower, d = Frozen(nn.Sequential(nn.Flatten())), in_colour(images("digits"))
     rows = torch.arange(5)
-    assert changed_copies(Config(views=3), Draws(), lower, d, rows) is None
-    copies = changed_copies(Config(views=3, augment="small"), Draws(), lower, d, rows)
+    assert augmented_copies(Config(views=3), Draws(), lower, d, rows) is None
+    copies = augmented_copies(Config(views=3, augment="small"), Draws(), lower, d, rows)
     assert copies.shape == (3, 5, 3 * 64)
     assert not torch.equal(copies[0], copies[1])
-    assert torch.equal(copies, changed_copies(Config(views=3, augment="small"), Draws(), lower, d, rows))
+    assert torch.equal(copies, augmented_copies(Config(views=3, augment="small"), Draws(), lower, d, rows))
 
 
 def test_gains_are_compared_within_a_seed():

@@ -40,8 +40,8 @@ from etudes.studies.labels.transfer_pets.networks import Frozen, Staged, pretrai
 from etudes.studies.labels.transfer_pets.objectives import Loss, Marginal, loss_each, pseudo_labels, pseudo_loss, rise
 from etudes.studies.labels.transfer_pets.sets import (
     Strength,
-    changed,
-    changed_copies,
+    augment,
+    augmented_copies,
     class_error,
     kept_outputs,
     opened_target,
@@ -144,7 +144,7 @@ def train(cfg: Config, run: Run) -> None:
     d, known, others, model = task.d, task.known, task.others, task.model
     opt, schedule = optimiser(cfg, model)
     seen, network = seen_pictures(cfg, run, task)
-    copies = changed_copies(cfg, run, task.lower, d, known)
+    copies = augmented_copies(cfg, run, task.lower, d, known)
     batches = Batches(len(known), cfg.batch, run.seed("order"))
     more = Batches(max(1, len(others)), cfg.unlabelled_batch, run.seed("unlabelled order"))
     marginal = Marginal(d.classes).to(run.device)
@@ -153,7 +153,7 @@ def train(cfg: Config, run: Run) -> None:
         if strength == "none" and cfg.kept:
             return unit(seen.x[rows])
         with torch.no_grad():
-            return task.lower(changed(unit(d.x[rows]), strength, run.rng(stream, i)))
+            return task.lower(augment(unit(d.x[rows]), strength, run.rng(stream, i)))
 
     def step(i: int) -> dict[str, Tensor]:
         drawn = batches.at(i)

@@ -94,7 +94,7 @@ def split_rows(cfg: "Config", y: Tensor, run: Run) -> tuple[Tensor, Tensor, Tens
     return known, others, away[torch.from_numpy(run.rng("held out").permutation(len(away)))][: cfg.held_out]
 
 
-def changed(x: Tensor, strength: Strength, rng: numpy.random.Generator) -> Tensor:
+def augment(x: Tensor, strength: Strength, rng: numpy.random.Generator) -> Tensor:
     """Pictures [n, 3, h, w] in [0, 1], each changed by chance.
 
     "small": mirrored, turned by up to 5 degrees, moved by up to a sixteenth, scaled by up to a tenth. "large": turned
@@ -143,12 +143,12 @@ def own_outputs(lower: nn.Module, d: Images, rows: Tensor) -> Images:
     return replace(d, x=x, test_x=through(lower, d.test_x))
 
 
-def changed_copies(cfg: "Config", run: Run, lower: nn.Module, d: Images, rows: Tensor) -> Tensor | None:
+def augmented_copies(cfg: "Config", run: Run, lower: nn.Module, d: Images, rows: Tensor) -> Tensor | None:
     """What the frozen stages give for `views` changed copies of these rows: [views, n, ...]; None for none."""
     if not cfg.views or cfg.augment == "none":
         return None
     x = unit(d.x[rows])
-    return torch.stack([through(lower, changed(x, cfg.augment, run.rng("view", k))) for k in range(cfg.views)])
+    return torch.stack([through(lower, augment(x, cfg.augment, run.rng("view", k))) for k in range(cfg.views)])
 
 
 def class_error(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
