@@ -27,6 +27,7 @@ SMALL = {
     "names": ("gru", "writer"),
     "translation": ("luong", "none"),
     "lossy-text": ("float",),
+    "roberta-fr": ("tiny",),
 }
 
 
