@@ -137,7 +137,7 @@ def train(cfg: Config, run: Run) -> None:
 
 
 ALIKE = 0.3  # bits within which two ways are alike: a seventh of what tiny saves on token frequencies
-OFFLINE = {"dataset": "python", "unseen": "own", "task": "speech", "marks": "#"}  # where nothing can be reached
+OFFLINE = {"dataset": "python", "unseen": "own", "marks": "#"}  # where nothing can be reached
 LITTLE = {"share": 1 / 256}
 LAPTOP = ("tiny", "scratch", "half-tiny", "sixty-fourth", "ten-masks", "little", "little-static")
 
