@@ -105,7 +105,7 @@ SHIPMENTS = (
     Shipment("names", ("gru",), {"steps": 800}),
     Shipment("translation", ("luong", "none"), SMALL_VOCABULARY),
     Shipment("roberta-fr", ("half-tiny",), {"vocabulary": 600, "steps": 6000}),
-    Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}),
+    Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}, needs=("lossless",)),
     Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 
