@@ -45,24 +45,44 @@ def smoke(straight):
     return straight[0]
 
 
+IMPORTER = """
+import os, sys, time
+import torch
+for name in sys.stdin:
+    if os.fork() == 0:
+        from etudes.core.catalogue import find
+        find(name.strip())
+        print(time.process_time(), flush=True)  # of this process, whatever else the machine does
+        os._exit(0)
+    if os.wait()[1]:
+        print("failed", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def importer(tmp_path_factory):
+    """A process that has imported PyTorch alone, and the cache that it has: of each line, the name of a study, it
+    prints the CPU seconds in which a process of its own found the study, without data and without the internet."""
+    cache = tmp_path_factory.mktemp("cache")
+    nowhere = {"ETUDES_CACHE": str(cache), "ETUDES_MIRROR": str(cache / "absent"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", IMPORTER]
+    with subprocess.Popen(
+        command, env=os.environ | nowhere, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process, cache
+        process.stdin.close()
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_it_imports_in_under_a_second_without_data(name, tmp_path):
-    code = (
-        "import time, torch; begun = time.process_time();"  # whatever else the machine does
-        f"from etudes.core.catalogue import find; find({name!r});"
-        "print(time.process_time() - begun)"
-    )
-    nowhere = {"ETUDES_CACHE": str(tmp_path), "ETUDES_MIRROR": str(tmp_path / "absent"), "HF_HUB_OFFLINE": "1"}
-    seconds = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code], env=os.environ | nowhere, capture_output=True, check=True
-            ).stdout
-        )
-        for _ in range(2)
-    ]
+def test_it_imports_in_under_a_second_without_data(name, importer):
+    process, cache = importer
+    seconds = []
+    for _ in range(2):
+        process.stdin.write(f"{name}\n")
+        process.stdin.flush()
+        seconds.append(float(process.stdout.readline()))
     assert min(seconds) < 1.0
-    assert list(tmp_path.iterdir()) == []
+    assert list(cache.iterdir()) == []
 
 
 def test_smoke_runs_every_variant_and_every_claim_finds_its_numbers(study, smoke):
