@@ -84,9 +84,9 @@ def shares(counts: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """The mean over n of -(1 - p_y)^gamma log p_y: Lin et al. 2017, arXiv:1708.02002, eq. 4; gamma = 0 is cross-entropy.
+    """The mean over n of -(1 - p_y)^gamma log p_y: Lin et al. 2017, arXiv:1708.02002, eq. 4.
 
-    It counts less what is learnt already, and asks no counts.
+    It counts less what is learnt already, and asks no counts. gamma = 0 is cross-entropy.
     """
     log_p = functional.log_softmax(logits.float(), 1).gather(1, labels[:, None])[:, 0]
     # 1 - p is rounded to 0 where p is nearly 1, and its power has no gradient there.

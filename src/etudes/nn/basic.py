@@ -9,11 +9,8 @@ from torch.nn import functional
 
 from etudes.nn.norm import BatchNorm
 
-DEPTHS = {
-    "resnet10": (1, 1, 1, 1),
-    "resnet18": (2, 2, 2, 2),
-    "resnet34": (3, 4, 6, 3),
-}  # blocks of each stage; all but the first halve
+# Blocks of each stage; all but the first halve. ResNet-10 is that of papers on few or long-tailed classes.
+DEPTHS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 
 class BasicBlock(nn.Module):

@@ -1,10 +1,10 @@
 """long-tail-images: a few classes have most of the training pictures, and the test asks for all classes alike.
 
-Plain training learns p(y | x), which holds the classes' shares, p(y | x) = p(x | y) p(y) / p(x): rare classes are hardly
-ever said. Three places to mend that. Pictures: draw rare classes more often, leave out frequent ones, blend. The loss:
+Plain training learns p(y | x) = p(x | y) p(y) / p(x), which holds the classes' shares p(y): rare classes are seldom
+said. Three places to mend that. Pictures: draw rare classes more often, leave out frequent ones, blend. The loss:
 weights, margins that are wider for rare classes (LDAM), or the shares in the logits, z + log p(y). Afterwards: take
-log p(y) out of the logits, or keep the body f and mend the last layer alone, as its rows w_c are longer for frequent
-classes: w_c / |w_c|^tau, or learn it again on the features f(x) of classes drawn alike. Several networks may be averaged.
+log p(y) out of the logits; or keep the body f and mend the last layer alone, whose rows w_c are longer for frequent
+classes: w_c / |w_c|^tau, or learn it again on the features f(x) of classes drawn alike. Networks may be averaged.
 
     etudes run long-tail-images                     3 minutes on two cores, 15 variants, 5 seeds (to 20 if undecided)
     etudes run long-tail-images --scale mnist       3 minutes, 15 variants, 5 seeds: MNIST-5k in place of Fashion-MNIST
