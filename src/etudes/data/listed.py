@@ -60,7 +60,7 @@ class ListedSet:
     source: dict[str, str]  # dataset, kind, says, fingerprint (sha256 of the lists)
 
 
-def listed(name: str) -> ListedSet:
+def picture_lists(name: str) -> ListedSet:
     """The lists of a declared set, with their pictures in a folder of one's own.
 
     "imagenet-lt" is read from a folder ImageNet_LT in the mirror or the cache, with the three lists and, beside them,

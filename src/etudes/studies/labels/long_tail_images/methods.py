@@ -87,7 +87,7 @@ def in_turn(run: Run, n: int, batch: int, member: int = 0) -> RowsAt:
     return Batches(n, batch, run.seed("order", member)).at
 
 
-def drawn(run: Run, y: Tensor, batch: int, power: float, stream: str) -> RowsAt:
+def draw_rows(run: Run, y: Tensor, batch: int, power: float, stream: str) -> RowsAt:
     """Rows of step i, drawn with chances that favour rare classes."""
     chance = resampling.drawing_chances(y, power)
     return lambda i: torch.from_numpy(run.rng(stream, i).choice(len(chance), batch, p=chance))
@@ -114,7 +114,7 @@ def train_network(cfg: "Config", run: Run, task: Task) -> nn.Module:
         data = data.take(resampling.undersample(data.y, cfg.strength, run.rng("undersample")))
     rows_at = in_turn(run, len(data.y), cfg.batch)
     if cfg.method == "oversampled":
-        rows_at = drawn(run, data.y, cfg.batch, cfg.strength, "draw")
+        rows_at = draw_rows(run, data.y, cfg.batch, cfg.strength, "draw")
     if cfg.method == "experts":
         model: nn.Module = experts(cfg, run, task)
     else:
@@ -135,7 +135,7 @@ def refit(cfg: "Config", run: Run, task: Task) -> Classifier:
         x, y = torch.cat([x, made]), torch.cat([y, classes])
         rows_at = in_turn(run, len(y), cfg.batch)
     else:
-        rows_at = drawn(run, y, cfg.batch, cfg.strength, "later")
+        rows_at = draw_rows(run, y, cfg.batch, cfg.strength, "later")
     model.last = seeded(run, "classifier", lambda: nn.Linear(x.shape[1], len(task.counts)))
     later = replace(cfg, steps=cfg.later_steps)
     opt, schedule = sgd(model.last, later)

@@ -15,7 +15,7 @@ from etudes.nn.bottleneck import resnet50
 from etudes.nn.norm import Standardise
 from etudes.nn.plain import plain_cnn
 from etudes.nn.resnet import preact_resnet
-from etudes.studies.labels.long_tail_images.sets import Part, Task, changed, seen
+from etudes.studies.labels.long_tail_images.sets import Part, Task, changed_view, view
 from etudes.train import descend, fit, part, seeded, sgd
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def learn(run: Run, cfg: "Config", model: nn.Module, data: Part, loss: Loss, row
 
     def step(i: int) -> dict[str, Tensor]:
         rows = rows_at(i).to(data.y.device)
-        x, y = part(changed(data, rows, cfg, run, i), data.y[rows])
+        x, y = part(changed_view(data, rows, cfg, run, i), data.y[rows])
         return {"train/loss": descend(loss(model, x, y, i), opt, schedule)}
 
     fit(run, {"model": model, "opt": opt, "schedule": schedule}, step, cfg.steps, log_every=cfg.log_every)
@@ -106,5 +106,5 @@ def learn(run: Run, cfg: "Config", model: nn.Module, data: Part, loss: Loss, row
 def outputs(model: nn.Module, data: Part, side: int) -> Tensor:
     """What the network gives for all pictures, float32 [n, ...], in evaluation mode."""
     with evaluation_mode(model):
-        parts = [model(seen(data, rows, side)).float() for rows in torch.arange(len(data.y)).split(TOGETHER)]
+        parts = [model(view(data, rows, side)).float() for rows in torch.arange(len(data.y)).split(TOGETHER)]
     return torch.cat(parts)

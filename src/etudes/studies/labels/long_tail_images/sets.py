@@ -11,7 +11,7 @@ from etudes.core.run import Run
 from etudes.data.augment import flip, photometric, shift
 from etudes.data.images import images, unit
 from etudes.data.labels import balanced_subset, long_tail
-from etudes.data.listed import Listed, listed
+from etudes.data.listed import Listed, picture_lists
 from etudes.data.sources import find
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def split_rows(y: Tensor, cfg: "Config", run: Run) -> tuple[Tensor, Tensor]:
 def opened_task(cfg: "Config", run: Run) -> Task:
     """The task of the run's seed, on its device; its data are noted. Lists come with a split of their own."""
     if find(cfg.dataset).task == "lists":
-        lists = listed(cfg.dataset)
+        lists = picture_lists(cfg.dataset)
         run.note(data=lists.source)
         train, validation, test = (
             Part(some, some.y.to(run.device)) for some in (lists.train, lists.validation, lists.test)
@@ -102,17 +102,17 @@ def opened_task(cfg: "Config", run: Run) -> Task:
     )
 
 
-def seen(part: Part, rows: Tensor, side: int) -> Tensor:
+def view(part: Part, rows: Tensor, side: int) -> Tensor:
     """The rows' pictures as they are evaluated: float [n, c, h, w] in [0, 1], on the device of the classes."""
     x = part.x.read(rows.tolist(), side) if isinstance(part.x, Listed) else part.x[rows]
     return unit(x.to(part.y.device))
 
 
-def changed(part: Part, rows: Tensor, cfg: "Config", run: Run, i: int) -> Tensor:
+def changed_view(part: Part, rows: Tensor, cfg: "Config", run: Run, i: int) -> Tensor:
     """The rows' pictures as step i learns from them. With `augment` mirrored by chance, and moved by up to an eighth of
     the side; those from files are random parts, with changed light and colour."""
     if not cfg.augment:
-        return seen(part, rows, cfg.side)
+        return view(part, rows, cfg.side)
     if isinstance(part.x, Listed):
         x = unit(part.x.read(rows.tolist(), cfg.side, run.rng("crop", i)).to(part.y.device))
         return photometric(x, run.rng("light", i), JITTER, JITTER, JITTER)
