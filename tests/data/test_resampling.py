@@ -78,4 +78,4 @@ def test_imbalanced_learns_smote_makes_points_of_the_same_kind():
     assert np.bincount(label[30:]).tolist() == torch.bincount(classes).tolist()
     for points, of in ((theirs[30:], label[30:]), (made.numpy(), classes.numpy())):
         for point, c in zip(points, of, strict=True):
-            assert distance_to_neighbours(point, x[Y == int(c)].numpy(), 1) < 1e-5
+            assert distance_to_neighbours(point, x[int(c) == Y].numpy(), 1) < 1e-5
