@@ -65,7 +65,7 @@ def test_smote_of_a_single_example_repeats_it_and_of_none_is_refused():
     made, _ = resampling.smote(x, torch.tensor([0, 0, 1]), [0, 2], np.random.default_rng(0))
     assert made.equal(x[[2, 2]])
     none, classes = resampling.smote(x, torch.tensor([0, 0, 1]), [0, 0], np.random.default_rng(0))
-    assert (none.shape, len(classes)) == ((0, 3 * 2), 0)
+    assert (none.shape, len(classes)) == ((0, 6), 0)
     with pytest.raises(Problem, match="class 1 has no example"):
         resampling.smote(x, torch.tensor([0, 0, 2]), [0, 1, 0], np.random.default_rng(0))
 

@@ -36,7 +36,7 @@ class Listed:
 
     def take(self, rows: Tensor) -> "Listed":
         """The same list restricted to the rows."""
-        return Listed(tuple(self.files[i] for i in rows.tolist()), self.y[rows])
+        return Listed(tuple(self.files[i] for i in rows.tolist()), self.y[rows.to(self.y.device)])
 
     def read(self, rows: Sequence[int], side: int, rng: np.random.Generator | None = None) -> Tensor:
         """The rows' pictures, uint8 [n, 3, side, side]: a random part of each, mirrored by chance, drawn from `rng`; or

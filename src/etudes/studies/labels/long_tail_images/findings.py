@@ -43,7 +43,8 @@ def evaluate(cfg: "Config", run: Run, task: Task, score: Score) -> None:
     run.result(**{"test/accuracy-majority": 1 / len(task.test.y.unique())})
     order = counts.argsort(descending=True, stable=True)
     for rank, value in enumerate(recall[order].tolist(), 1):
-        run.log(rank, recall=value)
+        if value == value:  # a class that is not asked about has none
+            run.log(rank, recall=value)
 
 
 def won_and_lost(variant: str) -> Measure:

@@ -1,6 +1,6 @@
 """The pictures of a seed: a long tail to train on, and as many of every class to validate and to test on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,16 +86,16 @@ def opened_task(cfg: "Config", run: Run) -> Task:
     whole = images(cfg.dataset)
     run.note(data=whole.source)
     rows, held = split_rows(whole.y, cfg, run)
-    tested = torch.arange(len(whole.test_y))
-    if cfg.tested:
-        tested = balanced_subset(whole.test_y, cfg.tested, run.rng("tested"))
     kept = whole.take(torch.cat([rows, held]))
+    if cfg.tested:
+        asked = balanced_subset(whole.test_y, cfg.tested, run.rng("tested"))
+        kept = replace(kept, test_x=whole.test_x[asked], test_y=whole.test_y[asked])
     d = (kept.resize(cfg.side) if cfg.side else kept).to(run.device)
     train = d.take(torch.arange(len(rows), device=run.device))  # mean and deviation are of these alone
     return Task(
         Part(train.x, train.y),
         Part(d.x[len(rows) :], d.y[len(rows) :]),
-        Part(d.test_x, d.test_y).take(tested.to(run.device)),
+        Part(d.test_x, d.test_y),
         d.shape,
         train.mean,
         train.std,
