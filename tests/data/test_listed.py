@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from etudes.core.errors import Problem
-from etudes.data import listed
+from etudes.data import commands, listed
 from etudes.data.sources import reachable
 
 LINES = {
@@ -40,6 +40,7 @@ def test_the_lists_of_imagenet_lt_are_read(folder):
     assert "train 3, validation 2, test 2" in d.source["says"]
     some = d.train.take(torch.tensor([2]))
     assert (some.files, some.y.tolist()) == ((folder / "train/n01443537/a.JPEG",), [1])
+    assert commands.get("imagenet-lt") == f"imagenet-lt: {d.source['says']} (from originals)"
     first = d.source["fingerprint"]
     (folder / listed.LISTS["test"]).write_text(LINES["test"][0])
     assert listed.picture_lists("imagenet-lt").source["fingerprint"] != first
