@@ -53,7 +53,7 @@ def smote(
         if not len(own):
             raise Problem(f"class {c} has no example to make others like; leave empty classes out")
         distance = torch.cdist(own.double(), own.double()).fill_diagonal_(torch.inf)
-        nearest = distance.argsort(1, stable=True)[:, : max(1, min(neighbours, len(own) - 1))]
+        nearest = distance.argsort(dim=1, stable=True)[:, : max(1, min(neighbours, len(own) - 1))]
         first = torch.from_numpy(rng.integers(len(own), size=count)).to(x.device)
         second = nearest[first, torch.from_numpy(rng.integers(nearest.shape[1], size=count)).to(x.device)]
         share = torch.from_numpy(rng.random((count, 1))).to(x)
