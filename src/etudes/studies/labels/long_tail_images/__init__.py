@@ -49,7 +49,7 @@ Method = Literal[
 @dataclass(frozen=True)
 class Config(PictureRecipe):
     dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
-    examples: Annotated[int, at_least(0)] = 1000  # training pictures of the most frequent class; 0: all there are
+    examples: Annotated[int, at_least(0)] = 500  # training pictures of the most frequent class; 0: all there are
     side: Annotated[int, at_least(0)] = 14  # height and width to which pictures are brought; 0: as they are
     augment: bool = True  # pictures mirrored by chance, and moved by up to an eighth of the side
     method: Method = "plain"  # what is done for the tail
@@ -66,7 +66,7 @@ class Config(PictureRecipe):
     steps: Annotated[int, at_least(1)] = 600  # optimiser steps
     later_steps: Annotated[int, at_least(1)] = 200  # steps of the last layer alone, where it is learnt again
     batch: Annotated[int, at_least(1)] = 64  # pictures a step
-    lr: Annotated[float, at_least(0)] = 0.05  # peak learning rate
+    lr: Annotated[float, at_least(0)] = 0.1  # peak learning rate
     weight_decay: Annotated[float, at_least(0)] = 5e-4  # L2 penalty on all parameters
     log_every: Annotated[int, at_least(1)] = 50  # steps that one line of the log averages
     members: Annotated[int, at_least(2)] = 3  # networks of an ensemble, or experts
@@ -92,7 +92,7 @@ SHOWN = ("plain", "oversampled", "weighted", "ldam", "balanced", "retrained", "e
 OFFLINE = {"dataset": "digits", "side": 8, "examples": 90, "ratio": 30.0, "many": 30, "few": 10, "tested": 0}
 TINY: dict[str, Any] = {"examples": 60, "ratio": 12.0, "held_out": 5, "blocks": (2,), "dense": 4, "batch": 8}
 SMOKE = OFFLINE | TINY | {"tested": 10, "steps": 4, "later_steps": 3, "log_every": 2}
-CIFAR = {"network": "resnet32", "side": 0, "examples": 0, "tested": 0, "batch": 128, "lr": 0.1, "log_every": 100}
+CIFAR = {"network": "resnet32", "side": 0, "examples": 0, "tested": 0, "batch": 128, "log_every": 100}
 WHOLE = {"profile": "natural", "tested": 0}
 CALTECH = CIFAR | WHOLE | {"held_out": 5, "side": 48, "blocks": (16,), "steps": 4000, "later_steps": 400}
 EPOCH = 227  # steps of 512 pictures
