@@ -63,7 +63,7 @@ class Config(PictureRecipe):
     network: Literal["plain", "resnet32", "resnet10", "resnet50"] = "plain"  # "plain": convolutions and pools
     blocks: tuple[int, ...] = (16, 32)  # channels of each block of "plain", or of the first stage of "resnet32"
     dense: Annotated[int, at_least(1)] = 64  # features of "plain" that its last layer sees
-    steps: Annotated[int, at_least(1)] = 600  # optimiser steps
+    steps: Annotated[int, at_least(1)] = 500  # optimiser steps
     later_steps: Annotated[int, at_least(1)] = 200  # steps of the last layer alone, where it is learnt again
     batch: Annotated[int, at_least(1)] = 64  # pictures a step
     lr: Annotated[float, at_least(0)] = 0.1  # peak learning rate
