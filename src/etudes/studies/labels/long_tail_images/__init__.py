@@ -51,7 +51,7 @@ class Config(PictureRecipe):
     dataset: str = "fashion-mnist"  # a picture set, as listed by `etudes data`
     examples: Annotated[int, at_least(0)] = 500  # training pictures of the most frequent class; 0: all there are
     side: Annotated[int, at_least(0)] = 14  # height and width to which pictures are brought; 0: as they are
-    augment: bool = True  # pictures mirrored by chance, and moved by up to an eighth of the side
+    augment: bool = False  # pictures mirrored by chance, and moved by up to an eighth of the side
     method: Method = "plain"  # what is done for the tail
     strength: Annotated[float, at_least(0)] = 1.0  # of the method, in its own unit; 0 is none of it
     profile: Literal["exponential", "natural"] = "exponential"  # a tail made to measure, or all pictures as they come
@@ -63,7 +63,7 @@ class Config(PictureRecipe):
     network: Literal["plain", "resnet32", "resnet10", "resnet50"] = "plain"  # "plain": convolutions and pools
     blocks: tuple[int, ...] = (16, 32)  # channels of each block of "plain", or of the first stage of "resnet32"
     dense: Annotated[int, at_least(1)] = 64  # features of "plain" that its last layer sees
-    steps: Annotated[int, at_least(1)] = 500  # optimiser steps
+    steps: Annotated[int, at_least(1)] = 800  # optimiser steps
     later_steps: Annotated[int, at_least(1)] = 200  # steps of the last layer alone, where it is learnt again
     batch: Annotated[int, at_least(1)] = 64  # pictures a step
     lr: Annotated[float, at_least(0)] = 0.1  # peak learning rate
@@ -92,11 +92,12 @@ SHOWN = ("plain", "oversampled", "weighted", "ldam", "balanced", "retrained", "e
 OFFLINE = {"dataset": "digits", "side": 8, "examples": 90, "ratio": 30.0, "many": 30, "few": 10, "tested": 0}
 TINY: dict[str, Any] = {"examples": 60, "ratio": 12.0, "held_out": 5, "blocks": (2,), "dense": 4, "batch": 8}
 SMOKE = OFFLINE | TINY | {"tested": 10, "steps": 4, "later_steps": 3, "log_every": 2}
-CIFAR = {"network": "resnet32", "side": 0, "examples": 0, "tested": 0, "batch": 128, "log_every": 100}
+CIFAR = {"network": "resnet32", "side": 0, "examples": 0, "tested": 0, "augment": True, "batch": 128,
+         "log_every": 100}  # fmt: skip
 WHOLE = {"profile": "natural", "tested": 0}
 CALTECH = CIFAR | WHOLE | {"held_out": 5, "side": 48, "blocks": (16,), "steps": 4000, "later_steps": 400}
 EPOCH = 227  # steps of 512 pictures
-LISTS = WHOLE | {"dataset": "imagenet-lt", "side": 224, "batch": 512, "lr": 0.2, "log_every": 100}
+LISTS = WHOLE | {"dataset": "imagenet-lt", "side": 224, "augment": True, "batch": 512, "lr": 0.2, "log_every": 100}
 PAPER = LISTS | {"steps": 90 * EPOCH, "later_steps": 10 * EPOCH}
 SMALL = {"dataset": "digits", "side": 32}
 
@@ -126,7 +127,7 @@ STUDY = Study(
         Variant("smote", method("smote"), "plain, the last layer learnt again, with made-up features"),
         Variant("ensemble", method("ensemble"), "three plain networks"),
         Variant("ensemble-adjusted", method("ensemble-adjusted"), "these, the shares taken out afterwards"),
-        Variant("experts", method("experts", 0.2), "as balanced, with three second halves pushed apart"),
+        Variant("experts", method("experts", 0.01), "as balanced, with three second halves pushed apart"),
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
