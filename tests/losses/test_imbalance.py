@@ -81,6 +81,37 @@ def test_tau_one_makes_all_classes_weights_of_length_one():
     assert torch.allclose(half.norm(dim=1), weight.norm(dim=1).sqrt())
 
 
+def test_the_focal_loss_is_the_papers_formula():
+    z, y = drawn()
+    p = [math.exp(row[c]) / sum(math.exp(v) for v in row) for row, c in zip(z.double(), y, strict=True)]
+    for gamma in (0.5, 2.0):
+        mean = sum(-((1 - q) ** gamma) * math.log(q) for q in p) / len(p)
+        assert imbalance.focal(z, y, gamma).item() == pytest.approx(mean, rel=1e-5)
+    assert imbalance.focal(z, y, 0.0).item() == pytest.approx(functional.cross_entropy(z, y).item(), rel=1e-6)
+
+
+def test_the_focal_loss_has_a_gradient_where_an_example_is_learnt():
+    z = torch.tensor([[60.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    imbalance.focal(z, torch.tensor([0, 1]), 0.5).backward()
+    assert torch.isfinite(z.grad).all()
+
+
+def test_the_divergence_of_experts_is_the_mean_over_pairs():
+    z = torch.stack([drawn(5)[0] * factor for factor in (1.0, -0.5, 2.0)])
+    log_p = functional.log_softmax(z.double(), -1)
+    pairs = [
+        sum(float(log_p[i, n, c].exp() * (log_p[i, n, c] - log_p[j, n, c])) for c in range(4))
+        for i in range(3)
+        for j in range(3)
+        for n in range(5)
+        if i != j
+    ]
+    assert imbalance.expert_divergence(z).item() == pytest.approx(sum(pairs) / (5 * 6), rel=1e-5)
+    assert imbalance.expert_divergence(z[[0, 0]]).item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(Problem, match="there is 1"):
+        imbalance.expert_divergence(z[:1])
+
+
 def test_what_has_no_meaning_is_refused():
     z, y = drawn()
     with pytest.raises(Problem, match="rarest has 0"):

@@ -1,4 +1,4 @@
-"""ResNet-18 and -34 against their published sizes, and a block against its formula."""
+"""ResNet-10, -18 and -34 against their published sizes, and a block against its formula."""
 
 import torch
 from torch.nn import functional
@@ -8,7 +8,11 @@ from etudes.nn.basic import BasicBlock, basic_resnet
 
 
 def test_they_have_the_published_parameters_and_halve_pictures_five_times():
-    for size, parameters, blocks in (("resnet18", 11_689_512, 8), ("resnet34", 21_797_672, 16)):
+    for size, parameters, blocks in (
+        ("resnet10", 5_418_792, 4),
+        ("resnet18", 11_689_512, 8),
+        ("resnet34", 21_797_672, 16),
+    ):
         model = basic_resnet(size)
         assert count_parameters(model) == parameters
         assert sum(isinstance(layer, BasicBlock) for layer in model) == blocks

@@ -54,6 +54,7 @@ def get(name: str) -> str:
         from etudes.data.graphs import graph
         from etudes.data.images import TASKS, images
         from etudes.data.label_text import documents_with_texts
+        from etudes.data.listed import picture_lists
         from etudes.data.masks import masks
         from etudes.data.names import names as read_names
         from etudes.data.packages import packages
@@ -65,7 +66,7 @@ def get(name: str) -> str:
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
             "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
-            "dialects": describe, "table": table,
+            "dialects": describe, "table": table, "lists": picture_lists,
             "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):

@@ -3,6 +3,7 @@
 `counts` [classes] are training examples of each class, `prior` their shares. Reductions are means over n, in float32.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,3 +81,30 @@ def shares(counts: Tensor) -> Tensor:
     """The prior [classes] of counts, above 0. Raises Problem on a class without an example."""
     _check(counts)
     return counts / counts.sum()
+
+
+def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """The mean over n of -(1 - p_y)^gamma log p_y: Lin et al. 2017, arXiv:1708.02002, eq. 4.
+
+    It counts less what is learnt already, and asks no counts. gamma = 0 is cross-entropy.
+    """
+    log_p = functional.log_softmax(logits.float(), 1).gather(1, labels[:, None])[:, 0]
+    # 1 - p is rounded to 0 where p is nearly 1, and its power has no gradient there.
+    return -((-log_p.expm1()).clamp_min(torch.finfo(torch.float32).tiny) ** gamma * log_p).mean()
+
+
+def expert_divergence(logits: Tensor) -> Tensor:
+    """How unlike the answers of k experts are, from logits [k, n, classes]: the mean over n, and over ordered pairs of
+    experts i and j, of KL(p_i || p_j).
+
+    Subtracted from their losses it makes them differ: Wang et al. 2020, arXiv:2010.01809, eq. 2, without its
+    temperatures of classes. Raises Problem on a single expert.
+    """
+    k = len(logits)
+    if k < 2:
+        raise Problem(f"experts differ from each other, and there is {k}; take two or more")
+    log_p = functional.log_softmax(logits.float(), -1)
+    # sum over i, j of p_i (log p_i - log p_j); the terms with i = j are 0.
+    own = k * (log_p.exp() * log_p).sum((0, 2))
+    crossed = (log_p.exp().sum(0) * log_p.sum(0)).sum(1)
+    return ((own - crossed) / (k * (k - 1))).mean()

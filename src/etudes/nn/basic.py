@@ -1,4 +1,4 @@
-"""ResNet-18 and -34: residual networks of basic blocks for pictures of photograph size.
+"""ResNet-10, -18 and -34: residual networks of basic blocks for pictures of photograph size.
 
 Paper: Deep Residual Learning for Image Recognition, He, Zhang, Ren, Sun 2016, arXiv:1512.03385 (table 1, fig. 2).
 Shortcuts that change the shape are 1x1 convolutions (option B). Layers stand in the order of `bottleneck.resnet50`.
@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from etudes.nn.norm import BatchNorm
 
-DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks of each stage; all but the first halve
+# Blocks of each stage; all but the first halve. ResNet-10 is that of papers on few or long-tailed classes.
+DEPTHS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 
 class BasicBlock(nn.Module):
@@ -33,7 +34,7 @@ class BasicBlock(nn.Module):
 
 def basic_resnet(size: str, channels: int = 3, classes: int = 1000) -> nn.Sequential:
     """A network [n, channels, h, w] -> logits [n, classes]; "resnet34" has 21,797,672 parameters for 3 channels and
-    1,000 classes, "resnet18" 11,689,512."""
+    1,000 classes, "resnet18" 11,689,512, "resnet10" 5,418,792."""
     layers: list[nn.Module] = [nn.Conv2d(channels, 64, 7, 2, 3, bias=False), BatchNorm(64), nn.ReLU()]
     layers.append(nn.MaxPool2d(3, 2, 1))
     before = 64
