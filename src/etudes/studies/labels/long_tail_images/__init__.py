@@ -207,8 +207,8 @@ STUDY = Study(
     charts=(
         plane(
             (MANY, FEW),
-            x="accuracy on classes with more than 100 training pictures",
-            y="accuracy on those with fewer than 20",
+            x="accuracy on many-shot classes",
+            y="accuracy on few-shot ones",
             title="What rare classes win, and frequent ones lose",
             says="Upwards and to the right is better.",
             variants=SHOWN,
