@@ -1,4 +1,4 @@
-"""What a linear probe and the nearest neighbours find in features; and how well a network's answers tell what it was trained on."""
+"""What linear probes and nearest neighbours find in features; and how well answers tell what was trained on."""
 
 from dataclasses import dataclass
 
