@@ -37,7 +37,13 @@ from etudes.core import (
 from etudes.core.claims import Trial
 from etudes.reports.charts import against, bars, curves
 from etudes.studies.labels.rotnet.idea import rotation_loss
-from etudes.studies.labels.rotnet.layers import best_block, block_features, measure_blocks, measure_pretext, probe_errors
+from etudes.studies.labels.rotnet.layers import (
+    best_block,
+    block_features,
+    measure_blocks,
+    measure_pretext,
+    probe_errors,
+)
 from etudes.studies.labels.rotnet.training import pictures_of, shared_pretext, train_classes
 from etudes.train import PictureRecipe
 
@@ -176,9 +182,9 @@ STUDY = Study(
         ),
         "with 1 % of the labels a linear probe on features of four turns errs less than a network from scratch, and "
         "with all labels more": Claim(
-            crossing, above(0), "fig. 4", number="the smaller of scratch-1 minus probe-1 and probe-100 minus scratch-100"
+            crossing, above(0), "fig. 4", number="the less of scratch-1 minus probe-1 and probe-100 minus scratch-100"
         ),
-        "a block learnt on two fixed blocks errs less if those learnt four turns than if they have first weights": lower(
+        "a block learnt on two fixed ones errs less if those learnt four turns than if they have first weights": lower(
             "frozen", "random-frozen", "table 3", of=FIXED, paper=0.0884 - 0.2750
         ),
         "after four turns a linear probe errs less on the second block than on the last": lower(
@@ -223,7 +229,7 @@ STUDY = Study(
             step="block",
         ),
         bars(PROBE, FEW, "test/error-neighbours", title="Test errors on the best block", sections={"": PRETEXTS}),
-        curves("turn-error-of-digit", title="How often a digit's turn is named wrongly", variants=("digits",), step="digit"),
+        curves("turn-error-of-digit", title="How often a digit's turn is misnamed", variants=("digits",), step="digit"),
         bars(FIXED, title="Test error of a block learnt on two fixed ones", sections={"": ("random-frozen", "frozen")}),
     ),
     origin="C",

@@ -27,8 +27,9 @@ BLOCKS = 4  # of the network that learns a pretext
 KEPT = 2  # of them, for the network that learns classes, which has three
 ZOOM = (0.9, 1.5)  # by which contrasted views are enlarged: what a random crop does
 LIGHT = 0.4  # by how much their light, contrast and colour change
-SHARED = ("dataset", "digits", "on_digits", "examples", "side", "held_out", "augment", "pretext", "turns", "together",
-          "temperature", "width", "steps", "batch", "lr", "schedule", "momentum", "weight_decay", "log_every")  # fmt: skip
+SHARED = ("dataset", "digits", "on_digits", "examples", "side", "held_out", "augment", "pretext", "turns",
+          "together", "temperature", "width", "steps", "batch", "lr", "schedule", "momentum", "weight_decay",
+          "log_every")  # fmt: skip  # what decides the network of a pretext
 
 
 @dataclass(frozen=True)
