@@ -182,7 +182,7 @@ def test_pictures_held_out_are_none_of_those_to_train_on():
     p = pictures_of(config(), Draws())
     assert len(p.y) == 100
     assert len(p.d.y) == 300
-    assert len(p.d.test_y) == 60
+    assert len(p.d.test_y) == 120
     together = torch.cat([p.x, p.d.x]).flatten(1).unique(dim=0)
     assert len(together) >= 390  # of 400, of which hardly any are the same
     digits = pictures_of(config(dataset="absent", on_digits=True), Draws())

@@ -18,7 +18,8 @@ def nin_blocks(channels: int, width: int = 192, blocks: int = 4) -> list[nn.Sequ
     """
     if blocks < 1 or width < 2:
         raise Problem(f"a network in network needs a block and 2 channels at least, not {blocks} and {width}")
-    made, inside = [], channels
+    made: list[nn.Sequential] = []
+    inside = channels
     for b in range(blocks):
         layers: list[nn.Module] = []
         outputs = (width, width * 5 // 6, width // 2) if b == 0 else (width,) * 3
@@ -28,7 +29,7 @@ def nin_blocks(channels: int, width: int = 192, blocks: int = 4) -> list[nn.Sequ
             layers += [convolution, BatchNorm(out), nn.ReLU()]
             inside = out
         if b < 2:
-            layers.append((nn.MaxPool2d if b == 0 else nn.AvgPool2d)(3, 2, 1))
+            layers.append(nn.MaxPool2d(3, 2, 1) if b == 0 else nn.AvgPool2d(3, 2, 1))
         made.append(nn.Sequential(*layers))
     return made
 

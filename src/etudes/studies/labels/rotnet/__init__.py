@@ -121,7 +121,7 @@ PRETEXTS = ("random", "rotnet-2", "rotnet", "rotnet-8", "rotnet-apart", "simclr"
 LAPTOP: dict[str, Any] = {"side": 14, "examples": 450, "tested": 2000, "augment": True, "width": 24, "steps": 250,
                           "lr": 0.1, "log_every": 50}  # fmt: skip
 OFFLINE = {"dataset": "digits", "digits": "digits", "side": 8, "examples": 120, "held_out": 200}
-SMOKE = OFFLINE | {"examples": 40, "held_out": 100, "tested": 60, "width": 6, "steps": 2, "batch": 16, "turned": 20,
+SMOKE = OFFLINE | {"examples": 40, "held_out": 100, "tested": 120, "width": 6, "steps": 2, "batch": 16, "turned": 20,
                    "draws": 1, "class_steps": 2, "class_batch": 8, "neighbours": 5, "few": 0.1}  # fmt: skip
 CIFAR = {"dataset": "cifar10", "augment": True, "width": 48, "steps": 6000, "class_steps": 3000, "turned": 2000,
          "held_out": 2000, "log_every": 100}  # fmt: skip

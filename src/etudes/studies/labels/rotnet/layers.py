@@ -27,7 +27,7 @@ def block_features(model: nn.Module, x: Tensor, places: int = PLACES) -> list[Te
     """What each of the four blocks gives for pictures x: [n, c, h, w], its maps averaged to places x places and
     flattened: [n, d]."""
     names = [str(block) for block in range(1, BLOCKS + 1)]
-    parts = [activations(model, some, names) for some in x.split(2000)]
+    parts = [activations(model, some, names) for some in x.split(1000)]
     return [
         torch.cat([functional.adaptive_avg_pool2d(found[name].float(), places).flatten(1) for found in parts])
         for name in names

@@ -63,9 +63,8 @@ def pretext_network(cfg: "Config", d: Images) -> nn.Sequential:
     by one hidden layer to half of the width."""
     blocks = nin_blocks(d.shape[0], cfg.width, BLOCKS)
     if cfg.pretext == "contrastive":
-        hidden = nn.Linear(cfg.width, cfg.width)
-        last = [hidden, nn.ReLU(), nn.Linear(cfg.width, cfg.width // 2)]
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *last)
+        hidden, last = nn.Linear(cfg.width, cfg.width), nn.Linear(cfg.width, cfg.width // 2)
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), hidden, nn.ReLU(), last)
     else:
         head = mean_of_places(cfg.width, cfg.turns)
     return nn.Sequential(Standardise(d.mean, d.std), *blocks, head)
