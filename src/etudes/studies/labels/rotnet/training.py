@@ -92,7 +92,7 @@ def pretext_loss(cfg: "Config", run: Run, model: nn.Module, x: Tensor, i: int) -
     """The loss of step i on pictures x: [n, c, h, w]."""
     if cfg.pretext == "contrastive":
         both = model(torch.cat([view(x, run, i, "first"), view(x, run, i, "second")]))
-        return nt_xent(*both.chunk(2), cfg.temperature)
+        return nt_xent(both[: len(x)], both[len(x) :], cfg.temperature)
     if cfg.together:
         return rotation_loss(model, x, cfg.turns)
     drawn = torch.from_numpy(run.rng("turn", i).integers(cfg.turns, size=len(x))).to(x.device)
