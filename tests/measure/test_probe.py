@@ -91,7 +91,7 @@ def test_linear_classes_are_those_of_the_highest_probe():
     says = linear_classes(x, y, asked, 0.2)
     scores = {c: fit_probe(x, y == c, 0.2).scores(asked).tolist() for c in (1, 3, 4)}
     assert says.tolist() == [max(scores, key=lambda c, i=i: scores[c][i]) for i in range(100)]
-    assert (says == truth).double().mean() > 0.8
+    assert (says == truth).double().mean() > 0.6
     with pytest.raises(Problem, match="give both"):
         linear_classes(x, torch.ones_like(y), asked)
 
@@ -106,7 +106,7 @@ def test_neighbours_vote_as_in_a_loop(temperature):
         for likeness, c in sorted(cosines, reverse=True)[:7]:
             votes[c] += numpy.exp(likeness / temperature)
         assert int(says[i]) == max(votes, key=votes.get)
-    assert (says == truth).double().mean() > 0.8
+    assert (says == truth).double().mean() > 0.6
 
 
 def test_one_neighbour_is_a_peers_and_finds_itself():
