@@ -109,6 +109,7 @@ def covariance(trial: Trial) -> float:
     return trial["rotnet"][DISTANCE] / trial["simclr"][DISTANCE]
 
 
+RATIO = f"{DISTANCE} of rotnet over {DISTANCE} of simclr"
 SHARES = {1: 0.01, 5: 0.05, 25: 0.25, 100: 1.0}  # per cent of the labels
 USES = {
     "scratch": "first weights, and labels alone",
@@ -200,7 +201,7 @@ STUDY = Study(
             "simclr", "rotnet", "beyond the paper", of=FEW, matters=MATTERS
         ),
         "turning a picture moves the last block's features further after four turns were learnt than after SimCLR": (
-            Claim(covariance, above(1), "beyond the paper", kind="ratio", number=f"{DISTANCE}: rotnet over simclr")
+            Claim(covariance, above(1), "beyond the paper", kind="ratio", number=RATIO)
         ),
         "the turn of the digits 0, 1 and 8 is named wrongly more often than that of 2, 3, 4, 5 and 7": higher(
             ("digits", "test/turn-error-round"), ("digits", "test/turn-error-others"), "beyond the paper"
@@ -214,7 +215,6 @@ STUDY = Study(
             "labelled",
             "test/error",
             by="use",
-            log=True,
             title="Test error with few and with many labels",
             x="share of the training pictures whose label is known",
             key="network",
