@@ -237,3 +237,52 @@ def test_class_folders_that_do_not_fit_are_told(class_folders):
         path.unlink()
     with pytest.raises(Problem, match="holds no images"):
         images("birds")
+
+
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    """A mirror with Oxford-IIIT Pet as it is unpacked: two breeds, and files that are no pictures of its lists."""
+    monkeypatch.setenv("ETUDES_MIRROR", str(tmp_path))
+    monkeypatch.setenv("ETUDES_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "oxford-pets"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations" / "trimaps").mkdir(parents=True)
+    names = {"Abyssinian_1": 10, "Abyssinian_2": 60, "american_bulldog_1": 110, "american_bulldog_10": 160}
+    for name, grey in names.items():
+        Image.new("RGB", (240, 230), (grey, grey, 20)).save(folder / "images" / f"{name}.jpg")
+    (folder / "images" / "Abyssinian_1.mat").write_bytes(b"a stray file of the archive")
+    lists = {
+        "trainval.txt": "Abyssinian_2 1 1 1\namerican_bulldog_10 2 2 1\n",
+        "test.txt": "Abyssinian_1 1 1 1\namerican_bulldog_1 2 2 1\n",
+        "list.txt": "#Image CLASS-ID SPECIES BREED ID\n",
+    }
+    for name, text in lists.items():
+        (folder / "annotations" / name).write_text(text)
+    return folder
+
+
+def test_pets_are_read_by_their_official_lists(pets):
+    assert reachable("oxford-pets") == "originals"
+    d = images("oxford-pets")
+    assert (d.shape, d.labels) == ((3, 224, 224), ("Abyssinian", "american bulldog"))
+    assert (d.y.tolist(), d.test_y.tolist()) == ([0, 1], [0, 1])
+    greys = torch.cat([d.x, d.test_x]).float().mean((2, 3))[:, 0]
+    assert torch.allclose(greys, torch.tensor([60.0, 160, 10, 110]), atol=4)
+    assert "held out" not in d.source["says"]
+    assert torch.equal(images("oxford-pets").x, d.x)  # from the decoded copy
+
+
+def test_lists_of_pets_that_do_not_fit_are_told(pets):
+    (pets / "images" / "american_bulldog_10.jpg").unlink()
+    with pytest.raises(Problem, match=r"lacks american_bulldog_10\.jpg"):
+        images("oxford-pets")
+    (pets / "annotations" / "trainval.txt").write_text("Abyssinian_2 one\n")
+    with pytest.raises(Problem, match="no picture and breed"):
+        images("oxford-pets")
+    (pets / "annotations" / "trainval.txt").write_text("american_bulldog_1 2 2 1\n")
+    (pets / "annotations" / "test.txt").write_text("american_bulldog_1 2 2 1\n")
+    with pytest.raises(Problem, match="leave out breeds"):
+        images("oxford-pets")
+    (pets / "annotations" / "test.txt").unlink()
+    with pytest.raises(Problem, match=r"holds no annotations/test\.txt"):
+        images("oxford-pets")

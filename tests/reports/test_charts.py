@@ -165,6 +165,12 @@ def test_rows_stand_below_the_headings_of_their_sections_on_one_axis(report: Rep
     )
     assert first["x"]["scale"] == second["x"]["scale"]
     assert (first["x"].get("title"), second["x"]["title"]) == (None, "test error")
+    far = [
+        {**t, "metrics": t["metrics"] | {"test/error": 9.0}} if t["variant"] == "plain-100" else t
+        for t in report.trials
+    ]
+    again = bars("test/error", "train/loss", sections=sections).draw(dataclasses.replace(report, trials=far)).to_dict()
+    assert again["concat"][0]["layer"][0]["encoding"]["x"]["scale"] == first["x"]["scale"], "it has no row"
     with pytest.raises(Problem, match="no variant of waves 'plain'"):
         bars("test/error", sections={"No noise": ("plain",)}).draw(report)
 

@@ -308,9 +308,9 @@ def test_rows_of_few_labels_are_balanced():
 
 def test_padding_does_not_change_a_class(tokenizer):
     torch.manual_seed(0)
-    model = Classifier(Roberta(tokenizer.size, 16, 1, 2, 32), 2).eval()
     texts = ["Le maire ouvre la porte.", "Oui."]
     rows = fill(tokenizer, texts, 32)
+    model = Classifier(Roberta(tokenizer.size, 16, 1, 2, 32), 2, rows).eval()
     for row, text, logits in zip(rows, texts, model(rows), strict=True):
         length = 1 + len(tokenizer.encode(text))
         assert (row[:length] != PAD).all()
@@ -352,3 +352,14 @@ def test_a_finished_run_gives_its_network_back_and_completes_a_user_s_text(tmp_p
     (spec,) = STUDY.plan("smoke", seeds=1, variants=("half-tiny",), articles=str(tmp_path / "nowhere"))
     with pytest.raises(Problem, match="names no file"):
         execute(STUDY, spec, tmp_path / "runs")
+
+
+def test_what_the_head_is_given_is_standardised_over_known_texts(tokenizer):
+    torch.manual_seed(0)
+    rows = fill(tokenizer, ["Le maire ouvre la porte.", "Oui.", "Non.", "La nuit tombe."], 32)
+    model = Classifier(Roberta(tokenizer.size, 16, 1, 2, 32), 2, rows).eval()
+    given = []
+    model.head.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0]))
+    model(rows)
+    torch.testing.assert_close(given[0].mean(0), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(given[0].std(0), torch.ones(16), atol=1e-3, rtol=0)

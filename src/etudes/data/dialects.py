@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from etudes.core.errors import Problem, unknown
+from etudes.data.corpus import SHARES
 from etudes.data.sources import SOURCES, Source, mirror_folder, unreachable
 from etudes.data.text import SPLITS, Texts, fingerprint, split_of
 
-SHARES = {"train": 0.8, "validation": 0.08, "test": 0.12}
 LANGUAGES = {  # code -> name; the first two are those that dialects are compared with
     "it": "Italian",
     "en": "English",

@@ -36,7 +36,7 @@ from etudes.data.sources import (
 )
 from etudes.data.sources.carriers import digest, fetch
 from etudes.data.sources.formats import Arrays, read_digits
-from etudes.data.sources.originals import LAYOUTS, read_celeba, read_cifar, read_class_folders
+from etudes.data.sources.originals import LAYOUTS, PETS, read_celeba, read_cifar, read_class_folders, read_pets
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -162,7 +162,8 @@ def _originals(source: Source, report: Report) -> Images:
 
 
 def _files(source: Source, folder: Path, report: Report) -> Images:
-    files, classes, labels = (*read_celeba(folder), ()) if source.identity else read_class_folders(folder)
+    read = read_pets if folder.name == PETS else read_class_folders
+    files, classes, labels = (*read_celeba(folder), ()) if source.identity else read(folder)
     return _decoded(source, "originals", f"the files of {folder.name}", files, classes, labels, report)
 
 

@@ -26,7 +26,8 @@ SMALL = {
     "unlearning": ("dropped", "retrained"),
     "names": ("gru", "writer"),
     "translation": ("luong", "none"),
-    "lossy-text": ("float",),
+    "lossy-text": ("float", "lossless"),
+    "roberta-fr": ("tiny",),
 }
 
 

@@ -6,11 +6,9 @@ import pytest
 
 from etudes.core.errors import Problem
 from etudes.studies.language.roberta_fr.cloze import complete
-from etudes.web.demos import networks, ship
 from etudes.web.demos import roberta_fr as demo
+from etudes.web.demos import ship
 from watching import LONG, watch
-
-ALONG = networks.ALONG
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ CIFAR-10 and CIFAR-100 are folders of pickles, of which nothing but numbers is r
 mirror's may be JPEG; these are the pictures themselves (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html,
 the "python version" of each set). CelebA is a folder of JPEG files and lists of what is in them (Liu et al. 2015,
 https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html). CUB-200-2011, the ASL Alphabet and the Large-Scale Fish Dataset are
-folders of pictures, one a class.
+folders of pictures, one a class. Oxford-IIIT Pet is one folder of pictures, with lists (Parkhi et al. 2012,
+https://www.robots.ox.ac.uk/~vgg/data/pets/).
 """
 
 from collections.abc import Sequence
@@ -145,6 +146,36 @@ def read_celeba(folder: Path) -> tuple[Files, dict[str, np.ndarray]]:
     names = {split: sorted(n for n, p in parts.items() if p == part) for split, part in (("train", 0), ("test", 2))}
     files = Files([pictures / name for split in names.values() for name in split])
     return files, {split: np.array([people[n] for n in found], np.int64) for split, found in names.items()}
+
+
+PETS = "oxford-pets"  # the folder into which images.tar.gz and annotations.tar.gz are unpacked
+
+
+def read_pets(folder: Path) -> tuple[Files, dict[str, np.ndarray], list[str]]:
+    """The files of Oxford-IIIT Pet, those of "train" (the list trainval.txt) first, the breed of each file of "train"
+    and "test", and the names of the breeds in order.
+
+    The folder holds `images` and `annotations`. A line of a list is "picture breed species number": breeds count from
+    1, and the picture is named after its breed, Abyssinian_100. Problem where a list or picture is absent, or a line
+    is no such line.
+    """
+    names, files = {}, []
+    classes = {}
+    for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
+        path = _within(folder, f"annotations/{file}")
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        try:
+            pictures, breeds = [row[0] for row in rows if row], [int(row[1]) - 1 for row in rows if row]
+        except (ValueError, IndexError):
+            raise Problem(f"{path} has lines that are no picture and breed; unpack the set again") from None
+        names |= {breed: picture.rsplit("_", 1)[0] for picture, breed in zip(pictures, breeds, strict=True)}
+        files += [folder / "images" / f"{picture}.jpg" for picture in pictures]
+        classes[split] = np.array(breeds, np.int64)
+    if absent := next((file for file in files if not file.is_file()), None):
+        raise Problem(f"{folder / 'images'} lacks {absent.name}, which a list names; unpack the set again")
+    if sorted(names) != [*range(len(names))]:
+        raise Problem(f"the lists of {folder} leave out breeds; unpack the set again")
+    return Files(files), classes, [names[breed].replace("_", " ") for breed in sorted(names)]
 
 
 def _within(folder: Path, name: str) -> Path:

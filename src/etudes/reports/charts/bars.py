@@ -72,11 +72,13 @@ def _bars(
     width = (WIDTH - room * (columns - 1)) // columns
     parts = _parts(report, metrics, sections)
     last = list(parts)[-1]
+    shown = {name for names in parts.values() for name in names}
     panels = []
     for heading, names in parts.items():
         for i, (metric, (seeds, means)) in enumerate(zip(metrics, found, strict=True)):
             own = figures if i == 0 else []
-            reach = [row[end] for row in [*means, *seeds, *own] for end in ("low", "value", "high") if end in row]
+            rows = [row for row in [*means, *seeds, *own] if row["variant"] in shown]
+            reach = [row[end] for row in rows for end in ("low", "value", "high") if end in row]
             x = _axis(words.of(report.definition, metric), reach if len(parts) > 1 else [], columns, heading == last)
             layers = _layers(
                 [row for row in seeds if row["variant"] in names],

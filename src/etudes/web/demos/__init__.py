@@ -176,6 +176,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("lossy_text"),
     ),
     Demo(
+        "roberta-fr",
+        "Fill the gap",
+        "Leave a gap in a French sentence; see the five pieces that a network would write there, with their odds.",
+        "roberta-fr",
+        _builder("roberta_fr"),
+    ),
+    Demo(
         "just-one",
         "Just One against bots",
         "Guess a word from the clues of bots, or give the clue yourself; clues that are alike vanish.",

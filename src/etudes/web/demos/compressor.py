@@ -54,12 +54,19 @@ def compressor(record: Record) -> Compressor:
     cfg = study.config(**record.spec.config)
     if (folder / "codes.safetensors").exists():
         return _read_compressor(folder, cfg)
-    run = Run(record.spec, folder, library=record.env["library"], leader=False)  # whose lines and network are there
+    run = Run(
+        record.spec, folder, library=record.env["library"], leader=False
+    )  # whose lines are there, and networks where `lossless` ran too
     c = training.corpus(cfg, run)
-    changes = {variant.name: variant.changes for variant in study.variants}
+    changes = _changes()
     codecs = {name: training.codec_of(dataclasses.replace(cfg, **changes[name]), c, run) for name in CODES}
     writers = training.inverter(cfg, c, run), training.language_model(cfg, c, run, c.lines["train"])
     return Compressor(*writers, c.tokenizer, codecs, c.lines["train"][:LINES], {})
+
+
+def _changes() -> dict[str, Mapping[str, Any]]:
+    """{variant: the fields that it changes} of the study."""
+    return {variant.name: variant.changes for variant in catalogue.find("lossy-text").variants}
 
 
 def write_compressor(found: Compressor, embedder_name: str, folder: Path) -> None:
@@ -81,7 +88,7 @@ def write_compressor(found: Compressor, embedder_name: str, folder: Path) -> Non
 
 def _read_compressor(folder: Path, cfg: Any) -> Compressor:
     tensors = {name: tensor.numpy() for name, tensor in load_file(folder / "codes.safetensors").items()}
-    changes = {variant.name: variant.changes for variant in catalogue.find("lossy-text").variants}
+    changes = _changes()
     codecs = {
         name: Codec(
             changes[name]["quantiser"],

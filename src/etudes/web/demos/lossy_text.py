@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 
 from etudes.core import catalogue
 from etudes.core.errors import Problem
@@ -24,12 +23,12 @@ from etudes.web.demos.compressor import EXAMPLES, Compressor, compressor
 from etudes.web.demos.networks import Offer
 
 STUDY = "lossy-text"
-OFFERS = (Offer(STUDY, "laptop", ("float",)),)
-INVERTER = "float"  # the variant whose network writes for the codes of all others
+WRITER = "float"  # the variant whose network writes for the codes of all others
+OFFERS = (Offer(STUDY, "laptop", (WRITER, "lossless")),)  # the latter trains the model that packs without loss
 LOSSLESS = 3  # rows of the table, before those of embeddings
 MOST = 100  # characters of a sentence
 F1 = "test/f1"
-NONE = "No network is trained yet: train one below; it takes some minutes, most of them for embeddings."
+NONE = "No network is trained yet: train two below; it takes some minutes, most of them for embeddings."
 CODED = "The embedding as it is, four bytes for each of its numbers"
 NAMES = {
     "bits-8": "8 bits a number",
@@ -53,7 +52,7 @@ def _compressor(folder: Path) -> Compressor:
 def inverters(root: Path) -> dict[str, Record]:
     """{its name: a run} of the networks that write from embeddings of sentences."""
     found = networks.find_records(catalogue.find(STUDY), root, "result.json")
-    return {name: record for name, record in found.items() if record.spec.variant == INVERTER}
+    return {name: record for name, record in found.items() if record.spec.variant == WRITER}
 
 
 def sentence_of(text: str) -> str:
@@ -89,12 +88,12 @@ def rows(record: Record, sentence: str) -> list[tuple[str, int, str]]:
     e = embedder(record.spec.config["embedder"]).encode([sentence]) if known is None else known[None]
     found = [
         ("The sentence itself", len(sentence.encode()), sentence),
-        ("zstd, which has seen 400 others", len(zstd([sentence], kit.lines)), sentence),
+        (f"zstd, which has seen {len(kit.lines)} others", len(zstd([sentence], kit.lines)), sentence),
         ("A network's odds of each next piece, without loss", len(_packed(kit, sentence)), sentence),
         (CODED, e.nbytes, invert(kit.inverter, kit.tokenizer, e)[0]),
     ]
     for name, codec in kit.codecs.items():
-        (back,) = invert(kit.inverter, kit.tokenizer, pass_through(codec, e.astype(np.float32)))
+        (back,) = invert(kit.inverter, kit.tokenizer, pass_through(codec, e))
         found.append((f"The embedding, {NAMES[name]}", codec.code_bytes, back))
     return found
 
@@ -107,9 +106,9 @@ def read(record: Record, text: str) -> str:
     kept = sum(marks(back.lower()) == marks(sentence.lower()) for _, _, back in found[LOSSLESS:])
     told = (
         f"The sentence has {whole} bytes; without loss zstd makes {found[1][1]} of it and a network {found[2][1]}; the "
+        f"coarsest code has {least}. Of {len(found) - LOSSLESS} embeddings {kept or 'none'} gave the very sentence "
+        "back."
     )
-    told += f"coarsest code has {least}. "
-    told += f"Of {len(found) - LOSSLESS} embeddings {kept or 'none'} gave the very sentence back."
     body = "".join(
         f'<tr><th scope="row">{escape(way)}</th><td class="n">{size:,}</td><td lang="en">{difference(sentence, back)}'
         "</td></tr>"

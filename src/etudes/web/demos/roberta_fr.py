@@ -19,7 +19,7 @@ from etudes.web.demos import look, networks
 from etudes.web.demos.networks import Offer
 
 STUDY = "roberta-fr"
-OFFERS = (Offer(STUDY, "laptop", ("tiny",)),)
+OFFERS = (Offer(STUDY, "laptop", ("tiny",)), Offer(STUDY, "laptop", ("half-tiny",)))
 EXAMPLES = (
     "Il ouvrit la <mask> et sortit.",
     "Elle ne savait <mask> que faire.",

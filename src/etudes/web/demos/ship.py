@@ -54,6 +54,7 @@ SEGMENTED = 8  # the same of pictures to segment, each above its mask
 # What a network that is given away may have been trained on. Whatever is worded otherwise is refused. Of CC-BY-2.0-FR
 # the authors are named on the page of the demo and in a file beside the networks.
 FREE = {"MIT", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-2.0-FR", "public domain"}
+FREE |= {"public domain (no rights claimed in the markup)"}
 # Pictures that are made, not fetched.
 MADE = {
     "basic": "scenario of ViZDoom: MIT, pictures of Freedoom: BSD-3-Clause",
@@ -103,7 +104,8 @@ SHIPMENTS = (
     Shipment("unlearning", ("original", "dropped", "salun", "scrub", "redraw", "retrained"), SMALL_DIGITS),
     Shipment("names", ("gru",), {"steps": 800}),
     Shipment("translation", ("luong", "none"), SMALL_VOCABULARY),
-    Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}),
+    Shipment("roberta-fr", ("half-tiny",), {"vocabulary": 600, "steps": 6000}),
+    Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}, needs=("lossless",)),
     Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 

@@ -64,7 +64,9 @@ class Config(Adam):
     writing: Writing = "plain"  # how rows are written
     marks: bool = False  # whether marks stand between names and values, as in "age: 41, gender: female"
     shuffled: bool = False  # whether the columns of each training row stand in an order of chance
-    network: Literal["own", "flan-t5-small", "flan-t5-base", "flan-t5-large", "flan-t5-base-random"] = "own"
+    network: Literal[  # a small T5 of our own, or Flan-T5 of the hub; random: of its shape
+        "own", "flan-t5-small", "flan-t5-base", "flan-t5-large", "flan-t5-base-random"
+    ] = "own"
     pretrained: bool = True  # whether it begins with pretrained weights
     width: Annotated[int, at_least(1)] = 64  # of our own
     widen: Annotated[float, positive] = 1.0  # the width, as a multiple of `width`

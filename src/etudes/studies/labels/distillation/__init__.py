@@ -249,10 +249,7 @@ STUDY = Study(
         bars(
             "test/error",
             title="Test error of a student of 30 units, by what it is taught",
-            sections={
-                "Without a teacher": ("plain", "smoothing"),
-                "With a teacher": ("overfitted-teacher", "permuted", "even", "soft"),
-            },
+            sections={"": ("plain", "smoothing", "overfitted-teacher", "permuted", "even", "soft")},
         ),
         bars(
             "test/error",

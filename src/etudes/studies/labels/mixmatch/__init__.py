@@ -159,9 +159,7 @@ STUDY = Study(
         "test/error": "test error",
         "test/error-last": "test error of the last weights",
         "validation/error": "validation error",
-        "train/guess-error": "share of wrong guesses",
         "train/labels": "labelled pictures",
-        "test/error-majority": "test error of always the most frequent class",
     },
     idea=mixmatch_batch,
     claims={
