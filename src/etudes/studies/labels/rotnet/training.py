@@ -27,8 +27,8 @@ KEPT = 2  # of them, for the network that learns classes, which has three
 ZOOM = (0.9, 1.5)  # by which contrasted views are enlarged: what a random crop does
 LIGHT = 0.4  # by how much their light, contrast and colour change
 SHARED = ("dataset", "digits", "on_digits", "examples", "side", "held_out", "augment", "pretext", "turns",
-          "temperature", "width", "steps", "batch", "lr", "schedule", "momentum", "weight_decay",
-          "log_every")  # fmt: skip  # what decides the network of a pretext
+          "temperature", "contrastive_lr", "width", "steps", "batch", "lr", "schedule", "momentum",
+          "weight_decay", "log_every")  # fmt: skip  # what decides the network of a pretext
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def pretrain(cfg: "Config", run: Run, d: Images) -> nn.Sequential:
     if cfg.pretext == "none":
         recalibrate(model, [unit(some) for some in d.x[:2000].split(500)])
         return model
-    recipe = replace(cfg, batch=pictures_a_step(cfg), augment=cfg.augment and cfg.pretext == "rotation")
+    recipe = replace(cfg, batch=pictures_a_step(cfg))
+    if cfg.pretext == "contrastive":  # its views are made from pictures as they are
+        recipe = replace(recipe, augment=False, lr=cfg.contrastive_lr)
     opt, schedule = sgd(model, recipe)
     pictures = shown(recipe, run, d)
 
