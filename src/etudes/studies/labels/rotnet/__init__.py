@@ -178,7 +178,8 @@ STUDY = Study(
     claims={
         "with 1 % of the labels a network errs less if its first two blocks begin with those that learnt four turns "
         "than with first weights": lower("finetuned-1", "scratch-1", "sec. 3.1, fig. 4"),
-        "beginning with two blocks that learnt four turns spares more test error with 1 % of the labels than with all": Claim(
+        "beginning with two blocks that learnt four turns spares more test error with 1 % of the labels than with "
+        "all": Claim(
             shrinking, above(0), "fig. 4", number="test/error: scratch minus finetuned, with 1 % minus with all labels"
         ),
         "with 1 % of the labels a linear probe on features of four turns errs less than a network from scratch, and "
