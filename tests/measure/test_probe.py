@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from etudes.core import Problem
-from etudes.measure.probe import balanced_accuracy, fit_probe, membership
+from etudes.measure.probe import balanced_accuracy, fit_probe, linear_classes, membership, neighbour_classes
 
 
 def points(n=60, d=5):
@@ -76,3 +76,51 @@ def test_membership_by_counting_pairs():
     assert membership(torch.ones(3), torch.zeros(2)) == 1
     with pytest.raises(Problem, match="AUROC"):
         membership(torch.ones(3), torch.ones(0))
+
+
+def clusters(n, seed, classes=(1, 3, 4)):
+    """Rows around one direction a class, and their classes."""
+    chance = numpy.random.default_rng(seed)
+    y = torch.from_numpy(chance.choice(classes, n))
+    x = torch.eye(6, dtype=torch.float64)[y] + 0.4 * torch.from_numpy(chance.normal(size=(n, 6)))
+    return x * torch.from_numpy(chance.uniform(0.1, 10, (n, 1))), y
+
+
+def test_linear_classes_are_those_of_the_highest_probe():
+    (x, y), (asked, truth) = clusters(200, 0), clusters(100, 1)
+    says = linear_classes(x, y, asked, 0.2)
+    scores = {c: fit_probe(x, y == c, 0.2).scores(asked).tolist() for c in (1, 3, 4)}
+    assert says.tolist() == [max(scores, key=lambda c, i=i: scores[c][i]) for i in range(100)]
+    assert (says == truth).double().mean() > 0.6
+    with pytest.raises(Problem, match="give both"):
+        linear_classes(x, torch.ones_like(y), asked)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_neighbours_vote_as_in_a_loop(temperature):
+    (x, y), (asked, truth) = clusters(60, 0), clusters(40, 1)
+    says = neighbour_classes(x, y, asked, 7, temperature)
+    for i, row in enumerate(asked):
+        cosines = [(float(row @ other / (row.norm() * other.norm())), int(c)) for other, c in zip(x, y, strict=True)]
+        votes = dict.fromkeys((1, 3, 4), 0.0)
+        for likeness, c in sorted(cosines, reverse=True)[:7]:
+            votes[c] += numpy.exp(likeness / temperature)
+        assert int(says[i]) == max(votes, key=votes.get)
+    assert (says == truth).double().mean() > 0.6
+
+
+def test_one_neighbour_is_a_peers_and_finds_itself():
+    (x, y), (asked, _) = clusters(60, 0), clusters(40, 1)
+    assert neighbour_classes(x, y, x, 1).tolist() == y.tolist()
+    peers = pytest.importorskip("sklearn.neighbors")
+    peer = peers.KNeighborsClassifier(1, metric="cosine").fit(x.numpy(), y.numpy())
+    assert neighbour_classes(x, y, asked, 1).tolist() == peer.predict(asked.numpy()).tolist()
+
+
+def test_a_vote_that_cannot_be_held_is_refused():
+    x, y = clusters(5, 0)
+    for k in (0, 6):
+        with pytest.raises(Problem, match="1 to 5"):
+            neighbour_classes(x, y, x, k)
+    with pytest.raises(Problem, match="temperature"):
+        neighbour_classes(x, y, x, 2, 0.0)

@@ -1,9 +1,10 @@
-"""What a linear probe finds in features; and how well a network's answers tell what it was trained on."""
+"""What linear probes and nearest neighbours find in features; and how well answers tell what was trained on."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from etudes.core.errors import Problem
 from etudes.measure.ranking import auroc
@@ -50,6 +51,34 @@ def fit_probe(x: Tensor, kind: Tensor, penalty: float = 0.1) -> Probe:
     target = 2 * ones - 1
     weighed = rows * share[:, None]
     return Probe(mean, std, torch.linalg.solve(weighed.T @ rows + ridge, weighed.T @ target))
+
+
+def linear_classes(x: Tensor, y: Tensor, asked: Tensor, penalty: float = 0.1) -> Tensor:
+    """The class int64 [m] of each row asked: [m, d] by the highest score of linear probes, one for each class of
+    y: int64 [n], fitted to features x: [n, d]. Raises Problem where y has one class alone, and as `fit_probe`."""
+    classes = y.unique()
+    scores = torch.stack([fit_probe(x, y == c, penalty).scores(asked) for c in classes], 1)
+    return classes[scores.argmax(1)]
+
+
+def neighbour_classes(x: Tensor, y: Tensor, asked: Tensor, k: int = 20, temperature: float = 0.07) -> Tensor:
+    """The class int64 [m] of each row asked: [m, d] by a vote of its k nearest of x: [n, d], of classes y: int64 [n].
+
+    Near is by the cosine s of two rows, and a vote weighs exp(s / temperature) (Wu et al. 2018, arXiv:1805.01978,
+    sec. 3.4, which has 0.07). At equal votes the smallest class wins. Raises Problem where there are fewer than k
+    rows, or the temperature is not above 0.
+    """
+    if not 1 <= k <= len(x):
+        raise Problem(f"{k} neighbours were asked for, but there must be 1 to {len(x)} (the rows that have a class)")
+    if not temperature > 0:
+        raise Problem(f"the temperature of the vote is {temperature}, but must be above 0")
+    known = functional.normalize(x.detach().float(), dim=1)
+    found = []
+    for some in functional.normalize(asked.detach().float(), dim=1).split(1000):
+        likeness, rows = (some @ known.T).topk(k, 1)
+        weight = ((likeness - 1) / temperature).exp()  # a cosine is at most 1, so no power overflows
+        found.append(weight.new_zeros(len(some), int(y.max()) + 1).scatter_add_(1, y[rows], weight).argmax(1))
+    return torch.cat(found)
 
 
 def balanced_accuracy(says: Tensor, kind: Tensor) -> float:
