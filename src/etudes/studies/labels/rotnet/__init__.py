@@ -167,9 +167,9 @@ STUDY = Study(
     words={
         "test/error": "test error",
         "test/error-probe": "test error of a probe on the best block",
-        "test/few-probe": "that of a probe with few labels",
+        "test/few-probe": "test error of a probe with few labels",
         "test/error-block2": "test error of a probe on the second block",
-        "test/error-neighbours": "that of the nearest neighbours",
+        "test/error-neighbours": "test error of the nearest neighbours",
         "test/error-frozen": "test error of a block learnt on fixed ones",
         "test/distance-block4": "distance when turned, last block",
         "test/turn-error": "error in telling the turn",
