@@ -4,7 +4,7 @@ A picture x_i is shown in K turns g(x_i, y), by 0, 90, 180 and 270 degrees where
 turn: the loss is -1 / (n K) sum over i and y of log F(g(x_i, y))_y (eqs. 2 and 3). To know what is upright it has to
 know what is in the picture. Then its blocks serve another network, which has few labels.
 
-    etudes run rotnet                  6 minutes on two cores, 20 variants, 5 seeds (to 12 with --until decided)
+    etudes run rotnet                  6 minutes on two cores, 20 variants, 5 seeds (to 20 with --until decided)
     etudes run rotnet --scale cifar    300 minutes on two cores, 20 variants, 3 seeds: CIFAR-10
     etudes run rotnet --scale paper    6000 minutes on a GPU, 20 variants, 3 seeds: the paper's network and length
 
@@ -131,6 +131,7 @@ LONG = {"steps": 78_000, "batch": 512, "class_steps": 39_000, "class_batch": 128
 PAPER = CIFAR | LONG | {"width": 192, "weight_decay": 5e-4}
 
 MATTERS = 0.01  # of test error: a point
+TURNS_MATTER = 0.015  # just below what the paper's table 2 has between two and four turns, 0.016
 
 STUDY = Study(
     name="rotnet",
@@ -160,7 +161,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12), minutes=6, offline=OFFLINE),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=6, offline=OFFLINE),
         "cifar": Scale(CIFAR, seeds=3, minutes=300),
         "paper": Scale(PAPER, seeds=3, minutes=6000),
     },
@@ -193,10 +194,10 @@ STUDY = Study(
             ("rotnet", SECOND), ("rotnet", "test/error-block4"), "table 1", paper=0.1094 - 0.3827
         ),
         "telling four turns gives a second block on which a linear probe errs less than telling two": lower(
-            "rotnet", "rotnet-2", "table 2", of=SECOND, paper=0.1094 - 0.1254, matters=MATTERS
+            "rotnet", "rotnet-2", "table 2", of=SECOND, paper=0.1094 - 0.1254, matters=TURNS_MATTER
         ),
         "telling four turns gives a second block on which a linear probe errs less than telling eight": lower(
-            "rotnet", "rotnet-8", "table 2", of=SECOND, paper=0.1094 - 0.1149
+            "rotnet", "rotnet-8", "table 2", of=SECOND, paper=0.1094 - 0.1149, matters=TURNS_MATTER
         ),
         "with 5 % of the labels a linear probe errs less on SimCLR's features than on those of four turns": lower(
             "simclr", "rotnet", "beyond the paper", of=FEW, matters=MATTERS
@@ -206,9 +207,6 @@ STUDY = Study(
         ),
         "the turn of the digits 0, 1 and 8 is named wrongly more often than that of 3, 4 and 7": higher(
             ("digits", "test/turn-error-round"), ("digits", "test/turn-error-others"), "beyond the paper"
-        ),
-        "a 6 or a 9 that is upside down is called upright more often than a 3, 4 or 7 that is": higher(
-            ("digits", "test/called-upright-six-nine"), ("digits", "test/called-upright-others"), "beyond the paper"
         ),
     },
     charts=(
@@ -232,6 +230,10 @@ STUDY = Study(
         bars(PROBE, FEW, "test/error-neighbours", title="Test errors on the best block", sections={"": PRETEXTS}),
         curves("turn-error-of-digit", title="How often a digit's turn is misnamed", variants=("digits",), step="digit"),
         bars(FIXED, title="Test error of a block learnt on two fixed ones", sections={"": ("random-frozen", "frozen")}),
+    ),
+    revisions=(
+        "the claims on the number of turns have a margin of a point and a half, a claim on 6 and 9 became a row, there "
+        "is a look at 20 seeds, and features are averaged to places before those of the next pictures are computed",
     ),
     origin="C",
     precision="fp32",

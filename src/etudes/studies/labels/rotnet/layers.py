@@ -27,11 +27,11 @@ def block_features(model: nn.Module, x: Tensor, places: int = PLACES) -> list[Te
     """What each of the four blocks gives for pictures x: [n, c, h, w], its maps averaged to places x places and
     flattened: [n, d]."""
     names = [str(block) for block in range(1, BLOCKS + 1)]
-    parts = [activations(model, some, names) for some in x.split(1000)]
-    return [
-        torch.cat([functional.adaptive_avg_pool2d(found[name].float(), places).flatten(1) for found in parts])
-        for name in names
-    ]
+    parts: list[list[Tensor]] = []
+    for some in x.split(1000):  # maps of all pictures at once would not fit into memory at the paper's scale
+        found = activations(model, some, names)
+        parts.append([functional.adaptive_avg_pool2d(found[name].float(), places).flatten(1) for name in names])
+    return [torch.cat(block) for block in zip(*parts, strict=True)]
 
 
 def wrong(says: Tensor, y: Tensor) -> float:
