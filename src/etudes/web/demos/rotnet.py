@@ -31,6 +31,7 @@ from etudes.web.demos.rotnet_networks import (
     Siblings,
     configs,
     file_of,
+    read_siblings,
     siblings,
     supervised_network,
 )
@@ -49,17 +50,23 @@ NONE = "No network is trained yet: train three below; it takes a minute."
 
 
 @functools.lru_cache(maxsize=2)
-def _networks(folder: Path) -> Siblings:
+def _load(folder: Path, names: tuple[str, ...]) -> Siblings:
     record = read(folder)
     held = ship.excerpt(HELD_OUT, folder)
     if held is None:
-        return siblings(record)
+        return read_siblings(siblings(record))
     cfg = catalogue.find(STUDY).config(**record.spec.config)
     d = pictures.pictures(cfg.dataset, cfg.side)
     models = {name: pretext_network(own, d) for name, own in configs(cfg).items()}
     models[SUPERVISED] = supervised_network(cfg, d)
     models = {name: weights.load(folder / file_of(name), models[name]) for name in LEARNT}
     return Siblings(models, held.x, held.y, d.test_x[:ASKED], d.test_y[:ASKED], d.labels)
+
+
+def load(record: Record) -> Siblings:
+    """The networks and pictures of a run of `rotnet`, shipped or one's own. Raises Problem where the pictures cannot
+    be had."""
+    return _load(record.folder, tuple(siblings(record)))  # anew when another of them has been trained
 
 
 def families(root: Path) -> dict[str, Record]:
@@ -76,15 +83,13 @@ def vectors(s: Siblings, name: str, x: Tensor) -> list[Tensor]:
 
 
 @functools.lru_cache(maxsize=16)
-def _known(folder: Path, name: str) -> list[Tensor]:
-    s = _networks(folder)
+def _known(s: Siblings, name: str) -> list[Tensor]:
     return vectors(s, name, s.x)
 
 
 @functools.lru_cache(maxsize=64)
-def _tested(folder: Path, name: str, turned: int) -> list[Tensor]:
+def _tested(s: Siblings, name: str, turned: int) -> list[Tensor]:
     """`vectors` of the test pictures, turned by so many quarters."""
-    s = _networks(folder)
     return vectors(s, name, turn(s.test_x, 2 * turned))
 
 
@@ -101,11 +106,11 @@ def shared(rows: Tensor, others: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def usual(folder: Path, name: str, block: int, turned: int, k: int) -> tuple[float, float]:
+def usual(s: Siblings, name: str, block: int, turned: int, k: int) -> tuple[float, float]:
     """Means over the test pictures, turned by so many quarters: how many of the k neighbours are of the picture's
     class, and how many are neighbours of the upright picture too."""
-    s, known = _networks(folder), _known(folder, name)[block]
-    rows, upright = (nearest(known, _tested(folder, name, y)[block], k)[1] for y in (turned, 0))
+    known = _known(s, name)[block]
+    rows, upright = (nearest(known, _tested(s, name, y)[block], k)[1] for y in (turned, 0))
     same = (s.y[rows] == s.test_y[:, None]).sum(1)
     return same.double().mean().item(), shared(rows, upright).double().mean().item()
 
@@ -117,7 +122,15 @@ def turn_odds(s: Siblings, x: Tensor) -> dict[str, float]:
     return dict(zip(TURNS, odds.tolist(), strict=True))
 
 
-Near = tuple[list[float], list[int], list[bool]]  # cosines, rows, whether each is near the upright picture too
+@dataclass(frozen=True)
+class Near:
+    """The nearest pictures in some features: their cosines and rows, whether each is near the upright picture too; and
+    the cosine of the picture as it was turned and as it is upright."""
+
+    cosines: list[float]
+    rows: list[int]
+    stay: list[bool]
+    alike: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +138,6 @@ class Answer:
     """A picture [1, c, h, w] as it was turned, by so many quarters, of class y, None where that is unknown; and its k
     neighbours in a block, counted from 0, of each network, and by pixels."""
 
-    folder: Path
     s: Siblings
     x: Tensor
     y: int | None
@@ -136,41 +148,42 @@ class Answer:
 
     def same(self, name: str) -> int:
         """How many of the neighbours are of the picture's class."""
-        return sum(int(self.s.y[row]) == self.y for row in self.found[name][1])
+        return sum(int(self.s.y[row]) == self.y for row in self.found[name].rows)
 
     def stay(self, name: str) -> int:
         """How many of the neighbours are among those of the upright picture."""
-        return sum(self.found[name][2])
+        return sum(self.found[name].stay)
 
 
-def answer(record: Record, x: Tensor, y: int | None, block: int, turned: int, k: int) -> Answer:
+def answer(s: Siblings, x: Tensor, y: int | None, block: int, turned: int, k: int) -> Answer:
     """The neighbours of an upright picture x: [1, c, h, w] that is turned. Raises Problem on choices that are none."""
     if not 0 <= block < BLOCKS or not 0 <= turned < len(TURNS) or not FEWEST <= k <= MOST:
         raise Problem(
             f"take one of {BLOCKS} blocks, one of {len(TURNS)} turns, and {FEWEST} to {MOST} neighbours, not others"
         )
-    s, seen = _networks(record.folder), turn(x, 2 * turned)
+    seen, k = turn(x, 2 * turned), min(k, len(s.y))
     found: dict[str, Near] = {}
     for name in (*LEARNT, PIXELS):
         if name in s.models or name == PIXELS:
             both = vectors(s, name, torch.cat([seen, x]))[block]
-            cosines, rows = nearest(_known(record.folder, name)[block], both, k)
-            found[name] = cosines[0].tolist(), rows[0].tolist(), torch.isin(rows[0], rows[1]).tolist()
-    return Answer(record.folder, s, seen, y, block, turned, k, found)
+            cosines, rows = nearest(_known(s, name)[block], both, k)
+            stay = torch.isin(rows[0], rows[1]).tolist()
+            found[name] = Near(cosines[0].tolist(), rows[0].tolist(), stay, (both[0] @ both[1]).item())
+    return Answer(s, seen, y, block, turned, k, found)
 
 
 def draw_picture(a: Answer) -> str:
     """The picture as it was turned, and the odds of its turn."""
     zoom = max(1, 140 // a.x.shape[-1])
-    is_it = f"is it turned? It is {TURNS[a.turned]}" + ("." if not a.turned else ", counter-clockwise.")
     shown = look.strip([(pictures.address(unit(a.x)[0], zoom), f"the picture, {TURNS[a.turned]}")])
-    return shown + look.bars(turn_odds(a.s, a.x), f"What the network of four turns says: {is_it}")
+    return shown + look.bars(turn_odds(a.s, a.x), "How far it is turned, as the network of four turns tells it")
 
 
 def draw_neighbours(a: Answer, name: str, shows: bool) -> str:
     """The neighbours as pictures, each with its cosine and, if `shows`, its class; and whether it stays when turned."""
     zoom, drawn = max(1, 112 // a.x.shape[-1]), []
-    for cosine, row, stays in zip(*a.found[name], strict=True):
+    near = a.found[name]
+    for cosine, row, stays in zip(near.cosines, near.rows, near.stay, strict=True):
         words = [f"{cosine:.3f}", *([a.s.labels[int(a.s.y[row])]] * shows), *(["stays"] * (stays and a.turned > 0))]
         drawn.append((pictures.address(unit(a.s.x[row][None])[0], zoom), ", ".join(words)))
     where = "by pixels alone" if name == PIXELS else f"in block {a.block + 1} of a network that learnt {LEARNT[name]}"
@@ -193,35 +206,33 @@ def _same(a: Answer, name: str) -> str:
 
 
 def _kinds(a: Answer, name: str) -> str:
-    counts = torch.bincount(a.s.y[a.found[name][1]], minlength=len(a.s.labels)).tolist()
+    counts = torch.bincount(a.s.y[a.found[name].rows], minlength=len(a.s.labels)).tolist()
     order = sorted(range(len(counts)), key=lambda i: -counts[i])
     return f"The neighbours' classes: {', '.join(f'{a.s.labels[i]} {counts[i]}' for i in order if counts[i])}."
 
 
 def draw_table(a: Answer, shows: bool) -> str:
     """What all networks find for this picture, and on average over the test pictures."""
-    heads, rows = ["learnt", "of its class", "on average"], []
+    heads, rows = ["learnt", "of its class"], []
+    says = f"Of {a.k} neighbours in block {a.block + 1}; in brackets the average over {len(a.s.test_y)} test pictures"
     if a.turned:
-        heads += ["stay", "on average"]
-    for name in a.found:
-        same, stay = usual(a.folder, name, a.block, a.turned, a.k)
-        known = "?" if not shows else "" if a.y is None else str(a.same(name))
-        rows.append([LEARNT.get(name, "by pixels alone"), known, f"{same:.1f}"])
+        heads += ["stay", "cosine to upright"]
+        says += ", turned alike"
+    for name, near in a.found.items():
+        same, stay = usual(a.s, name, a.block, a.turned, a.k)
+        count = "?" if not shows else "unknown" if a.y is None else str(a.same(name))
+        rows.append([LEARNT.get(name, "by pixels alone"), f"{count} ({same:.1f})"])
         if a.turned:
-            rows[-1] += [str(a.stay(name)), f"{stay:.1f}"]
-    head = "".join(f'<th scope="col"{" class=n" * (i > 0)}>{escape(word)}</th>' for i, word in enumerate(heads))
+            rows[-1] += [f"{a.stay(name)} ({stay:.1f})", f"{near.alike:.3f}"]
+    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in heads)
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td class=n>{cell}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    says = (
-        f"How many of {a.k} neighbours in block {a.block + 1} are of the picture's class; the average is over "
-        f"{len(a.s.test_y)} test pictures that are turned alike"
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
     )
     return (
         f'<p class="soft">{escape(says)}</p><div class="scroll whole" tabindex="0" role="region" '
-        f'aria-label="{escape(says)}"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
+        f'aria-label="{escape(says)}"><table class="plain counts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>"
     )
 
 
@@ -251,18 +262,19 @@ def build(root: Path) -> gr.Blocks:
             return "", ""
         block, turned, k, shows, number, path, negative = values
         record = networks.choose(list_records(), chosen)
-        s = _networks(record.folder)
+        s = load(record)
         if learnt not in s.models:
             raise unknown("network that learnt", str(learnt), s.models)
-        a = answer(record, *picture_of(s, number, path, negative), int(block) - 1, TURNS.index(turned), int(k))
+        a = answer(s, *picture_of(s, number, path, negative), int(block) - 1, TURNS.index(turned), int(k))
         near = draw_neighbours(a, learnt, shows) + draw_neighbours(a, PIXELS, shows)
         return draw_picture(a), f'<p role="status">{escape(finding(a, learnt, shows))}</p>{near}{draw_table(a, shows)}'
 
     @look.explain
     def select(chosen: str | None, learnt: str) -> Any:
         records = list_records()
-        known = _networks(records[chosen].folder).models if chosen in records else LEARNT
-        return gr.update(choices=_choices(known), value=learnt if learnt in known else STUDY)
+        known = load(records[chosen]).models if chosen in records else LEARNT
+        info = None if SUPERVISED in known else "Of classes there is none: the study keeps no such network."
+        return gr.update(choices=_choices(known), value=learnt if learnt in known else STUDY, info=info)
 
     with gr.Blocks(title="Neighbours of a picture", delete_cache=KEEP) as page:
         look.title(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from etudes.core import Run, catalogue
-from etudes.core.record import Record, is_finished
+from etudes.core.record import Record, is_finished, read
 from etudes.data.images import Images
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate
@@ -57,18 +57,26 @@ def open_run(record: Record) -> tuple["Config", Run, Pictures]:
     return cfg, run, pictures_of(cfg, run)
 
 
-def siblings(record: Record) -> Siblings:
-    """Those of a run of `rotnet`: of the pretexts that have run under its seed and settings too. Trains nothing.
+def siblings(record: Record) -> dict[str, Record]:
+    """{variant: a run} of the pretexts that have run under the seed and settings of a run of `rotnet`, and that run."""
+    root, found = record.folder.parents[3], {}
+    for name, cfg in configs(catalogue.find(STUDY).config(**record.spec.config)).items():
+        folder = root / replace(record.spec, variant=name, config=vars(cfg).copy()).key
+        if is_finished(folder):
+            found[name] = read(folder)
+    return found
+
+
+def read_siblings(records: Mapping[str, Record]) -> Siblings:
+    """Of the runs that `siblings` gives, with their pictures. Trains nothing.
 
     The study keeps no network that learnt classes; that one is among those that come along alone.
     """
-    cfg, _, p = open_run(record)
-    root, models = record.folder.parents[3], {}
-    for name, own in configs(cfg).items():
-        spec = replace(record.spec, variant=name, config=vars(own).copy())
-        if is_finished(root / spec.key):  # and so is the pretext that it has learnt
-            run = Run(spec, root / spec.key, library=record.env["library"], leader=False)
-            models[name] = shared_pretext(own, run, p.d).cpu()
+    cfg, _, p = open_run(records[STUDY])
+    models = {}
+    for name, record in records.items():
+        run = Run(record.spec, record.folder, library=record.env["library"], leader=False)
+        models[name] = shared_pretext(configs(cfg)[name], run, p.d).cpu()  # which is there, as the run is finished
     test = p.d.test_x[:ASKED].cpu(), p.d.test_y[:ASKED].cpu()
     return Siblings(models, p.x[:GALLERY].cpu(), p.y[:GALLERY].cpu(), *test, p.d.labels)
 

@@ -45,6 +45,7 @@ from etudes.web.demos.rotnet_networks import (
     SUPERVISED,
     file_of,
     open_run,
+    read_siblings,
     siblings,
     train_supervised,
 )
@@ -247,7 +248,7 @@ def _spread(rows: Tensor, count: int) -> Tensor:
 def write_siblings(record: Record, folder: Path) -> None:
     """Write beside a packed run of rotnet the networks of its seed, and the pictures among which neighbours are looked
     for."""
-    (cfg, run, p), found = open_run(record), siblings(record)
+    (cfg, run, p), found = open_run(record), read_siblings(siblings(record))
     models = {**found.models, SUPERVISED: train_supervised(cfg, run, p)}
     whole = folder / "whole.safetensors"
     for name, model in models.items():
