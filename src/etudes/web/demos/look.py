@@ -75,8 +75,9 @@ table.heat td { min-width: 1.9rem; font-variant-numeric: tabular-nums; border-ra
 .film img { width: min(100%, 26rem); } .strip.large figure { width: min(100%, 17rem); }
 .strip.large img { width: 100%; }
 .near { margin: .3rem 0 1rem; } .near .strip { display: grid; grid-template-columns: repeat(8, 1fr); }
-.near .strip img { width: 100%; } table.plain.counts th { white-space: normal; }
-@media (max-width: 40rem) { .near .strip { grid-template-columns: repeat(4, 1fr); gap: .5rem; } }
+.near .strip img { width: 100%; } table.counts td { white-space: nowrap; }
+@media (max-width: 40rem) { .near .strip { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
+  table.plain.counts :is(th, td) { padding: .3rem .2rem; } }
 .told.card { font-family: inherit; white-space: normal; } .told.card p { margin: .2rem 0 .6rem; }
 .told.card ul { margin: .2rem 0 .8rem 1.2rem; list-style: disc; font-size: 1.1rem; }
 .told.card li { margin: 0; line-height: 1.5; }

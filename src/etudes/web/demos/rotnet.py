@@ -187,7 +187,9 @@ def draw_neighbours(a: Answer, name: str, shows: bool) -> str:
         words = [f"{cosine:.3f}", *([a.s.labels[int(a.s.y[row])]] * shows), *(["stays"] * (stays and a.turned > 0))]
         drawn.append((pictures.address(unit(a.s.x[row][None])[0], zoom), ", ".join(words)))
     where = "by pixels alone" if name == PIXELS else f"in block {a.block + 1} of a network that learnt {LEARNT[name]}"
-    return f'<p class="soft">The {a.k} nearest {where}</p><div class="near">{look.strip(drawn)}</div>'
+    return (
+        f'<p class="soft">The {a.k} nearest {where}, with their cosines</p><div class="near">{look.strip(drawn)}</div>'
+    )
 
 
 def finding(a: Answer, name: str, shows: bool) -> str:
@@ -220,8 +222,8 @@ def draw_table(a: Answer, shows: bool) -> str:
         says += ", turned alike"
     for name, near in a.found.items():
         same, stay = usual(a.s, name, a.block, a.turned, a.k)
-        count = "?" if not shows else "unknown" if a.y is None else str(a.same(name))
-        rows.append([LEARNT.get(name, "by pixels alone"), f"{count} ({same:.1f})"])
+        count = "" if a.y is None else f"{a.same(name)} " if shows else "? "
+        rows.append([LEARNT.get(name, "by pixels alone"), f"{count}({same:.1f})"])
         if a.turned:
             rows[-1] += [f"{a.stay(name)} ({stay:.1f})", f"{near.alike:.3f}"]
     head = "".join(f'<th scope="col">{escape(word)}</th>' for word in heads)
