@@ -13,6 +13,7 @@ from etudes.core.errors import Problem
 from etudes.core.record import read
 from etudes.data.images import unit
 from etudes.measure.activations import activations
+from etudes.web import demos
 from etudes.web.demos import networks, pictures, rotnet, ship
 from etudes.web.demos.rotnet_networks import open_run, siblings
 from watching import LONG, watch
@@ -33,6 +34,19 @@ def own(record):
 @pytest.fixture(scope="module")
 def along(root):
     return rotnet.load(rotnet.families(root)[ALONG])
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """No other demo is there: to build all of them takes a server's seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demos, "DEMOS", tuple(demo for demo in demos.DEMOS if demo.slug == "rotnet"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(alone, server):
+    return server
 
 
 def ask(s, i=0, block=1, turned=0, k=5):
@@ -165,7 +179,8 @@ def test_a_picture_is_turned_by_the_keyboard_and_one_is_uploaded(browser, server
         page.keyboard.press("Space")
         page.get_by_text(re.compile("[0-8] of 8 are of the picture's class")).wait_for()
         page.get_by_label("upright", exact=True).focus()
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
         page.get_by_text(re.compile("neighbours of the upright picture [0-8] stay")).wait_for()
         page.get_by_label("classes", exact=True).check()
         page.get_by_label("4 (last)").check()
@@ -187,10 +202,3 @@ def _upload(page, tmp_path):
     page.get_by_text("The neighbours' classes:").wait_for(timeout=LONG)
     page.get_by_label("range slider for Test picture").press("ArrowRight")
     page.get_by_text("of the picture's class").first.wait_for()
-
-
-def test_without_a_network_it_offers_to_train_some(browser, empty):
-    for watched in watch(browser, empty, 1280):
-        page = watched.open("rotnet")
-        page.get_by_role("button", name="Train", exact=True).wait_for()
-        page.get_by_text("No network is trained yet").wait_for()
