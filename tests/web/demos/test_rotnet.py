@@ -149,7 +149,7 @@ def test_only_what_has_run_is_offered_and_nothing_is_trained(root, record, tmp_p
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("block", "turned", "k"), [(4, 0, 5), (-1, 0, 5), (0, 4, 5), (0, 0, 1), (0, 0, 17)])
+@pytest.mark.parametrize(("block", "turned", "k"), [(4, 0, 5), (None, 0, 5), (0, 4, 5), (0, 0, 1), (0, 0, 17)])
 def test_limits_hold_whatever_the_page_sends(own, block, turned, k):
     with pytest.raises(Problem, match="take one of 4 blocks, one of 4 turns, and 2 to 16 neighbours"):
         ask(own, 0, block, turned, k)

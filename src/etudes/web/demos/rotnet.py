@@ -100,7 +100,7 @@ def nearest(known: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return cosines, rows
 
 
-def shared(rows: Tensor, others: Tensor) -> Tensor:
+def count_shared(rows: Tensor, others: Tensor) -> Tensor:
     """How many of each picture's neighbours, int64 [n, k], are among the others, int64 [n, k]: [n]."""
     return (rows[:, :, None] == others[:, None, :]).any(2).sum(1)
 
@@ -112,7 +112,7 @@ def usual(s: Siblings, name: str, block: int, turned: int, k: int) -> tuple[floa
     known = _known(s, name)[block]
     rows, upright = (nearest(known, _tested(s, name, y)[block], k)[1] for y in (turned, 0))
     same = (s.y[rows] == s.test_y[:, None]).sum(1)
-    return same.double().mean().item(), shared(rows, upright).double().mean().item()
+    return same.double().mean().item(), count_shared(rows, upright).double().mean().item()
 
 
 def turn_odds(s: Siblings, x: Tensor) -> dict[str, float]:
@@ -157,7 +157,7 @@ class Answer:
 
 def answer(s: Siblings, x: Tensor, y: int | None, block: int, turned: int, k: int) -> Answer:
     """The neighbours of an upright picture x: [1, c, h, w] that is turned. Raises Problem on choices that are none."""
-    if not 0 <= block < BLOCKS or not 0 <= turned < len(TURNS) or not FEWEST <= k <= MOST:
+    if block not in range(BLOCKS) or turned not in range(len(TURNS)) or k not in range(FEWEST, MOST + 1):
         raise Problem(
             f"take one of {BLOCKS} blocks, one of {len(TURNS)} turns, and {FEWEST} to {MOST} neighbours, not others"
         )
@@ -263,11 +263,12 @@ def build(root: Path) -> gr.Blocks:
         if not chosen:  # nothing is trained yet, as the line above says
             return "", ""
         block, turned, k, shows, number, path, negative = values
-        record = networks.choose(list_records(), chosen)
-        s = load(record)
+        s = load(networks.choose(list_records(), chosen))
         if learnt not in s.models:
             raise unknown("network that learnt", str(learnt), s.models)
-        a = answer(s, *picture_of(s, number, path, negative), int(block) - 1, TURNS.index(turned), int(k))
+        if turned not in TURNS:
+            raise unknown("turn", str(turned), TURNS)
+        a = answer(s, *picture_of(s, number, path, negative), block, TURNS.index(turned), int(k))
         near = draw_neighbours(a, learnt, shows) + draw_neighbours(a, PIXELS, shows)
         return draw_picture(a), f'<p role="status">{escape(finding(a, learnt, shows))}</p>{near}{draw_table(a, shows)}'
 
@@ -308,7 +309,7 @@ def _parts() -> tuple[list[Any], list[gr.HTML]]:
             number = gr.Slider(0, ASKED - 1, 0, step=1, label="Test picture")
             turned = gr.Radio(TURNS, value=TURNS[0], label="Turned counter-clockwise")
             learnt = gr.Radio(_choices(LEARNT), value=STUDY, label="The network learnt")
-            block = gr.Radio(_blocks(), value="2", label="Block of it")
+            block = gr.Radio(_blocks(), value=1, label="Block of it")
             k = gr.Slider(FEWEST, MOST, FIRST, step=1, label="Neighbours")
             shows = gr.Checkbox(label="Show the classes")
         with gr.Column(min_width=300):
@@ -320,6 +321,6 @@ def _parts() -> tuple[list[Any], list[gr.HTML]]:
     return [learnt, block, turned, k, shows, number, file, negative], [picture, near]
 
 
-def _blocks() -> list[tuple[str, str]]:
-    ends = {1: " (first)", BLOCKS: " (last)"}
-    return [(f"{block}{ends.get(block, '')}", str(block)) for block in range(1, BLOCKS + 1)]
+def _blocks() -> list[tuple[str, int]]:
+    ends = {0: " (first)", BLOCKS - 1: " (last)"}
+    return [(f"{block + 1}{ends.get(block, '')}", block) for block in range(BLOCKS)]
