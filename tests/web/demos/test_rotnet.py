@@ -77,9 +77,11 @@ def test_neighbours_are_the_nearest_in_the_features_of_the_block(own, name):
         return maps.reshape(n, c, 2, side // 2, 2, side // 2).mean((3, 5)).reshape(n, -1)
 
     seen = np.rot90(own.test_x[3].numpy(), 1, (1, 2)).copy()
-    known, (asked,) = features(own.x), features(torch.from_numpy(seen)[None])
+    known, (asked, upright) = features(own.x), features(torch.stack([torch.from_numpy(seen), own.test_x[3]]))
     cosines = [row @ asked / max(np.linalg.norm(row) * np.linalg.norm(asked), 1e-12) for row in known]
+    alike = asked @ upright / (np.linalg.norm(asked) * np.linalg.norm(upright))
     assert np.array_equal(a.x[0].numpy(), seen)
+    assert a.found[name].alike == pytest.approx(alike, abs=1e-5)
     assert a.found[name].cosines == pytest.approx(sorted(cosines, reverse=True)[:5], abs=1e-5)
     assert [cosines[row] for row in a.found[name].rows] == pytest.approx(a.found[name].cosines, abs=1e-5)
 
