@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from etudes.studies.labels.rotnet import Config
 
 PLACES = 2  # height and width to which a block's maps are averaged before they are probed
-ROUND = (0, 1, 8)  # digits that look like digits in more than one turn
+ROUND = (0, 1, 8)  # digits that look alike upside down
 SIX_NINE = (6, 9)  # digits of which one is the other upside down
-OTHERS = (2, 3, 4, 5, 7)
+OTHERS = (3, 4, 7)  # 2 and 5 are of neither kind: Z and S keep their shape
 
 
 def block_features(model: nn.Module, x: Tensor, places: int = PLACES) -> list[Tensor]:

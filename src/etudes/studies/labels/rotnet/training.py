@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from etudes.core import Problem, Run
 from etudes.data.augment import affine, flip, photometric
@@ -17,7 +16,7 @@ from etudes.measure.error import error_rate
 from etudes.measure.size import count_parameters
 from etudes.nn.nin import mean_of_places, nin_blocks
 from etudes.nn.norm import Standardise, recalibrate
-from etudes.studies.labels.rotnet.idea import all_turns, rotation_loss
+from etudes.studies.labels.rotnet.idea import rotation_loss
 from etudes.train import descend, fit, fitted, opened, part, seeded, sgd, shown, weights
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ KEPT = 2  # of them, for the network that learns classes, which has three
 ZOOM = (0.9, 1.5)  # by which contrasted views are enlarged: what a random crop does
 LIGHT = 0.4  # by how much their light, contrast and colour change
 SHARED = ("dataset", "digits", "on_digits", "examples", "side", "held_out", "augment", "pretext", "turns",
-          "together", "temperature", "width", "steps", "batch", "lr", "schedule", "momentum", "weight_decay",
-          "log_every")  # fmt: skip  # what decides the network of a pretext
+          "temperature", "contrastive_lr", "width", "steps", "batch", "lr", "schedule", "momentum",
+          "weight_decay", "log_every")  # fmt: skip  # what decides the network of a pretext
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ def pretext_network(cfg: "Config", d: Images) -> nn.Sequential:
 
 def pictures_a_step(cfg: "Config") -> int:
     """How many pictures a step sees, so that the network is asked about `batch` images whatever the pretext is: in
-    all turns, in one, or in two views each. Raises Problem where that does not divide the batch."""
-    copies = 2 if cfg.pretext == "contrastive" else cfg.turns if cfg.together else 1
+    all turns or in two views each. Raises Problem where that does not divide the batch."""
+    copies = 2 if cfg.pretext == "contrastive" else cfg.turns
     if cfg.batch % copies:
         raise Problem(f"a batch of {cfg.batch} images does not hold whole pictures in {copies} copies; take a multiple")
     return cfg.batch // copies
@@ -93,11 +92,7 @@ def pretext_loss(cfg: "Config", run: Run, model: nn.Module, x: Tensor, i: int) -
     if cfg.pretext == "contrastive":
         both = model(torch.cat([view(x, run, i, "first"), view(x, run, i, "second")]))
         return nt_xent(both[: len(x)], both[len(x) :], cfg.temperature)
-    if cfg.together:
-        return rotation_loss(model, x, cfg.turns)
-    drawn = torch.from_numpy(run.rng("turn", i).integers(cfg.turns, size=len(x))).to(x.device)
-    seen = all_turns(x, cfg.turns)[0].view(cfg.turns, *x.shape)[drawn, torch.arange(len(x), device=x.device)]
-    return functional.cross_entropy(model(seen).float(), drawn)
+    return rotation_loss(model, x, cfg.turns)
 
 
 def pretrain(cfg: "Config", run: Run, d: Images) -> nn.Sequential:
@@ -109,7 +104,9 @@ def pretrain(cfg: "Config", run: Run, d: Images) -> nn.Sequential:
     if cfg.pretext == "none":
         recalibrate(model, [unit(some) for some in d.x[:2000].split(500)])
         return model
-    recipe = replace(cfg, batch=pictures_a_step(cfg), augment=cfg.augment and cfg.pretext == "rotation")
+    recipe = replace(cfg, batch=pictures_a_step(cfg))
+    if cfg.pretext == "contrastive":  # its views are made from pictures as they are
+        recipe = replace(recipe, augment=False, lr=cfg.contrastive_lr)
     opt, schedule = sgd(model, recipe)
     pictures = shown(recipe, run, d)
 
