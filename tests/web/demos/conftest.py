@@ -28,6 +28,7 @@ SMALL = {
     "translation": ("luong", "none"),
     "lossy-text": ("float", "lossless"),
     "roberta-fr": ("tiny",),
+    "rotnet": ("rotnet", "simclr", "random"),
 }
 
 

@@ -42,7 +42,8 @@ def test_what_comes_along_is_small():
     weights = [path for path in files if path.suffix == ".safetensors"]
     beside = {path.name for path in weights} - {networks.WEIGHTS, doom_dqn.WEIGHTS}
     tuned = {f"tuned-{name}.safetensors" for name in ship.TUNED}
-    assert beside == tuned | {"fixed.safetensors", "codes.safetensors", "language.safetensors"}
+    others = {f"{name}.safetensors" for name in ("simclr", "random", "supervised")}  # of rotnet
+    assert beside == tuned | others | {"fixed.safetensors", "codes.safetensors", "language.safetensors"}
     assert len(weights) == len(SHIPPED) + len(beside)
     assert max(path.stat().st_size for path in weights) <= halves.LARGEST
 

@@ -8,7 +8,7 @@ import pytest
 from watching import LONG, watch
 
 
-@pytest.mark.parametrize("slug", ["generation", "ddpm-sdedit", "cifar", "mixup", "doom-dqn"])
+@pytest.mark.parametrize("slug", ["generation", "ddpm-sdedit", "cifar", "mixup", "doom-dqn", "rotnet"])
 def test_without_a_network_a_demo_offers_to_train_one(browser, empty, slug):
     for watched in watch(browser, empty, 1280):
         page = watched.open(slug)

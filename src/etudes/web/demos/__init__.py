@@ -120,6 +120,13 @@ DEMOS: tuple[Demo, ...] = (
         _builder("mixup"),
     ),
     Demo(
+        "rotnet",
+        "Neighbours of a picture",
+        "See which pictures a network that learnt turns, classes or nothing takes for alike, and turn yours.",
+        "rotnet",
+        _builder("rotnet"),
+    ),
+    Demo(
         "colorization",
         "Colours for grey pictures",
         "Two networks colour a picture of yours: one weighs all colours, one shows their mean.",

@@ -74,6 +74,10 @@ table.heat td { min-width: 1.9rem; font-variant-numeric: tabular-nums; border-ra
 .strip img { width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--rule); display: block; }
 .film img { width: min(100%, 26rem); } .strip.large figure { width: min(100%, 17rem); }
 .strip.large img { width: 100%; }
+.near { margin: .3rem 0 1rem; } .near .strip { display: grid; grid-template-columns: repeat(8, 1fr); }
+.near .strip img { width: 100%; } table.counts td { white-space: nowrap; }
+@media (max-width: 40rem) { .near .strip { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
+  table.plain.counts :is(th, td) { padding: .3rem .2rem; } }
 .told.card { font-family: inherit; white-space: normal; } .told.card p { margin: .2rem 0 .6rem; }
 .told.card ul { margin: .2rem 0 .8rem 1.2rem; list-style: disc; font-size: 1.1rem; }
 .told.card li { margin: 0; line-height: 1.5; }

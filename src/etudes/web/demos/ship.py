@@ -7,7 +7,8 @@ A packed network is the folder of its run without what only reports read, with i
 trained at a seed for tuning, which judges nothing. Of a set that is not part of an installed package its first test
 pictures come along, so that nothing need be fetched. Beside the base of audio-task-vectors lie the networks tuned from
 it, of which its demo makes task vectors, and an excerpt of what they are tested on. Beside the inverter of lossy-text
-lie its codes' tables, some lines for zstd, and the embeddings of a few sentences to begin with.
+lie its codes' tables, some lines for zstd, and the embeddings of a few sentences to begin with. Beside the network of
+rotnet lie those of other pretexts and one of classes, and pictures that none of them was trained on.
 """
 
 import argparse
@@ -36,8 +37,18 @@ from etudes.studies.adapt.audio_task_vectors.operations import Bench
 from etudes.studies.generative.unet.examples import opened
 from etudes.studies.language.translation.corpus import corpus
 from etudes.studies.language.translation.scores import words
+from etudes.train import weights
 from etudes.web.demos.compressor import compressor, write_compressor
 from etudes.web.demos.halves import halve, shorten, write_halved
+from etudes.web.demos.rotnet_networks import (
+    HELD_OUT,
+    SUPERVISED,
+    file_of,
+    open_run,
+    read_siblings,
+    siblings,
+    train_supervised,
+)
 
 TRAINED = Path(__file__).parent / "trained"
 KEPT = (
@@ -106,6 +117,7 @@ SHIPMENTS = (
     Shipment("translation", ("luong", "none"), SMALL_VOCABULARY),
     Shipment("roberta-fr", ("half-tiny",), {"vocabulary": 600, "steps": 6000}),
     Shipment("lossy-text", ("float",), {"width": 48, "vocabulary": 800, "steps": 3000}, needs=("lossless",)),
+    Shipment("rotnet", ("rotnet",), needs=("simclr", "random")),
     Shipment("audio-task-vectors", ("base",), DRAWN_SOUNDS, needs=("single", "negated")),
 )
 
@@ -149,18 +161,24 @@ def pack(record: Record, root: Path = TRAINED) -> Path:
 
 def write_excerpt(d: Images, root: Path = TRAINED) -> None:
     """Write the first EXCERPT test pictures of a set below `root`, as a sheet, with what must be known of them."""
-    x, y = d.test_x[:EXCERPT], d.test_y[:EXCERPT]
-    c, h, w = d.shape
+    write_sheet(d, d.test_x[:EXCERPT], d.test_y[:EXCERPT], root, d.name)
+
+
+def write_sheet(d: Images, x: Tensor, y: Tensor, root: Path, name: str) -> None:
+    """Write pictures x: uint8 [n, c, h, w] of a set, n a multiple of COLUMNS, of classes y: [n], as `excerpt` reads
+    them."""
+    c, h, w = x.shape[1:]
     sheet = x.reshape(-1, COLUMNS, c, h, w).permute(0, 3, 1, 4, 2).reshape(-1, COLUMNS * w, c)
     pixels = sheet.contiguous().numpy()
-    with appearing(root / f"{d.name}.png") as draft:
+    with appearing(root / f"{name}.png") as draft:
         Image.fromarray(pixels[..., 0] if c == 1 else pixels).save(draft, "png", optimize=True)
     about = {"source": d.source, "licence": SOURCES[d.name].licence, "labels": d.labels, "shape": (c, h, w)}
-    write_json(root / f"{d.name}.json", about | {"y": y.tolist()})
+    write_json(root / f"{name}.json", about | {"y": y.tolist()})
 
 
 def excerpt(name: str, root: Path = TRAINED) -> Images | None:
-    """The first test pictures of a set of which they come along, as both its parts; None of any other."""
+    """The first test pictures of a set of which they come along, or another sheet, as both its parts; None of any
+    other."""
     if not (root / f"{name}.png").exists():
         return None
     about = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
@@ -227,6 +245,20 @@ def _spread(rows: Tensor, count: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
 
 
+def write_siblings(record: Record, folder: Path) -> None:
+    """Write beside a packed run of rotnet the networks of its seed, and the pictures among which neighbours are looked
+    for."""
+    (cfg, run, p), found = open_run(record), read_siblings(siblings(record))
+    models = {**found.models, SUPERVISED: train_supervised(cfg, run, p)}
+    whole = folder / "whole.safetensors"
+    for name, model in models.items():
+        weights.save(whole, model)
+        halve(whole, folder / file_of(name))
+    whole.unlink()
+    count = len(found.y) // COLUMNS * COLUMNS
+    write_sheet(p.d, found.x[:count], found.y[:count], folder, HELD_OUT)
+
+
 def english_words(record: Record) -> set[str]:
     """The English words and marks, in small letters, that a run of translation has learnt from."""
     if (record.folder / "words.txt").exists():
@@ -267,6 +299,8 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
             print(folder := pack(record))
             if spec.study == "audio-task-vectors":
                 write_vectors(record, folder)
+            if spec.study == "rotnet":
+                write_siblings(record, folder)
             if spec.study == "lossy-text":
                 write_compressor(compressor(record), record.spec.config["embedder"], folder)
             if spec.study == "translation" and spec.config["attention"] != "none":
