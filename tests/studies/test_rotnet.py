@@ -16,7 +16,6 @@ from etudes.studies.labels.rotnet.idea import all_turns, disc, rotation_loss, tu
 from etudes.studies.labels.rotnet.layers import best_block, block_features, measure_turns
 from etudes.studies.labels.rotnet.training import (
     KEPT,
-    Pictures,
     labelled_rows,
     network,
     pictures_a_step,
@@ -26,6 +25,7 @@ from etudes.studies.labels.rotnet.training import (
     pretrain,
     view,
 )
+from etudes.train import HeldOut
 
 
 class Draws:
@@ -214,7 +214,7 @@ def test_a_network_that_cannot_tell_turns_is_invariant():
             keep = torch.zeros_like(layer.weight)
             keep[..., layer.kernel_size[0] // 2, layer.kernel_size[0] // 2] = 1
             layer.weight.data *= keep
-    p = Pictures(d, d.x[:10], d.y[:10])
+    p = HeldOut(d, d.x[:10], d.y[:10])
     maps = model.eval()[1][:-1](model[0](torch.cat([torch.rot90(unit(d.x[:20]), k, (2, 3)) for k in range(4)])))
     assert turned_distance(maps.mean((2, 3)).view(4, 20, -1)) == pytest.approx(0, abs=1e-5)
     distance, error = measure_turns(config(turned=100), pretext_network(config(), d), p)[0]

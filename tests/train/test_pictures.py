@@ -4,10 +4,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from etudes.core.errors import Problem
 from etudes.core.run import Run
 from etudes.core.spec import Spec
 from etudes.data.images import images, unit
-from etudes.train import PictureRecipe, opened, shown
+from etudes.train import PictureRecipe, hold_out, opened, shown
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,21 @@ def test_pictures_are_brought_to_a_side(tmp_path):
     d, _ = opened(Config(examples=2, side=6), a_run(tmp_path))
     assert d.x.shape == (20, 1, 6, 6)
     assert d.test_x.shape[1:] == (1, 6, 6)
+
+
+def test_pictures_held_out_are_nowhere_else_and_follow_the_seed(tmp_path):
+    d, _ = opened(Config(examples=5), a_run(tmp_path))
+    p = hold_out(d, 20, a_run(tmp_path), tested=30)
+    every = torch.cat([p.d.x, p.x]).flatten(1)
+    assert (len(p.d.y), len(p.y), len(p.d.test_y)) == (30, 20, 30)
+    assert sorted(map(tuple, every.tolist())) == sorted(map(tuple, d.x.flatten(1).tolist()))
+    classes = {tuple(picture): int(y) for picture, y in zip(d.x.flatten(1).tolist(), d.y, strict=True)}
+    assert [classes[tuple(picture)] for picture in p.x.flatten(1).tolist()] == p.y.tolist()
+    assert torch.equal(hold_out(d, 20, a_run(tmp_path, "other")).x, p.x)
+    assert not torch.equal(hold_out(d, 20, a_run(tmp_path, seed=1)).x, p.x)
+    assert len(hold_out(d, 20, a_run(tmp_path)).d.test_y) == len(d.test_y)
+    with pytest.raises(Problem, match="50 pictures are to be held out of 50"):
+        hold_out(d, 50, a_run(tmp_path))
 
 
 def test_every_row_is_shown_once_an_epoch_and_a_step_shows_the_same_again(tmp_path):

@@ -5,6 +5,7 @@
 | the fields of a recipe | `Steps`, `Sgd`, `Adam` |
 | the fields of a picture set, alone or with `Sgd` | `PictureSet`, `PictureRecipe` |
 | a picture set, its subset drawn and noted | `opened` |
+| some of its training pictures kept for validation | `hold_out` |
 | the pictures of step i | `shown` |
 | a network whose first weights follow from the run's seed | `seeded` |
 | an optimiser with its schedule | `sgd`, `adam`, `scheduled` |
@@ -23,11 +24,12 @@ from etudes.train import arithmetic, many, pruning, weights
 from etudes.train.distribute import part, shard
 from etudes.train.ema import EMA
 from etudes.train.loop import fit, fitted
-from etudes.train.pictures import PictureRecipe, PictureSet, opened, shown
+from etudes.train.pictures import HeldOut, PictureRecipe, PictureSet, hold_out, opened, shown
 from etudes.train.recipe import Adam, Sgd, Steps, adam, descend, scheduled, seeded, sgd
 from etudes.train.rows import Rows
 
 __all__ = [
-    "EMA", "Adam", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend", "fit",
-    "fitted", "many", "opened", "part", "pruning", "scheduled", "seeded", "sgd", "shard", "shown", "weights",
+    "EMA", "Adam", "HeldOut", "PictureRecipe", "PictureSet", "Rows", "Sgd", "Steps", "adam", "arithmetic", "descend",
+    "fit", "fitted", "hold_out", "many", "opened", "part", "pruning", "scheduled", "seeded", "sgd", "shard", "shown",
+    "weights",
 ]  # fmt: skip

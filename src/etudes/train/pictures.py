@@ -1,13 +1,14 @@
 """What studies of pictures share: the fields of their data, the set opened, the pictures that a step is shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from etudes.core.claims import at_least
+from etudes.core.errors import Problem
 from etudes.core.run import Run
 from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
@@ -44,6 +45,29 @@ def opened(cfg: PictureSet, run: Run) -> tuple[Images, Tensor]:
     d = (d.resize(cfg.side) if cfg.side else d).to(run.device)
     run.result(**{"test/error-majority": d.majority_error})
     return d, rows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A set d without some of its training pictures; those, x: [n, c, h, w] of classes y: [n], are for validation."""
+
+    d: Images
+    x: Tensor
+    y: Tensor
+
+
+def hold_out(d: Images, n: int, run: Run, tested: int = 0) -> HeldOut:
+    """A set without n of its training pictures, and with `tested` of its test pictures, 0 for all; drawn by the seed.
+
+    Raises Problem where no picture would be left to train on.
+    """
+    if n >= len(d.y):
+        raise Problem(f"{n} pictures are to be held out of {len(d.y)}; lower --held-out")
+    order = torch.from_numpy(run.rng("held out").permutation(len(d.y))).to(d.x.device)
+    asked = torch.from_numpy(run.rng("tested").permutation(len(d.test_y)))[: tested or None].to(d.x.device)
+    held, rest = order[:n], order[n:]
+    seen = replace(d.take(rest), test_x=d.test_x[asked], test_y=d.test_y[asked])
+    return HeldOut(seen, d.x[held], d.y[held])
 
 
 def shown(cfg: PictureRecipe, run: Run, d: Images, pixels: int | None = None) -> Callable[[int], tuple[Tensor, Tensor]]:

@@ -12,8 +12,8 @@ from etudes.data.images import Images
 from etudes.losses.cross_entropy import cross_entropy, one_hot
 from etudes.measure.error import error_rate
 from etudes.nn.nin import mean_of_places
-from etudes.studies.labels.rotnet.training import BLOCKS, Pictures, network, pictures_of, shared_pretext
-from etudes.train import descend, fitted, seeded, sgd, shown, weights
+from etudes.studies.labels.rotnet.training import BLOCKS, network, pictures_of, shared_pretext
+from etudes.train import HeldOut, descend, fitted, seeded, sgd, shown, weights
 
 if TYPE_CHECKING:
     from etudes.studies.labels.rotnet import Config
@@ -49,7 +49,7 @@ def configs(cfg: "Config") -> dict[str, "Config"]:
     return {name: replace(cfg, **changes[name]) for name in PRETEXTS}
 
 
-def open_run(record: Record) -> tuple["Config", Run, Pictures]:
+def open_run(record: Record) -> tuple["Config", Run, HeldOut]:
     """The settings of a run of `rotnet`, the run, which draws what it drew, and its pictures. Raises Problem where the
     pictures cannot be had."""
     cfg = catalogue.find(STUDY).config(**record.spec.config)
@@ -86,7 +86,7 @@ def supervised_network(cfg: "Config", d: Images) -> nn.Sequential:
     return network(d, cfg.width, BLOCKS, mean_of_places(cfg.width, d.classes))
 
 
-def train_supervised(cfg: "Config", run: Run, p: Pictures) -> nn.Sequential:
+def train_supervised(cfg: "Config", run: Run, p: HeldOut) -> nn.Sequential:
     """A network that has learnt the classes of all training pictures, by the recipe of the study's `scratch-100`."""
 
     def make(own: Run) -> None:

@@ -39,10 +39,10 @@ from etudes.reports.charts import against, bars, curves
 from etudes.studies.labels.rotnet.idea import rotation_loss
 from etudes.studies.labels.rotnet.layers import (
     best_block,
+    block_errors,
     block_features,
     measure_blocks,
     measure_pretext,
-    probe_errors,
 )
 from etudes.studies.labels.rotnet.training import pictures_of, shared_pretext, train_classes
 from etudes.train import PictureRecipe
@@ -80,7 +80,7 @@ def train(cfg: Config, run: Run) -> None:
     model = shared_pretext(cfg, run, p.d)
     if cfg.use == "probe":
         sets = [block_features(model, x) for x in (p.d.x, p.x, p.d.test_x)]
-        errors = probe_errors(cfg, run, p, list(zip(*sets, strict=True)), cfg.labelled)
+        errors = block_errors(cfg, run, p, list(zip(*sets, strict=True)), cfg.labelled)
         held, tested = errors[best_block(errors)]
         run.result(**{"test/error": tested, "validation/error": held})
         return

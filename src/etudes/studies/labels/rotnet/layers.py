@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from etudes.core import Run
 from etudes.data.images import unit
-from etudes.measure.activations import activations
 from etudes.measure.error import predictions
+from etudes.measure.layers import pooled_features, probe_errors, wrong
 from etudes.measure.probe import linear_classes, neighbour_classes
 from etudes.studies.labels.rotnet.idea import all_turns, turned_distance
-from etudes.studies.labels.rotnet.training import BLOCKS, Pictures, labelled_rows
+from etudes.studies.labels.rotnet.training import BLOCKS, labelled_rows
+from etudes.train import HeldOut
 
 if TYPE_CHECKING:
     from etudes.studies.labels.rotnet import Config
@@ -24,38 +24,23 @@ OTHERS = (3, 4, 7)  # 2 and 5 are of neither kind: Z and S keep their shape
 
 
 def block_features(model: nn.Module, x: Tensor, places: int = PLACES) -> list[Tensor]:
-    """What each of the four blocks gives for pictures x: [n, c, h, w], its maps averaged to places x places and
-    flattened: [n, d]."""
-    names = [str(block) for block in range(1, BLOCKS + 1)]
-    parts: list[list[Tensor]] = []
-    for some in x.split(1000):  # maps of all pictures at once would not fit into memory at the paper's scale
-        found = activations(model, some, names)
-        parts.append([functional.adaptive_avg_pool2d(found[name].float(), places).flatten(1) for name in names])
-    return [torch.cat(block) for block in zip(*parts, strict=True)]
+    """What each of the four blocks gives for pictures x: [n, c, h, w], averaged to places x places: [n, d]."""
+    return pooled_features(model, x, [str(block) for block in range(1, BLOCKS + 1)], places)
 
 
-def wrong(says: Tensor, y: Tensor) -> float:
-    """The share of answers, in [0, 1], that are not y: both int64 [n]."""
-    return (says != y).double().mean().item()
-
-
-def probe_errors(
-    cfg: "Config", run: Run, p: Pictures, features: list[tuple[Tensor, ...]], share: float
+def block_errors(
+    cfg: "Config", run: Run, p: HeldOut, features: list[tuple[Tensor, ...]], share: float
 ) -> list[tuple[float, float]]:
     """(validation error, test error) of linear probes on each block, fitted to a share of the labels.
 
     `features` has for each block those of the training, validation and test pictures. Of a share below 1 the errors are
     means over `draws` sets of labelled pictures.
     """
+    sets = [labelled_rows(p.d.y, share, run, draw) for draw in range(cfg.draws if share < 1 else 1)]
     found = []
     for train, held, test in features:
-        errors = []
-        for draw in range(cfg.draws if share < 1 else 1):
-            rows = labelled_rows(p.d.y, share, run, draw)
-            says = linear_classes(train[rows], p.d.y[rows], torch.cat([held, test]), cfg.penalty)
-            errors.append((wrong(says[: len(held)], p.y), wrong(says[len(held) :], p.d.test_y)))
-        held_errors, test_errors = zip(*errors, strict=True)
-        found.append((sum(held_errors) / len(errors), sum(test_errors) / len(errors)))
+        held_error, test_error = probe_errors(train, p.d.y, sets, [(held, p.y), (test, p.d.test_y)], cfg.penalty)
+        found.append((held_error, test_error))
     return found
 
 
@@ -64,7 +49,7 @@ def best_block(errors: list[tuple[float, float]]) -> int:
     return min(range(len(errors)), key=lambda block: errors[block][0])
 
 
-def measure_turns(cfg: "Config", model: nn.Module, p: Pictures) -> list[tuple[float, float]]:
+def measure_turns(cfg: "Config", model: nn.Module, p: HeldOut) -> list[tuple[float, float]]:
     """For each block: how far its features, averaged over places, move when a picture is turned by quarters, and what
     a linear probe errs that names the turn by them. Each as in `turned_distance`; chance is 0.75."""
     (some, which), (other, asked) = (all_turns(x[: cfg.turned], 4) for x in (p.d.x, p.d.test_x))
@@ -75,11 +60,11 @@ def measure_turns(cfg: "Config", model: nn.Module, p: Pictures) -> list[tuple[fl
     return found
 
 
-def measure_blocks(cfg: "Config", run: Run, p: Pictures, model: nn.Module) -> dict[str, float]:
+def measure_blocks(cfg: "Config", run: Run, p: HeldOut, model: nn.Module) -> dict[str, float]:
     """The numbers of every block, which are logged with the block as the step, and those of the best one."""
     sets = [block_features(model, x) for x in (p.d.x, p.x, p.d.test_x)]
     features = list(zip(*sets, strict=True))
-    whole, few = (probe_errors(cfg, run, p, features, share) for share in (1.0, cfg.few))
+    whole, few = (block_errors(cfg, run, p, features, share) for share in (1.0, cfg.few))
     k = min(cfg.neighbours, len(p.d.y))
     votes = [wrong(neighbour_classes(train, p.d.y, test, k), p.d.test_y) for train, _, test in features]
     turns = measure_turns(cfg, model, p)
@@ -110,7 +95,7 @@ LOGGED = {
 }
 
 
-def measure_pretext(cfg: "Config", run: Run, p: Pictures, model: nn.Module) -> dict[str, float]:
+def measure_pretext(cfg: "Config", run: Run, p: HeldOut, model: nn.Module) -> dict[str, float]:
     """How often the network names a turn of a test picture wrongly; of eight turns also how often it takes an odd one
     for an even one, which interpolation tells; of digits by class, logged with the digit as the step."""
     x, y = p.d.test_x, p.d.test_y

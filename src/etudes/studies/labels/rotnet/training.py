@@ -1,6 +1,6 @@
 """The pictures of a seed, the pretext that its variants share, and the training on labels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from etudes.measure.size import count_parameters
 from etudes.nn.nin import mean_of_places, nin_blocks
 from etudes.nn.norm import Standardise, recalibrate
 from etudes.studies.labels.rotnet.idea import rotation_loss
-from etudes.train import descend, fit, fitted, opened, part, seeded, sgd, shown, weights
+from etudes.train import HeldOut, descend, fit, fitted, hold_out, opened, part, seeded, sgd, shown, weights
 
 if TYPE_CHECKING:
     from etudes.studies.labels.rotnet import Config
@@ -31,25 +31,10 @@ SHARED = ("dataset", "digits", "on_digits", "examples", "side", "held_out", "aug
           "weight_decay", "log_every")  # fmt: skip  # what decides the network of a pretext
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """A set without some of its training pictures, which are held out for validation (`.x`, `.y`)."""
-
-    d: Images
-    x: Tensor
-    y: Tensor
-
-
-def pictures_of(cfg: "Config", run: Run) -> Pictures:
+def pictures_of(cfg: "Config", run: Run) -> HeldOut:
     """The pictures of a run on its device, tested on `tested` of them. Problem where too many are held out."""
     d, _ = opened(replace(cfg, dataset=cfg.digits) if cfg.on_digits else cfg, run)
-    if cfg.held_out >= len(d.y):
-        raise Problem(f"{cfg.held_out} pictures are to be held out of {len(d.y)}; lower --held-out")
-    order = torch.from_numpy(run.rng("held out").permutation(len(d.y))).to(run.device)
-    tested = torch.from_numpy(run.rng("tested").permutation(len(d.test_y)))[: cfg.tested or None].to(run.device)
-    held, rest = order[: cfg.held_out], order[cfg.held_out :]
-    seen = replace(d.take(rest), test_x=d.test_x[tested], test_y=d.test_y[tested])
-    return Pictures(seen, d.x[held], d.y[held])
+    return hold_out(d, cfg.held_out, run, cfg.tested)
 
 
 def network(d: Images, width: int, blocks: int, head: nn.Module) -> nn.Sequential:
@@ -139,7 +124,7 @@ def labelled_rows(y: Tensor, share: float, run: Run, draw: int = 0) -> Tensor:
     return balanced_subset(y, each, run.rng("labelled", draw))
 
 
-def train_classes(cfg: "Config", run: Run, p: Pictures) -> dict[str, float]:
+def train_classes(cfg: "Config", run: Run, p: HeldOut) -> dict[str, float]:
     """What a network of three blocks errs that has learnt classes from the labelled pictures.
 
     "scratch": from first weights. "finetuned": its first two blocks begin with the pretext's. "frozen": and stay so.
