@@ -109,7 +109,8 @@ class OctaveConv(nn.Module):
         self.low_to_high = _parameter(w[:h, k:]) if up else None
 
     def forward(self, x: Octaves) -> Octaves:
-        """Y^H = f(X^H; W^(H->H)) + upsample(f(X^L; W^(L->H)), 2), Y^L = f(X^L; W^(L->L)) + f(pool(X^H, 2); W^(H->L))."""
+        """Y^H = f(X^H; W^(H->H)) + upsample(f(X^L; W^(L->H)), 2) and Y^L = f(X^L; W^(L->L)) + f(pool(X^H, 2); W^(H->L))
+        (eq. 4), with None for an octave that has no channels."""
         high, low = x
         if high is not None and low is not None and high.shape[-2:] != (2 * low.shape[-2], 2 * low.shape[-1]):
             raise Problem(f"{[*high.shape[-2:]]} and {[*low.shape[-2:]]} are not an octave apart; give even sides")

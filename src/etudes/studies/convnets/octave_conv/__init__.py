@@ -18,8 +18,8 @@ and 1 - 3/4 alpha of its memory (table 1), with as many parameters. alpha = 0 is
 To expect: up to half of the channels little is lost, with three quarters more, and most where pictures have nothing but
 fine detail; seconds on a CPU fall far less than multiply-adds, or rise.
 
-Departures from the paper: three stages of one basic block each, 2,000 pictures of CIFAR-10 at 16 pixels and 90 steps, so
-comparisons early in training and not the paper's error rates. Pictures are mirrored and shifted at the larger scales,
+Departures from the paper: three stages of one basic block each, 2,000 pictures of CIFAR-10 at 16 pixels and 90 steps:
+comparisons early in training, and not the paper's error rates. Pictures are mirrored and shifted at the larger scales,
 not cropped at random sizes. The paper's baseline may have had strided convolutions; ours has what octaves have,
 means of 2x2 pixels, and strided ones are a variant.
 """
