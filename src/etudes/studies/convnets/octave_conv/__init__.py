@@ -90,7 +90,7 @@ def train(cfg: Config, run: Run) -> None:
     run.result(**{"test/multiply-adds": multiply_adds(model, d.shape)})
 
 
-LAPTOP = {"side": 16, "examples": 200, "tested": 3000, "batch": 64, "steps": 90, "weight_decay": 5e-4}
+LAPTOP = {"side": 16, "examples": 200, "tested": 3000, "batch": 64, "steps": 90, "lr": 0.05, "weight_decay": 5e-4}
 TINY = {"dataset": "digits", "side": 8, "examples": 5, "tested": 40, "steps": 2, "batch": 8, "width": 8, "log_every": 1}
 LONG = {"batch": 128, "weight_decay": 5e-4, "augment": True, "log_every": 20}
 PAPER = {
