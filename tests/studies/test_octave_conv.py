@@ -9,7 +9,7 @@ from etudes.data.images import images
 from etudes.measure.size import count_parameters, multiply_adds
 from etudes.nn.octave import pool, relative_cost
 from etudes.studies.convnets.octave_conv import CLAIMS, GRID, Config, frequency_part, network, seconds
-from etudes.studies.convnets.octave_conv.claims import lost
+from etudes.studies.convnets.octave_conv.claims import excess
 
 STUDY = find("octave-conv")
 
@@ -81,7 +81,7 @@ def test_the_loss_on_fine_detail_is_over_that_on_means():
         "octave-high": {"test/error": 0.7}, "plain-high": {"test/error": 0.6},
         "octave-low": {"test/error": 0.53}, "plain-low": {"test/error": 0.5},
     }  # fmt: skip
-    assert lost(trial, "high") == pytest.approx(0.1)
+    assert excess(trial, "high") == pytest.approx(0.1)
     (claim,) = [claim for sentence, claim in CLAIMS.items() if "fine detail" in sentence]
     assert claim.measure(trial) == pytest.approx(0.07)
 

@@ -8,7 +8,7 @@ ERROR = "test/error"
 MATTERS = 0.01  # of a test error: what the paper's Oct-ResNet-50 gains on ImageNet, or so
 
 
-def lost(trial: Trial, frequencies: str) -> float:
+def excess(trial: Trial, frequencies: str) -> float:
     """How much more three quarters of low channels err than none, on pictures of these frequencies."""
     return trial[f"octave-{frequencies}"][ERROR] - trial[f"plain-{frequencies}"][ERROR]
 
@@ -39,7 +39,7 @@ CLAIMS: Mapping[str, Claim] = {
         "plain", "strided", "beyond the paper, which pools for octaves' sake (sec. 3.3)", matters=MATTERS
     ),
     "three quarters of low channels cost more test error on fine detail alone than on means of 2x2 pixels": Claim(
-        lambda t: lost(t, "high") - lost(t, "low"),
+        lambda t: excess(t, "high") - excess(t, "low"),
         above(0),
         "sec. 1 and 3.1: low channels hold what varies slowly",
         number="test/error: octave-high minus plain-high, less octave-low minus plain-low",
