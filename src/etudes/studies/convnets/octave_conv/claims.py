@@ -6,6 +6,7 @@ from etudes.core import Claim, Trial, above, higher, lower
 
 ERROR = "test/error"
 MATTERS = 0.01  # of a test error: what the paper's Oct-ResNet-50 gains on ImageNet, or so
+ROUGHLY = 0.015  # the same where tuning seeds differed too much for 0.01: other widths, or a path taken away
 
 
 def excess(trial: Trial, frequencies: str) -> float:
@@ -24,7 +25,7 @@ CLAIMS: Mapping[str, Claim] = {
         "three-quarters", "quarter", "sec. 4.2: accuracy rises, then falls with alpha", matters=MATTERS
     ),
     "with half of the channels low the test error is lower than of a plain network as narrow as costs the same": lower(
-        "half", "narrow", "beyond the paper: is it more than fewer multiply-adds?", matters=MATTERS
+        "half", "narrow", "beyond the paper: is it more than fewer multiply-adds?", matters=ROUGHLY
     ),
     "with half of the channels low the test error is higher where the octaves exchange nothing": higher(
         "half-apart", "half", "sec. 3.2: octaves are to inform each other", matters=MATTERS
@@ -33,7 +34,7 @@ CLAIMS: Mapping[str, Claim] = {
         "half-down", "half", "sec. 3.2", matters=MATTERS
     ),
     "with half of the channels low the test error is higher without the path from high to low": higher(
-        "half-up", "half", "sec. 3.2", matters=MATTERS
+        "half-up", "half", "sec. 3.2", matters=ROUGHLY
     ),
     "a plain network has a lower test error halved by means of 2x2 pixels than by strided convolutions": lower(
         "plain", "strided", "beyond the paper, which pools for octaves' sake (sec. 3.3)", matters=MATTERS
