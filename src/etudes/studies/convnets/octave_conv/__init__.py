@@ -16,7 +16,7 @@ and 1 - 3/4 alpha of its memory (table 1), with as many parameters. alpha = 0 is
     python -m etudes.studies.convnets.octave_conv.seconds    a table of seconds, on a machine that does nothing else
 
 `--until decided` adds seeds. To expect: the error falls to a quarter of low channels, then rises; most is lost where
-pictures have nothing but fine detail; seconds on a CPU fall far less than multiply-adds, or rise.
+pictures have nothing but fine detail. Seconds on a CPU follow multiply-adds in wide layers and rise in narrow ones.
 
 Departures from the paper: three stages of one basic block each, 2,000 pictures of CIFAR-10 at 16 pixels and 90 steps:
 comparisons early in training, and not the paper's error rates. Pictures are mirrored and shifted at the larger scales,
