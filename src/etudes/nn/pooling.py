@@ -1,6 +1,6 @@
 """Classifiers over pooled features: average, maximum, log-sum-exp, generalised mean and attention, behind one face.
 
-Each takes what a convolutional body gives, features [n, c, h, w], pools the places to one vector and classifies it. Each
+Each takes what a convolutional body gives, features [n, c, h, w], pools the places to one vector and classifies it. It
 also says how much every place had to do with that, which is where it looked.
 """
 
@@ -37,11 +37,13 @@ class PooledClassifier(nn.Module):
 
 
 class MaxPooling(PooledClassifier):
-    """The largest value of each channel (Oquab et al. 2015, "Is object localization for free?", sec. 3). A place's share
-    is that of the channels which are largest there."""
+    """The largest value of each channel (Oquab et al. 2015, "Is object localization for free?", sec. 3).
+
+    A place's share is that of the channels which are largest there.
+    """
 
     def location_weights(self, features: Tensor) -> Tensor:
-        n, c, h, w = features.shape
+        n, _, h, w = features.shape
         flat = features.flatten(2).float()
         largest = flat == flat.amax(2, keepdim=True)
         return (largest / largest.sum(2, keepdim=True)).mean(1).view(n, h, w)  # ties share

@@ -77,9 +77,10 @@ def measure(model: Network, validation: Scenes, test: Scenes) -> dict[str, float
     nothing; `-cam` the class activation map. Thresholds are chosen on the validation scenes, for each map apart.
     """
     before, after = look(model, validation.x), look(model, test.x)
+    kind = "error" if test.masks is not None else "error-natural"
     found = {
-        "validation/error": (before.predicted != validation.y).double().mean().item(),
-        "test/error": (after.predicted != test.y).double().mean().item(),
+        f"validation/{kind}": (before.predicted != validation.y).double().mean().item(),
+        f"test/{kind}": (after.predicted != test.y).double().mean().item(),
     }
     if validation.masks is None or test.masks is None:
         return found

@@ -57,7 +57,7 @@ def paste(canvas: Tensor, pieces: Tensor, top: Tensor, left: Tensor, opaque: Ten
 
 
 def background(pictures: Tensor, n: int, side: int, rng: numpy.random.Generator) -> Tensor:
-    """Clutter uint8 [n, c, side, side]: squares cut from pictures [m, c, h, w], laid side by side, shifted by chance."""
+    """Clutter uint8 [n, c, side, side]: squares cut from pictures [m, c, h, w], side by side, shifted by chance."""
     patch = min(PATCH, *pictures.shape[2:])
     across = -(-side // patch) + 1
     laid = crops(pictures, n * across**2, patch, rng).reshape(n, across, across, -1, patch, patch)
