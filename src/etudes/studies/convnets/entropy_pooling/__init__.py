@@ -49,8 +49,8 @@ from etudes.nn.entropy_pooling import EntropyPooling, Form, entropy_weights
 from etudes.reports.charts import bars, plane
 from etudes.studies.convnets.entropy_pooling.findings import measure
 from etudes.studies.convnets.entropy_pooling.materials import materials
-from etudes.studies.convnets.entropy_pooling.networks import Network, network
-from etudes.train import Sgd, descend, fitted, part, seeded, sgd, weights
+from etudes.studies.convnets.entropy_pooling.networks import Network, network, optimiser
+from etudes.train import Sgd, descend, fitted, part, seeded, weights
 
 Pooling = Literal["average", "max", "log-sum-exp", "gem", "attention", "entropy"]
 
@@ -69,6 +69,8 @@ class Config(Sgd):
     examples: Annotated[int, at_least(0)] = 4000  # training pictures, of all classes; 0: all that are not held out
     held_out: Annotated[int, at_least(1)] = 500  # training pictures for validation
     tested: Annotated[int, at_least(1)] = 2000  # test pictures, at most
+    optimiser: Literal["adam", "sgd"] = "adam"  # SGD has the momentum and weight decay below, Adam neither
+    lr: Annotated[float, positive] = 0.005  # peak learning rate
     network: Literal["small", "resnet50"] = "small"  # four convolutions, or ResNet-50
     width: Annotated[int, at_least(2)] = 24  # channels of the small network in its middle
     pooling: Pooling = "average"  # how the places of a picture become one vector
@@ -89,7 +91,7 @@ def warm_up(model: Network, begun: bool) -> None:
 def train(cfg: Config, run: Run) -> None:
     m = materials(cfg, run)
     model = seeded(run, "init", lambda: network(cfg, m.train.x, m.classes))
-    opt, schedule = sgd(model, cfg)
+    opt, schedule = optimiser(model, cfg)
     batches = Batches(len(m.train.x), cfg.batch, run.seed("order"))
 
     def step(i: int) -> dict[str, Tensor]:
@@ -115,11 +117,12 @@ def growth(trial: Trial) -> float:
     return saves["small"] - saves["large"]
 
 
-LAPTOP = {"steps": 250, "batch": 64}
+LAPTOP = {"steps": 250, "batch": 64, "width": 16}
 TINY = {"side": 24, "examples": 60, "held_out": 40, "tested": 40, "width": 4, "steps": 4, "batch": 8, "log_every": 2}
 DIGITS = {"objects": "digits", "clutter": "digits", "natural": "digits"}
 RESNET = {"natural": "ILSVRC/imagenet-1k", "natural_side": 224, "network": "resnet50", "augment": True, "batch": 256}
 PAPER = RESNET | {"examples": 0, "held_out": 10_000, "tested": 50_000, "steps": 450_000, "log_every": 100}
+PAPER |= {"optimiser": "sgd", "lr": 0.1, "schedule": "decay"}
 OFFLINE = DIGITS | {"examples": 1000, "held_out": 200, "tested": 320}
 
 ERROR, NATURAL, INSIDE = "test/error", "test/error-natural", "test/weight-inside"

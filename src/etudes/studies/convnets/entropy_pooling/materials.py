@@ -13,7 +13,7 @@ from etudes.studies.convnets.entropy_pooling.scenes import Scenes, compose
 if TYPE_CHECKING:
     from etudes.studies.convnets.entropy_pooling import Config
 
-CLUTTER = 6000  # pictures at most that pieces of clutter are cut from, for training; a third of it for each other part
+CLUTTER = 3000  # pictures at most that pieces of clutter are cut from, for training; a third of it for each other part
 
 
 @dataclass(frozen=True, eq=False)

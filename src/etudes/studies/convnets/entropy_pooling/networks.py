@@ -2,17 +2,19 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from etudes.nn.bottleneck import resnet50
 from etudes.nn.entropy_pooling import EntropyPooling
 from etudes.nn.norm import BatchNorm, Standardise
 from etudes.nn.pooling import AttentionPooling, GeMPooling, LogSumExpPooling, MaxPooling, PooledClassifier
+from etudes.train import scheduled, sgd
 
 if TYPE_CHECKING:
     from etudes.studies.convnets.entropy_pooling import Config
-
-STRIDE = 4  # pixels between the places of the small network
 
 
 class Network(nn.Module):
@@ -61,3 +63,11 @@ def network(cfg: "Config", x: Tensor, classes: int) -> Network:
         body = list(resnet50(x.shape[1], classes).children())[:-3]  # without its pooling and classifier
         return Network(nn.Sequential(first, *body), head(cfg, 2048, classes))
     return Network(nn.Sequential(first, small_body(x.shape[1], cfg.width)), head(cfg, 2 * cfg.width, classes))
+
+
+def optimiser(model: nn.Module, cfg: "Config") -> tuple[Optimizer, LambdaLR]:
+    """Adam, or SGD with momentum and weight decay, and the recipe's schedule."""
+    if cfg.optimiser == "sgd":
+        return sgd(model, cfg)
+    opt = torch.optim.Adam(model.parameters(), cfg.lr, fused=True)
+    return opt, scheduled(opt, cfg)
