@@ -46,8 +46,8 @@ from etudes.data.augment import flip, shift
 from etudes.data.batches import Batches
 from etudes.data.images import unit
 from etudes.nn.entropy_pooling import EntropyPooling, Form, entropy_weights
-from etudes.reports.charts import bars, plane
-from etudes.studies.convnets.entropy_pooling.findings import measure
+from etudes.reports.charts import bars, pictures, plane
+from etudes.studies.convnets.entropy_pooling.findings import measure, save_maps
 from etudes.studies.convnets.entropy_pooling.materials import materials
 from etudes.studies.convnets.entropy_pooling.networks import Network, network, optimiser
 from etudes.train import Sgd, descend, fitted, part, seeded, weights
@@ -109,6 +109,10 @@ def train(cfg: Config, run: Run) -> None:
 
     run.result(**fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
     weights.save(run.path("model.safetensors"), model)
+    if cfg.world == "scenes":
+        warm_up(model, True)
+        with run.autocast():
+            save_maps(run.path("maps.png"), model, m.test)
 
 
 def growth(trial: Trial) -> float:
@@ -237,6 +241,12 @@ STUDY = Study(
                 "Objects of 16 pixels": ("average", "entropy"),
                 "Objects of 24 pixels": ("average-large", "entropy-large"),
             },
+        ),
+        pictures(
+            "maps.png",
+            title="Scenes, and where the networks look",
+            says="Above the scene, in the middle the weights, below the class activation map; white is the most.",
+            variants=("average", "max", "log-sum-exp", "entropy"),
         ),
         plane((INSIDE, ERROR), title="Test error by the share of the weight inside the object's box"),
     ),

@@ -1,12 +1,14 @@
 """What is measured: errors, where the weight lies, and how well maps of places tell where the object is."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from etudes.data.images import unit
+from etudes.exhibits.sheets import save_sheet
 from etudes.measure.error import evaluation_mode
 from etudes.nn.entropy_pooling import certainty
 from etudes.studies.convnets.entropy_pooling.networks import Network
@@ -56,12 +58,17 @@ def pointing(maps: Tensor, boxes: Tensor) -> float:
     return (inside[torch.arange(len(top)), top] >= 0.5).double().mean().item()
 
 
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The maps [n, h, w] as float32 [n, *size] in [0, 1], each from its lowest to its highest; 0 where it is flat."""
+    large = functional.interpolate(maps[:, None].float(), size=size, mode="bilinear")[:, 0]
+    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    return (large - low) / (high - low).clamp_min(1e-12)
+
+
 def overlap(maps: Tensor, masks: Tensor, threshold: float) -> float:
     """The mean intersection over union of masks bool [n, H, W] with the pixels where the map [n, h, w], enlarged and
     brought to [0, 1] in each picture, is `threshold` or more (Zhou et al. 2016, arXiv:1512.04150, sec. 3.2)."""
-    large = functional.interpolate(maps[:, None].float(), size=masks.shape[1:], mode="bilinear")[:, 0]
-    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
-    found = (large - low) / (high - low).clamp_min(1e-12) >= threshold
+    found = enlarge(maps, (masks.shape[1], masks.shape[2])) >= threshold
     return ((found & masks).sum((1, 2)) / (found | masks).sum((1, 2))).double().mean().item()
 
 
@@ -104,6 +111,14 @@ def measure(model: Network, validation: Scenes, test: Scenes) -> dict[str, float
             f"test/overlap-{name}": overlap(theirs, test.masks, best_threshold(own, validation.masks)),
         }
     return found
+
+
+def save_maps(path: Path, model: Network, scenes: Scenes, n: int = 8) -> None:
+    """Write a sheet of the first n scenes, below each its weights, and below these its class activation map."""
+    x = scenes.x[:n]
+    found, size = look(model, x), (x.shape[2], x.shape[3])
+    maps = [enlarge(of, size)[:, None].expand(-1, x.shape[1], -1, -1) for of in (found.weights, found.activation)]
+    save_sheet(path, torch.cat([unit(x), *maps]), columns=len(x), scale=2)
 
 
 def _places(maps: Tensor) -> tuple[int, int]:
