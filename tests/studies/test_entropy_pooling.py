@@ -5,13 +5,32 @@ import pytest
 import torch
 
 from etudes.core.errors import Problem
+from etudes.core.run import Run
 from etudes.measure.size import count_parameters
 from etudes.nn.entropy_pooling import EntropyPooling
 from etudes.nn.pooling import PooledClassifier
 from etudes.studies.convnets.entropy_pooling import STUDY, warm_up
-from etudes.studies.convnets.entropy_pooling.findings import best_threshold, look, overlap, pointing, weight_inside
+from etudes.studies.convnets.entropy_pooling.findings import (
+    best_threshold,
+    enlarge,
+    look,
+    measure,
+    overlap,
+    pointing,
+    save_maps,
+    weight_inside,
+)
+from etudes.studies.convnets.entropy_pooling.materials import materials
 from etudes.studies.convnets.entropy_pooling.networks import Network, network, small_body
-from etudes.studies.convnets.entropy_pooling.scenes import as_channels, background, box_masks, compose, crops, paste
+from etudes.studies.convnets.entropy_pooling.scenes import (
+    Scenes,
+    as_channels,
+    background,
+    box_masks,
+    compose,
+    crops,
+    paste,
+)
 
 
 def rng(seed=0):
@@ -147,11 +166,62 @@ def test_a_network_that_is_sure_of_the_object_alone_is_found_to_look_there():
     assert torch.allclose(head.location_weights(torch.rand(1, 3, 4, 4)), torch.full((1, 4, 4), 1 / 16))
 
 
+def test_maps_are_enlarged_to_their_range_and_kept_as_a_sheet(tmp_path):
+    large = enlarge(torch.tensor([[[1.0, 3.0]], [[2.0, 2.0]]]), (4, 8))
+    assert large.shape == (2, 4, 8)
+    assert (large[0].min(), large[0].max(), large[1].max()) == (0, 1, 0)
+    x = pictures(9, 6, 3)
+    save_maps(tmp_path / "maps.png", Network(Given(), PooledClassifier(3, 4)), Scenes(x, torch.zeros(9)))
+    from PIL import Image
+
+    assert Image.open(tmp_path / "maps.png").size == (2 * (8 * 6 + 7 * 2), 2 * (3 * 6 + 2 * 2))
+
+
+def test_average_pooling_has_no_map_of_weights_and_natural_pictures_have_no_places():
+    model = Network(Given(), PooledClassifier(3, 4))
+    x, y = pictures(12, 8, 3), torch.arange(12) % 4
+    masks = torch.zeros(12, 8, 8, dtype=torch.bool)
+    masks[:, 2:5, 1:3] = True
+    found = measure(model, Scenes(x, y, masks), Scenes(x, y, masks))
+    assert found["test/weight-inside"] == pytest.approx(6 / 64)
+    assert found["test/overlap-everything"] == pytest.approx(6 / 64)
+    assert {"test/overlap-cam", "test/pointing-cam"} <= found.keys()
+    assert not {"test/overlap-weights", "test/pointing-weights"} & found.keys()
+    assert measure(model, Scenes(x, y), Scenes(x, y)).keys() == {"validation/error-natural", "test/error-natural"}
+
+
+def test_all_poolings_of_a_seed_have_the_same_scenes_and_its_parts_share_no_object(tmp_path):
+    made = {}
+    for name in ("average", "entropy"):
+        spec = STUDY.plan("smoke", variants=[name], seeds=1)[0]
+        (tmp_path / name).mkdir()
+        made[name] = materials(STUDY.config(**spec.config), Run(spec, tmp_path / name))
+    for part in ("train", "validation", "test"):
+        one, other = (getattr(made[name], part) for name in made)
+        assert torch.equal(one.x, other.x)
+        assert torch.equal(one.masks, other.masks)
+    m = made["average"]
+    shown = [
+        {scene[mask].numpy().tobytes() for scene, mask in zip(p.x[:, 0], p.masks, strict=True)}
+        for p in (m.train, m.validation)
+    ]
+    assert not shown[0] & shown[1]
+    assert len(m.train.x) == 60
+
+
+def test_more_held_out_than_there_is_is_refused(tmp_path):
+    spec = STUDY.plan("smoke", variants=["average"], seeds=1)[0]
+    with pytest.raises(Problem, match="keep fewer back"):
+        materials(STUDY.config(**spec.config | {"held_out": 10_000}), Run(spec, tmp_path))
+
+
 def test_the_paper_scale_is_resnet_50_with_no_parameter_more():
     plan = {spec.variant: spec.config for spec in STUDY.plan("paper", seeds=1)}
     heads = {}
     for name, fields in plan.items():
-        model = network(STUDY.config(**fields), torch.zeros(2, 3, 224, 224, dtype=torch.uint8), 1000)
+        x = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        with torch.device("meta"):  # no weight is drawn
+            model = network(STUDY.config(**fields), x, 1000)
         heads[name] = type(model.head)
         assert count_parameters(model) == 25_557_032
     assert {PooledClassifier, EntropyPooling} <= {*heads.values()}
