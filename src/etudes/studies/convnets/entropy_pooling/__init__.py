@@ -178,7 +178,7 @@ STUDY = Study(
             minutes=6000,
             judges=False,
             variants=("average-natural", "entropy-natural"),
-            offline={"natural": "digits", "natural_side": 64, "held_out": 200, "tested": 320},
+            offline={"natural": "digits", "natural_side": 64, "held_out": 100, "tested": 100, "batch": 32},
         ),
     },
     words={
