@@ -11,7 +11,8 @@ looks, without a further layer.
     etudes run entropy-pooling                  3 minutes on two cores, 13 variants, 5 seeds
     etudes run entropy-pooling --scale paper    6000 minutes on a GPU, 2 variants, 1 seed: ResNet-50 on ImageNet
 
-`--until decided` goes on to 20 seeds. TO EXPECT
+`--until decided` goes on to 20 seeds. To expect: entropy pooling errs less than average pooling where objects are small
+among clutter, and more than attention and log-sum-exp pooling; on natural pictures it changes nothing.
 
 Departures from the paper: we had its abstract, not its text. That importance is certainty, measured by entropy, is the
 paper's; the formula of the weights is ours, with the properties that the idea asks for, and a second formula is tried
