@@ -199,7 +199,7 @@ STUDY = Study(
     claims={
         **{
             f"with small objects on clutter entropy pooling has a lower test error than {called} pooling": lower(
-                "entropy", name, ABSTRACT, matters=MATTERS
+                "entropy", name, ABSTRACT
             )
             for name, called in (
                 ("average", "average"),
