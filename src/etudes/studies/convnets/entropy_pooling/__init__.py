@@ -235,7 +235,7 @@ STUDY = Study(
             ERROR,
             INSIDE,
             title="Test error, and where the weight lies",
-            sections={"Poolings": tuple(POOLINGS)},
+            sections={"Objects of 16 pixels": tuple(POOLINGS)},
         ),
         bars(
             ERROR,
@@ -251,7 +251,23 @@ STUDY = Study(
             says="Above the scene, in the middle the weights, below the class activation map; white is the most.",
             variants=("average", "max", "log-sum-exp", "entropy"),
         ),
-        plane((INSIDE, ERROR), title="Test error by the share of the weight inside the object's box"),
+        plane(
+            (INSIDE, ERROR),
+            title="Test error by the share of the weight inside the object's box",
+            variants=tuple(POOLINGS),
+        ),
+        bars(
+            "test/overlap-cam",
+            "test/overlap-weights",
+            title="How well maps of places tell the object's pixels",
+            sections={"Objects of 16 pixels": tuple(POOLINGS)},
+            says="Average pooling has no weights that differ.",
+        ),
+        bars(
+            NATURAL,
+            title="Test error on natural pictures",
+            sections={"CIFAR-10": ("average-natural", "entropy-natural")},
+        ),
     ),
     origin="C",
 )
