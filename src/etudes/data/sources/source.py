@@ -14,7 +14,7 @@ class Source:
 
     name: str
     # classification, generation, segmentation, domains, handwriting, text, sentences, names, translation, labels,
-    # questions, sound, graph, table, packages or dialects
+    # questions, sound, graph, table, packages, dialects or captions
     task: str
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone
