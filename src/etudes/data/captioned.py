@@ -113,13 +113,19 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
+def contains(word: str, banned: str) -> bool:
+    """Whether a word contains the banned one: anywhere, or if that has three letters or fewer at the word's beginning
+    or end, so that "steel" has no tee."""
+    return banned in word if len(banned) > 3 else word.startswith(banned) or word.endswith(banned)
+
+
 def without(text: str, banned: Iterable[str]) -> str:
-    """The words of a text but those that contain a banned word, be it at their beginning, middle or end.
+    """The words of a text but those that contain a banned word.
 
     >>> without("Puma Men Black Sweatshirt", ["shirt"])
     'puma men black'
     """
-    return " ".join(word for word in words(text) if not any(one in word for one in banned))
+    return " ".join(word for word in words(text) if not any(contains(word, one) for one in banned))
 
 
 def class_words(classes: Iterable[str]) -> set[str]:
@@ -200,7 +206,9 @@ def read_captions(folder: Path, files: dict[str, str]) -> dict[str, list[str]]:
     """The captions of each picture: a line each of text_c10/KIND/PICTURE.txt, in the folder or beside it."""
     places = [place for place in (folder / "text_c10", folder.parent / "cvpr2016_cub" / "text_c10") if place.is_dir()]
     if not places:
-        raise Problem(f"{folder} holds no text_c10; unpack the captions of Reed et al. 2016 there, or use cub-attributes")
+        raise Problem(
+            f"{folder} holds no text_c10; unpack the captions of Reed et al. 2016 there, or use cub-attributes"
+        )
     found = {}
     for number, file in files.items():
         path = (places[0] / file).with_suffix(".txt")

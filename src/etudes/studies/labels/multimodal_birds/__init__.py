@@ -1,10 +1,8 @@
 """multimodal-birds: a network sees a photo and reads a title; how should it join them, and which of them does it use?"""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,12 +12,11 @@ from etudes.data.batches import Batches
 from etudes.optim.schedules import Schedule
 from etudes.reports.charts import bars, curves
 from etudes.studies.labels.multimodal_birds import sets
-from etudes.studies.labels.multimodal_birds.birds import LIMITS
 from etudes.studies.labels.multimodal_birds.claims import CLAIMS, ERROR
 from etudes.studies.labels.multimodal_birds.findings import ablations, error, majority_error, probes, read_tokens
 from etudes.studies.labels.multimodal_birds.fusion import draw_kept
 from etudes.studies.labels.multimodal_birds.networks import build
-from etudes.studies.labels.multimodal_birds.sets import Examples, Task, pair_anew
+from etudes.studies.labels.multimodal_birds.sets import Task, pair_anew
 from etudes.train import Adam, adam, descend, fitted, part, seeded
 
 
@@ -54,7 +51,7 @@ def open_task(cfg: Config, run: Run) -> Task:
     elif cfg.kind == "digits":
         task = sets.digits(run, cfg.spoken, cfg.noise, cfg.learnt, cfg.tested)
     else:
-        task = sets.pairs(run, cfg.pairs, cfg.side, cfg.learnt, cfg.tested)
+        task = sets.pairs(run, cfg.pairs, cfg.side, cfg.learnt, cfg.tested, 2 if cfg.text_network == "bag" else 0)
     task = pair_anew(task, run) if cfg.anew else task
     if strange := [name for name in cfg.modalities if name not in task.modalities]:
         raise Problem(f"{cfg.kind} have no {strange[0]}; they have {', '.join(task.modalities)}")
@@ -64,7 +61,7 @@ def open_task(cfg: Config, run: Run) -> Task:
 
 def train(cfg: Config, run: Run) -> None:
     task = open_task(cfg, run)
-    learnt, test = task.splits["train"], task.splits["test"]
+    names, learnt, test = task.modalities, task.splits["train"], task.splits["test"]
     sizes = (cfg.picture_network, cfg.text_network, cfg.pretrained)
     model = seeded(run, "init", lambda: build(run, task, cfg.way, cfg.width, cfg.hidden, sizes))
     opt, schedule = adam(model, cfg)
@@ -79,10 +76,11 @@ def train(cfg: Config, run: Run) -> None:
         return {"train/loss": descend(loss, opt, schedule)}
 
     def evaluate() -> dict[str, float]:
-        found = {f"{split}/error": error(model, read_tokens(model, some), some.y) for split, some in task.splits.items()}
-        if len(task.modalities) > 1:
-            found |= ablations(model, task.modalities, learnt, test)
-        return found | probes(model, task.modalities, learnt, test)
+        tokens = {split: read_tokens(model, some) for split, some in task.splits.items()}
+        found = {f"{split}/error": error(model, tokens[split], some.y) for split, some in task.splits.items()}
+        if len(names) > 1:
+            found |= ablations(model, names, tokens["train"], tokens["test"], test.y)
+        return found | probes(names, tokens["train"], learnt.y, tokens["test"], test.y)
 
     run.result(**{"test/error-majority": majority_error(learnt.y, test.y)})
     run.result(**fitted(run, cfg, {"model": model, "opt": opt, "schedule": schedule}, step, evaluate))
@@ -119,7 +117,21 @@ STUDY = Study(
         Variant("digits-dropped", DIGITS | {"drop": 0.5}),
     ),
     scales={
-        "smoke": Scale({"pairs": "drawn-birds", "spoken": "drawn-words", "learnt": 60, "tested": 40, "steps": 2, "batch": 16, "width": 16, "hidden": 16}, seeds=2, minutes=0.3, judges=False),
+        "smoke": Scale(
+            {
+                "pairs": "drawn-birds",
+                "spoken": "drawn-words",
+                "learnt": 60,
+                "tested": 40,
+                "steps": 2,
+                "batch": 16,
+                "width": 16,
+                "hidden": 16,
+            },
+            seeds=2,
+            minutes=0.3,
+            judges=False,
+        ),
         "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=5, offline={"pairs": "drawn-birds", "spoken": "drawn-words"}),
     },
     claims=CLAIMS,

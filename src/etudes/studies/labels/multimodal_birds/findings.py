@@ -1,6 +1,6 @@
 """What a network of several modalities errs on: with all of them, without one, with one of another example."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,10 +38,12 @@ def error(model: Network, tokens: list[Tensor], y: Tensor) -> float:
     return (torch.cat(found) != y).double().mean().item()
 
 
-def ablations(model: Network, names: tuple[str, ...], train: Examples, test: Examples) -> dict[str, float]:
-    """Errors on the test examples where what one modality gives is taken away (zeros), replaced by its mean over the
-    training examples, or by that of the next example; and of each modality by itself, the others taken away."""
-    tokens, learnt = read_tokens(model, test), read_tokens(model, train)
+def ablations(
+    model: Network, names: Sequence[str], learnt: list[Tensor], tokens: list[Tensor], y: Tensor
+) -> dict[str, float]:
+    """Errors on the test examples, of which these are the tokens and the classes, where what one modality gives is
+    taken away (zeros), replaced by its mean over what was learnt from, or by that of the next example; and, where there
+    are three, of each modality by itself."""
     found = {}
     for m, name in enumerate(names):
         changes = {
@@ -50,19 +52,20 @@ def ablations(model: Network, names: tuple[str, ...], train: Examples, test: Exa
             "shuffled": tokens[m].roll(1, 0),
         }
         for how, x in changes.items():
-            found[f"test/error-{how}-{name}"] = error(model, [*tokens[:m], x, *tokens[m + 1 :]], test.y)
+            found[f"test/error-{how}-{name}"] = error(model, [*tokens[:m], x, *tokens[m + 1 :]], y)
         if len(names) > 2:
             alone = [x if i == m else torch.zeros_like(x) for i, x in enumerate(tokens)]
-            found[f"test/error-{name}-alone"] = error(model, alone, test.y)
+            found[f"test/error-{name}-alone"] = error(model, alone, y)
     return found
 
 
-def probes(model: Network, names: tuple[str, ...], train: Examples, test: Examples) -> dict[str, float]:
-    """The test errors of a linear classifier of what each modality's encoder gives, fitted to the training examples:
+def probes(
+    names: Sequence[str], learnt: list[Tensor], y: Tensor, tokens: list[Tensor], test_y: Tensor
+) -> dict[str, float]:
+    """The test errors of a linear classifier of what each modality's encoder gives, fitted to what was learnt from:
     how good an encoder it has become."""
-    tokens, learnt = read_tokens(model, test), read_tokens(model, train)
     return {
-        f"test/probe-{name}": ridge_error(pool(learnt[m]), train.y, pool(tokens[m]), test.y)
+        f"test/probe-{name}": ridge_error(pool(learnt[m]), y, pool(tokens[m]), test_y)
         for m, name in enumerate(names)
         if tokens[m].ndim == 3
     }

@@ -18,21 +18,18 @@ EARLY = 8  # channels that the words become where they meet the pixels
 
 
 class Places(nn.Module):
-    """Pictures or spectra of mean 0 [n, c, h, w] as tokens [n, places, width]: three convolutions, each halved."""
+    """Pictures or spectra of mean 0 [n, c, h, w] as tokens [n, places, width]: three convolutions, each of which halves
+    them, the first by its stride and the others by a pool."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        sizes = (channels, width // 4, width // 2, width)
+        few, more = width // 4, width // 2
         self.layers = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(before, after, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(after),
-                    nn.ReLU(),
-                    nn.MaxPool2d(2, ceil_mode=True),
-                )
-                for before, after in zip(sizes, sizes[1:], strict=False)
-            )
+            *(nn.Conv2d(channels, few, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(few), nn.ReLU()),
+            *(nn.Conv2d(few, more, 3, padding=1, bias=False), nn.BatchNorm2d(more), nn.ReLU()),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *(nn.Conv2d(more, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            nn.MaxPool2d(2, ceil_mode=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:

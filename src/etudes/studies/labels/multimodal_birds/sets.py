@@ -1,4 +1,4 @@
-"""Examples of several modalities: photos with titles, made-up birds with captions, spoken digits with pictures and words.
+"""Examples of several modalities: photos with titles, made-up birds with captions, spoken digits seen and described.
 
 A modality is a tensor: pictures and spectrograms are [n, c, h, w], words are [n, captions, length], the numbers of a
 vocabulary, filled up with 0. An example that lacks a modality has zeros where it enters the network.
@@ -29,7 +29,7 @@ WORDS = (  # what can be said of a digit: with the test, and how it is said wher
     (lambda digit: digit % 2 == 0, ("even", "paired"), ("odd", "unpaired")),
     (lambda digit: digit < 5, ("small", "low"), ("large", "high")),
     (lambda digit: digit % 3 == 0, ("threefold",), ("broken",)),
-    (lambda digit: digit in (0, 3, 6, 8, 9), ("round", "curly"), ("straight", "pointed")),
+    (lambda digit: digit in (0, 4, 5, 9), ("fourlettered",), ("otherwise",)),  # as its English name is written
 )
 
 
@@ -80,8 +80,10 @@ def choose_caption(inputs: Inputs, rng: np.random.Generator) -> Inputs:
 
 def encode_captions(splits: Mapping[str, Sequence[Sequence[str]]], least: int) -> tuple[dict[str, Tensor], list[str]]:
     """The captions of each split as numbers [n, captions, length], and the vocabulary: the words that stand in the
-    captions of `least` training examples or more, in the order of the alphabet."""
-    counts = Counter(word for several in splits["train"] for word in {w for text in several for w in text.split()})
+    captions of `least` training examples or more, in the order of the alphabet. With 0 it has the words of all splits,
+    for encoders that knew their words beforehand."""
+    shown = splits["train"] if least else [several for each in splits.values() for several in each]
+    counts = Counter(word for several in shown for word in {w for text in several for w in text.split()})
     vocabulary = ["", "?", *sorted(word for word, count in counts.items() if count >= least)]
     number = {word: i for i, word in enumerate(vocabulary)}
     rows = {
@@ -103,9 +105,9 @@ def assemble(parts: Mapping[str, tuple[Inputs, Sequence[Sequence[str]], Tensor]]
     return Task(splits, classes, tuple(vocabulary))
 
 
-def pairs(run: Run, name: str, side: int, learnt: int, tested: int) -> Task:
+def pairs(run: Run, name: str, side: int, learnt: int, tested: int, least: int = 2) -> Task:
     """Pictures with captions of a declared set, or "drawn-birds"; `learnt` training examples drawn by the run, and
-    evenly spread ones of validation and test, at most `tested` of each (0: all)."""
+    evenly spread ones of validation and test, at most `tested` of each (0: all). `least`: see `encode_captions`."""
     if name == "drawn-birds":
         return birds(run, learnt or 2000, tested or 2000)
     d = captioned(name, side)
@@ -118,7 +120,7 @@ def pairs(run: Run, name: str, side: int, learnt: int, tested: int) -> Task:
         elif tested:
             rows = rows[torch.linspace(0, len(rows) - 1, min(tested, len(rows))).round().long()]
         parts[split] = ({"picture": d.x[rows]}, [d.captions[i] for i in rows.tolist()], d.y[rows])
-    return assemble(parts, len(d.classes), 2)
+    return assemble(parts, len(d.classes), least)
 
 
 def birds(run: Run, learnt: int, tested: int) -> Task:
