@@ -1,4 +1,24 @@
-"""multimodal-birds: a network sees a photo and reads a title; how should it join them, and which of them does it use?"""
+"""multimodal-birds: a network sees a photo and reads a title. How should it join them, and which of them does it use?
+
+An encoder makes tokens of each modality m, h_m is their mean, and a fusion makes a class of them:
+
+    joint      p = softmax(b relu(a [h_1, h_2]))                           features are joined
+    late       log p = sum_m log softmax(b_m relu(a_m h_m)) + constant     decisions are added
+    gated      p = softmax(b sum_m z_m tanh(a_m h_m)),  z = sigmoid(c [h_1, h_2])
+
+Early fusion lets the words meet the pixels, and attention looks at places of the picture and words together. With
+modality dropout some training examples lack one modality.
+
+    etudes run multimodal-birds                  5 minutes on two cores, 16 variants, 5 seeds
+    etudes run multimodal-birds --scale cub      the birds of CUB-200-2011 with ten captions each, 3 seeds: 120 minutes
+    etudes run multimodal-birds --scale paper    ResNet-50 and BERT, pretrained: 600 minutes on a GPU, 3 seeds
+
+To expect: photo and title together err less often than either; without dropout the network falls apart where the photo
+is missing; on made-up birds, whose limits are known, joined features can learn what no adding of decisions can.
+
+Departures from the papers: photos of products with titles for birds and videos, small networks and one set of rates for
+all ways of fusion; the weights of the blended losses are equal, where Wang et al. estimate them.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -87,9 +107,24 @@ def train(cfg: Config, run: Run) -> None:
 
 
 BIRDS, DIGITS = {"kind": "birds"}, {"kind": "digits"}
+PICTURE, TEXT = {"modalities": ("picture",)}, {"modalities": ("words",)}
+REAL = ("picture", "words", "early", "joint", "late", "gated", "attention", "blended", "dropped", "anew")
+DRAWN = {"pairs": "drawn-birds", "spoken": "drawn-words"}
+TINY = DRAWN | {"learnt": 48, "tested": 24, "steps": 2, "batch": 16, "width": 8, "hidden": 16}
+LAPTOP = {"learnt": 3000, "tested": 3000, "steps": 300}
+CUB = {"pairs": "cub-captions", "learnt": 0, "tested": 0, "batch": 64, "steps": 4000, "width": 128, "hidden": 256}
+PAPER = CUB | {
+    "side": 224, "picture_network": "resnet50", "text_network": "google-bert/bert-base-uncased", "lr": 5e-5,
+    "steps": 9400, "width": 512, "hidden": 1024,
+}  # fmt: skip
+SECTIONS = {
+    "Products": REAL,
+    "Made-up birds": ("birds-picture", "birds-words", "birds-joint", "birds-late"),
+    "Digits": ("digits", "digits-dropped"),
+}
 STUDY = Study(
     name="multimodal-birds",
-    question="How should a network join a picture and a text, and which of them does it use?",
+    question="How should a network join a picture and a text, and which of the two does it use?",
     paper=Paper(
         "Multimodal Machine Learning: A Survey and Taxonomy",
         "Baltrusaitis, Ahuja, Morency",
@@ -99,44 +134,77 @@ STUDY = Study(
     config=Config,
     program=train,
     variants=(
-        Variant("picture", {"modalities": ("picture",)}),
-        Variant("words", {"modalities": ("words",)}),
-        Variant("early", {"way": "early"}),
-        Variant("joint", {}),
-        Variant("late", {"way": "late"}),
-        Variant("gated", {"way": "gated"}),
-        Variant("attention", {"way": "attention"}),
-        Variant("blended", {"way": "blended"}),
-        Variant("dropped", {"drop": 0.5}),
-        Variant("anew", {"anew": True}),
-        Variant("birds-picture", BIRDS | {"modalities": ("picture",)}),
-        Variant("birds-words", BIRDS | {"modalities": ("words",)}),
-        Variant("birds-joint", BIRDS),
-        Variant("birds-late", BIRDS | {"way": "late"}),
-        Variant("digits", DIGITS),
-        Variant("digits-dropped", DIGITS | {"drop": 0.5}),
+        Variant("picture", PICTURE, "photos alone"),
+        Variant("words", TEXT, "titles alone"),
+        Variant("early", {"way": "early"}, "the title meets the photo's pixels"),
+        Variant("joint", {}, "features are joined"),
+        Variant("late", {"way": "late"}, "decisions are added"),
+        Variant("gated", {"way": "gated"}, "gates weigh the modalities"),
+        Variant("attention", {"way": "attention"}, "a query looks at places and words"),
+        Variant("blended", {"way": "blended"}, "as joint, with a loss for each modality"),
+        Variant("dropped", {"drop": 0.5}, "as joint; half of the training examples lack photo or title"),
+        Variant("anew", {"anew": True}, "as joint; titles are given to other photos of the same class"),
+        Variant("birds-picture", BIRDS | PICTURE, "made-up birds, pictures alone"),
+        Variant("birds-words", BIRDS | TEXT, "made-up birds, captions alone"),
+        Variant("birds-joint", BIRDS, "made-up birds, features are joined"),
+        Variant("birds-late", BIRDS | {"way": "late"}, "made-up birds, decisions are added"),
+        Variant("digits", DIGITS, "spoken digits with a picture and two words each, joined"),
+        Variant("digits-dropped", DIGITS | {"drop": 0.5}, "the same; half of the training examples lack one of three"),
     ),
     scales={
-        "smoke": Scale(
-            {
-                "pairs": "drawn-birds",
-                "spoken": "drawn-words",
-                "learnt": 60,
-                "tested": 40,
-                "steps": 2,
-                "batch": 16,
-                "width": 16,
-                "hidden": 16,
-            },
-            seeds=2,
-            minutes=0.3,
+        "smoke": Scale(TINY, seeds=2, minutes=0.3, judges=False),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=DRAWN),
+        "cub": Scale(CUB, seeds=3, minutes=120, judges=False, variants=REAL, offline=DRAWN),
+        "paper": Scale(
+            PAPER,
+            seeds=3,
+            minutes=600,
             judges=False,
+            variants=REAL,
+            offline=DRAWN | {"side": 0, "text_network": "bert-base-random", "pretrained": False},
         ),
-        "laptop": Scale({}, seeds=(5, 8, 12, 20), minutes=5, offline={"pairs": "drawn-birds", "spoken": "drawn-words"}),
     },
     claims=CLAIMS,
-    words={ERROR: "test error"},
-    charts=(bars(ERROR), curves("train/loss")),
+    words={
+        ERROR: "test error",
+        "test/error-no-picture": "test error without the picture",
+        "test/error-no-words": "test error without the words",
+        "test/error-shuffled-picture": "test error with another example's picture",
+        "test/error-shuffled-words": "test error with another example's words",
+        "test/probe-picture": "test error of a linear probe of the picture's encoder",
+        "test/probe-words": "test error of a linear probe of the words' encoder",
+        "test/error-majority": "test error of always the commonest class",
+    },
+    charts=(
+        bars(ERROR, title="Test error by what is read and how it is joined", sections=SECTIONS),
+        bars(
+            ERROR,
+            "test/error-no-picture",
+            "test/error-no-words",
+            title="Test error with both, and without one",
+            sections={"Products": REAL[2:]},
+        ),
+        bars(
+            "test/error-shuffled-picture",
+            "test/error-shuffled-words",
+            title="Test error with another product's photo or title",
+            sections={"Products": REAL[2:]},
+        ),
+        bars(
+            "test/probe-picture",
+            "test/probe-words",
+            title="How good an encoder each modality has",
+            sections={"Products": REAL},
+        ),
+        bars(
+            "test/error-no-picture",
+            "test/error-no-sound",
+            "test/error-no-words",
+            title="Digits: test error without one of three",
+            sections={"Digits": ("digits", "digits-dropped")},
+        ),
+        curves("train/loss", title="Training loss", variants=REAL[:5]),
+    ),  # fmt: skip
     idea=draw_kept,
     origin="D4",
 )

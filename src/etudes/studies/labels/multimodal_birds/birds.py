@@ -2,8 +2,8 @@
 
 A kind is a colour of the body (4), a song (2) and a crown (2): sixteen kinds. The picture shows the body's colour,
 except where leaves hide it, and whether the crown is dark or pale. The caption tells the song and the season, and the
-colour where leaves hide it. In winter the crowns of all kinds turn: dark ones are pale, pale ones are dark. So the crown
-of a kind is told by picture and caption together, and by neither alone.
+colour where leaves hide it. In winter the crowns of all kinds turn: dark ones are pale, pale ones are dark. So the
+crown of a kind is told by picture and caption together, and by neither alone.
 """
 
 from collections import defaultdict

@@ -1,8 +1,8 @@
 """Ways to join modalities, and what is done so that none is ignored.
 
-Every modality m comes as tokens [n, k, d]: places of a picture, words of a title. A token of zeros is absent, and h_m is
-the mean of those that are there. With a and b for layers, the ways differ in where the modalities meet (Baltrusaitis
-et al. 2019, sec. 6):
+Every modality m comes as tokens [n, k, d]: places of a picture, words of a title. A token of zeros is absent, and h_m
+is the mean of those that are there. With a and b for layers, the ways differ in where the modalities meet
+(Baltrusaitis et al. 2019, sec. 6):
 
     joint      b relu(a [h_1, h_2])                                        features are joined
     late       sum_m log softmax(b_m relu(a_m h_m))                        decisions are added
@@ -38,7 +38,7 @@ def hide(tokens: Sequence[Tensor], kept: Tensor) -> list[Tensor]:
 
 def draw_kept(n: int, modalities: int, drop: float, rng: np.random.Generator) -> Tensor:
     """Which modalities bool [n, modalities] each example keeps: all with chance 1 - drop, else all but one, any of them
-    alike (modality dropout; Neverova et al. 2016, arXiv:1501.00102, sec. 3.4, where each is dropped by itself)."""
+    alike (modality dropout; Neverova et al. 2016, arXiv:1501.00102, sec. 3, where each is dropped by itself)."""
     kept = np.ones((n, modalities), bool)
     rows = np.flatnonzero(rng.random(n) < drop)
     kept[rows, rng.integers(modalities, size=len(rows))] = False
