@@ -81,8 +81,8 @@ def test_pictures_show_and_captions_tell_what_the_limits_take_them_to():
     winter = summer._replace(winter=1)
     each = 100
     pictures = draw_pictures([b for b in (red, summer, winter) for _ in range(each)], rng).float()
-    bodies = pictures[:, :, 14:17, 9:13].mean((2, 3)).reshape(3, each, 3).mean(1)
-    crowns = pictures[:, :, 5:7, 16:18].mean((1, 2, 3)).reshape(3, each).mean(1)
+    bodies = pictures[:, :, 9:12, 6:9].mean((2, 3)).reshape(3, each, 3).mean(1)
+    crowns = pictures[:, :, 3:5, 10:12].mean((1, 2, 3)).reshape(3, each).mean(1)
     assert bodies[0, 0] > bodies[0, 2] + 100  # red
     assert (bodies[1:] < 90).all()  # leaves
     assert max(crowns[0], crowns[1]) + 50 < crowns[2]

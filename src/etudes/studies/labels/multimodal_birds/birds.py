@@ -22,7 +22,7 @@ SONGS = (("trills", "warbles", "chatters"), ("whistles", "pipes", "flutes"))
 SEASONS = (("summer", "june", "july"), ("winter", "january", "snow"))
 PLACES = ("by the lake", "on a branch", "near the farm", "in the evening", "at dawn", "over the hills")
 HIDDEN, WINTER = Fraction(1, 4), Fraction(1, 4)  # shares of birds behind leaves, and of those seen in winter
-SIDE = 24  # pixels
+SIDE = 16  # pixels
 
 
 class Bird(NamedTuple):
@@ -100,14 +100,14 @@ def draw_birds(n: int, rng: np.random.Generator) -> list[Bird]:
 
 
 def draw_pictures(birds: list[Bird], rng: np.random.Generator) -> Tensor:
-    """uint8 [n, 3, 24, 24]: a body with a head, whose upper half is the crown, on a shaded ground, with noise."""
+    """uint8 [n, 3, 16, 16]: a body with a head, whose upper half is the crown, on a shaded ground, with noise."""
     n = len(birds)
     across, down = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
-    x, y = (grid - rng.uniform(-2.5, 2.5, (n, 1, 1)) for grid in (across, down))
+    x, y = (grid - rng.uniform(-1.5, 1.5, (n, 1, 1)) for grid in (across, down))
     ground = rng.uniform(120, 200, (n, 1, 1, 3)) + 2.0 * (down - SIDE / 2)[None, :, :, None] * rng.uniform(-1, 1)
     picture = np.broadcast_to(ground, (n, SIDE, SIDE, 3)).copy()
-    body = ((x - 11) / 7) ** 2 + ((y - 15) / 4.5) ** 2 < 1
-    head = ((x - 17) / 3.5) ** 2 + ((y - 8) / 3.5) ** 2 < 1
+    body = ((x - 7) / 4.7) ** 2 + ((y - 10) / 3) ** 2 < 1
+    head = ((x - 11) / 2.5) ** 2 + ((y - 5) / 2.5) ** 2 < 1
     hidden, dark = np.array([b.hidden for b in birds], bool), np.array([b.crown ^ b.winter for b in birds], bool)
     paint = np.array([*COLOURS.values()])[[b.body for b in birds]] + rng.normal(0, 15, (n, 3))
     leaves = np.array([30, 60, 30]) + rng.normal(0, 15, (n, 3))
@@ -115,7 +115,7 @@ def draw_pictures(birds: list[Bird], rng: np.random.Generator) -> Tensor:
     for mask, shade in (
         (body, np.where(hidden[:, None], leaves, paint)),
         (head, np.full((n, 3), 130.0)),
-        (head & (y < 8), crown),
+        (head & (y < 5), crown),
     ):
         picture = np.where(mask[..., None], shade[:, None, None], picture)
     picture += rng.normal(0, 12, picture.shape)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from etudes.core import Claim, Measure, Trial, above, alike, below, higher, lower
+from etudes.core import Claim, Measure, Trial, alike, below, higher, lower
 from etudes.studies.labels.multimodal_birds.birds import LIMITS
 
 ERROR = "test/error"

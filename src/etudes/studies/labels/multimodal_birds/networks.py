@@ -11,7 +11,7 @@ from etudes.measure.size import count_parameters
 from etudes.nn.norm import Standardise
 from etudes.studies.labels.multimodal_birds.fusion import Answer, fusion, hide, match, pool
 from etudes.studies.labels.multimodal_birds.sets import Inputs, Task
-from etudes.tools.encoders import shorten, sentence_encoder
+from etudes.tools.encoders import sentence_encoder, shorten
 from etudes.tools.resnets import imagenet_resnet, plain_resnet
 
 EARLY = 8  # channels that the words become where they meet the pixels
