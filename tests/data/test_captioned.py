@@ -49,9 +49,11 @@ def products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [(title, kind) for kind, titles in TITLES.items() for title in titles] + [("Lone Umbrella", "Umbrellas")]
     pictures = [{"bytes": png(rng.integers(0, 256, (80, 60, 3), np.uint8)), "path": None} for _ in rows]
     columns = {
-        "image": pictures, "productDisplayName": [title for title, _ in rows], "articleType": [kind for _, kind in rows],
+        "image": pictures,
+        "productDisplayName": [title for title, _ in rows],
+        "articleType": [kind for _, kind in rows],
         "baseColour": ["Black", "White", None, "Blue", "Steel", "", "Black", "Silver", "Red"],
-    }  # fmt: skip
+    }
     text = datasets.Value("string")
     features = {"image": datasets.Image(), "productDisplayName": text, "articleType": text, "baseColour": text}
     folder = tmp_path / "mirror" / "ashraq" / "fashion-product-images-small"
@@ -179,7 +181,7 @@ def test_what_is_absent_or_does_not_fit_is_named(cub, monkeypatch):
     with pytest.raises(Problem, match="do not say what picture 2 is"):
         captioned("cub-attributes")
     (cub / "classes.txt").unlink()
-    with pytest.raises(Problem, match="holds no classes.txt"):
+    with pytest.raises(Problem, match=r"holds no classes\.txt"):
         captioned("cub-attributes")
     with pytest.raises(Problem, match=r"'digits' is a classification set.*reads product-photos"):
         captioned("digits")

@@ -23,7 +23,6 @@ from etudes.studies.labels.multimodal_birds.findings import ablations, ridge_err
 from etudes.studies.labels.multimodal_birds.fusion import FUSIONS, draw_kept, fusion, hide, match, pool
 from etudes.studies.labels.multimodal_birds.sets import Examples
 
-
 # The generator and its limits
 
 

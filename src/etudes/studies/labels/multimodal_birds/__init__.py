@@ -62,7 +62,7 @@ class Config(Adam):
     steps: Annotated[int, at_least(1)] = 240  # optimiser steps
     longer: Annotated[int, at_least(1)] = 1  # so many times as many steps
     batch: Annotated[int, at_least(1)] = 48  # examples a step
-    lr: Annotated[float, positive] = 3e-3  # peak learning rate of Adam
+    lr: Annotated[float, positive] = 8e-3  # peak learning rate of Adam
     schedule: Schedule = "cosine"  # learning rate over the steps
 
 
@@ -111,12 +111,12 @@ def train(cfg: Config, run: Run) -> None:
 
 
 BIRDS, DIGITS = {"kind": "birds"}, {"kind": "digits"}
-LONGER = {"longer": 3}  # an interaction of two modalities takes longer to learn
+LONGER = {"longer": 2}  # an interaction of two modalities takes longer to learn
 PICTURE, TEXT = {"modalities": ("picture",)}, {"modalities": ("words",)}
 REAL = ("picture", "words", "early", "joint", "late", "gated", "attention", "blended", "dropped", "anew")
 DRAWN = {"pairs": "drawn-birds", "spoken": "drawn-words"}
 TINY = DRAWN | {"learnt": 48, "tested": 24, "steps": 2, "batch": 16, "width": 8, "hidden": 16}
-LAPTOP = {"learnt": 3000, "tested": 3000}
+LAPTOP = {"learnt": 3000, "tested": 2000}
 CUB = {"pairs": "cub-captions", "learnt": 0, "tested": 0, "batch": 64, "steps": 4000, "width": 128, "hidden": 256}
 PAPER = CUB | {
     "side": 224, "picture_network": "resnet50", "text_network": "google-bert/bert-base-uncased", "lr": 5e-5,

@@ -14,6 +14,7 @@ from etudes.studies.labels.multimodal_birds.sets import Inputs, Task
 from etudes.tools.encoders import sentence_encoder, shorten
 from etudes.tools.resnets import imagenet_resnet, plain_resnet
 
+FIRST = 0.1  # deviation of the first vectors of words: as small as what Adam changes in some steps
 EARLY = 8  # channels that the words become where they meet the pixels
 
 
@@ -54,7 +55,10 @@ class Words(nn.Module):
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()
-        self.vectors = nn.Embedding(vocabulary, width, padding_idx=0)
+        first = FIRST * torch.randn(vocabulary, width)
+        self.vectors = nn.Embedding(vocabulary, width, padding_idx=0, _weight=first)
+        with torch.no_grad():
+            self.vectors.weight[0] = 0
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.vectors(rows)
