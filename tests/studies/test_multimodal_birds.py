@@ -19,8 +19,9 @@ from etudes.studies.labels.multimodal_birds.birds import (
     draw_pictures,
     write_caption,
 )
-from etudes.studies.labels.multimodal_birds.findings import ablations, ridge_error
+from etudes.studies.labels.multimodal_birds.findings import ablations, first_caption, ridge_error
 from etudes.studies.labels.multimodal_birds.fusion import FUSIONS, draw_kept, fusion, hide, match, pool
+from etudes.studies.labels.multimodal_birds.networks import ResNetPlaces, build
 from etudes.studies.labels.multimodal_birds.sets import Examples
 
 # The generator and its limits
@@ -203,10 +204,18 @@ def test_pairs_are_made_by_class():
 
 
 class Fixed:
-    """A run's generator alone."""
+    """Of a run the device, the seed and the generator alone."""
+
+    device = torch.device("cpu")
+
+    def seed(self, *names):
+        return 0
 
     def rng(self, *names):
         return np.random.default_rng(0)
+
+    def note(self, **facts):
+        pass
 
 
 def test_pairing_anew_keeps_each_class_its_words_and_each_example_its_picture():
@@ -218,6 +227,36 @@ def test_pairing_anew_keeps_each_class_its_words_and_each_example_its_picture():
     assert torch.equal(words % 4, y)
     assert not torch.equal(words, torch.arange(40))
     assert torch.equal(task.splits["train"].inputs["picture"], torch.arange(40))
+
+
+# Networks
+
+EXAMPLES = Examples(
+    {
+        "picture": torch.randint(256, (6, 3, 32, 24), generator=torch.Generator().manual_seed(0)).byte(),
+        "words": torch.tensor([[2, 3, 0], [3, 2, 1], [2, 0, 0]] * 2)[:, None],
+    },
+    torch.arange(6) % 2,
+)
+TASK = sets.Task({"train": EXAMPLES}, 2, ("", "?", "blue", "bird"))
+
+
+@pytest.mark.parametrize("way", FUSIONS)
+def test_networks_are_of_one_size_and_answer(way):
+    sizes = ("small", "bag", False)
+    model, joint = (build(Fixed(), TASK, name, 16, 64, sizes) for name in (way, "joint"))
+    scores, trained = model(first_caption(EXAMPLES.inputs))
+    assert scores.shape == (6, 2)
+    assert all(logits.shape == (6, 2) for logits in trained)
+    assert count_parameters(model) == pytest.approx(count_parameters(joint), rel=0.02)
+
+
+def test_networks_of_full_size_read_pictures_and_sentences():
+    model = build(Fixed(), TASK, "joint", 16, 8, ("resnet18", "own", False))
+    tokens = model.tokens(first_caption(EXAMPLES.inputs))
+    assert [tuple(x.shape) for x in tokens] == [(6, 1, 16), (6, 1, 16)]
+    assert model.encoders["words"].texts(torch.tensor([[2, 3, 0]])) == ["blue bird"]
+    assert ResNetPlaces("resnet18", False, 11, 16)(torch.randn(2, 11, 64, 64)).shape == (2, 4, 16)
 
 
 # What is measured

@@ -73,9 +73,11 @@ class Sentences(nn.Module):
         self.encoder = sentence_encoder(run, name, pretrained, [" ".join(vocabulary)], (512, 96, 2))
         self.out = nn.Linear(self.encoder.width, width)
 
+    def texts(self, rows: Tensor) -> list[str]:
+        return [" ".join(self.vocabulary[number] for number in row if number) for row in rows.tolist()]
+
     def forward(self, rows: Tensor) -> Tensor:
-        texts = [" ".join(self.vocabulary[number] for number in row if number) for row in rows.tolist()]
-        tokens = [shorten(self.encoder.encode(text), 64) for text in texts]
+        tokens = [shorten(self.encoder.encode(text), 64) for text in self.texts(rows)]
         return self.out(self.encoder(tokens))[:, None].relu()
 
 
