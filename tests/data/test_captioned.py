@@ -29,9 +29,9 @@ TITLES = {
 
 @pytest.fixture(autouse=True)
 def fresh():
-    captioned.cache_clear()
+    captioned_pictures.cache_clear()
     yield
-    captioned.cache_clear()
+    captioned_pictures.cache_clear()
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -67,7 +67,7 @@ def products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_products_come_with_titles_that_name_no_type(products):
-    d = captioned("product-photos")
+    d = captioned_pictures("product-photos")
     assert (d.x.shape, d.x.dtype, d.classes) == ((8, 3, 32, 24), torch.uint8, ("Tshirts", "Watches"))
     assert d.y.tolist() == [0] * 4 + [1] * 4
     assert [caption for (caption,) in d.captions] == [
@@ -103,15 +103,15 @@ def test_titles_that_differ_in_colour_or_order_alone_are_in_one_part():
 
 
 def test_the_second_time_products_come_from_the_decoded_copy(products, monkeypatch):
-    first = captioned("product-photos")
-    captioned.cache_clear()
+    first = captioned_pictures("product-photos")
+    captioned_pictures.cache_clear()
     monkeypatch.setattr(module, "read_mirror", None)
-    again = captioned("product-photos")
+    again = captioned_pictures("product-photos")
     assert torch.equal(first.x, again.x)
     assert (first.captions, first.source) == (again.captions, again.source)
-    captioned.cache_clear()
+    captioned_pictures.cache_clear()
     monkeypatch.delenv("ETUDES_MIRROR")
-    assert captioned("product-photos").source["kind"] == "cache"
+    assert captioned_pictures("product-photos").source["kind"] == "cache"
 
 
 BIRDS = {"001.Black_footed_Albatross": 11, "002.Indigo_Bunting": 3}
@@ -155,36 +155,36 @@ def cub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_birds_come_with_ten_captions_that_name_no_kind_in_the_authors_split(cub):
-    d = captioned("cub-captions")
+    d = captioned_pictures("cub-captions")
     assert d.x.shape == (14, 3, 64, 64)
     assert d.classes == ("Black footed Albatross", "Indigo Bunting")
     assert {len(several) for several in d.captions} == {10}
     assert d.captions[3][:2] == ("a like bird no", "this bird is blue")
     assert d.rows("test").tolist() == [10, 13]
     assert d.rows("validation").tolist() == [9]  # every tenth of a kind's training pictures
-    assert captioned("cub-captions", 32).x.shape == (14, 3, 32, 32)
+    assert captioned_pictures("cub-captions", 32).x.shape == (14, 3, 32, 32)
 
 
 def test_attributes_count_where_somebody_was_certain_of_them(cub):
     assert attribute_captions(cub)["2"] == ["has bill shape dagger"]
-    assert captioned("cub-attributes").captions[0] == ("has bill shape dagger",)
+    assert captioned_pictures("cub-attributes").captions[0] == ("has bill shape dagger",)
 
 
 def test_what_is_absent_or_does_not_fit_is_named(cub, monkeypatch):
     (cub / "text_c10" / "002.Indigo_Bunting" / "Indigo_Bunting_0001_1.txt").write_text("\n")
     with pytest.raises(Problem, match=r"no caption of 002.Indigo_Bunting/Indigo_Bunting_0001_1.jpg"):
-        captioned("cub-captions")
+        captioned_pictures("cub-captions")
     shutil.rmtree(cub / "text_c10")
     with pytest.raises(Problem, match="holds no text_c10; unpack the captions of Reed"):
-        captioned("cub-captions")
+        captioned_pictures("cub-captions")
     (cub / "train_test_split.txt").write_text("1 1\n")
     with pytest.raises(Problem, match="do not say what picture 2 is"):
-        captioned("cub-attributes")
+        captioned_pictures("cub-attributes")
     (cub / "classes.txt").unlink()
     with pytest.raises(Problem, match=r"holds no classes\.txt"):
-        captioned("cub-attributes")
+        captioned_pictures("cub-attributes")
     with pytest.raises(Problem, match=r"'digits' is a classification set.*reads product-photos"):
-        captioned("digits")
+        captioned_pictures("digits")
     monkeypatch.delenv("ETUDES_MIRROR")
     with pytest.raises(Problem, match="no source of 'product-photos' can be reached"):
-        captioned("product-photos")
+        captioned_pictures("product-photos")

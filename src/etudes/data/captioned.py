@@ -67,7 +67,7 @@ Rows = tuple[list[Any], list[tuple[str, ...]], list[int], list[int], tuple[str, 
 
 
 @lru_cache(maxsize=2)
-def captioned(name: str, side: int = 0) -> Captioned:
+def captioned_pictures(name: str, side: int = 0) -> Captioned:
     """The pictures of a declared name with their captions, brought to a height of `side` pixels (0: the declared).
 
     Products are three quarters as wide as high; of birds the middle square is cropped. Problem for an unknown name, a
@@ -76,7 +76,7 @@ def captioned(name: str, side: int = 0) -> Captioned:
     source = find(name)
     if source.task != TASK:
         known = ", ".join(s.name for s in SOURCES.values() if s.task == TASK)
-        raise Problem(f"'{name}' is a {source.task} set without captions; captioned() reads {known}")
+        raise Problem(f"'{name}' is a {source.task} set without captions; captioned_pictures() reads {known}")
     side = side or source.side
 
     def read(kind: str) -> Captioned:

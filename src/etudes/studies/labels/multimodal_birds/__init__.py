@@ -78,7 +78,7 @@ def open_task(cfg: Config, run: Run) -> Task:
     if strange := [name for name in cfg.modalities if name not in task.modalities]:
         raise Problem(f"{cfg.kind} have no {strange[0]}; they have {', '.join(task.modalities)}")
     chosen = cfg.modalities or task.modalities
-    return task.changed(**{split: some.only(chosen).to(run.device) for split, some in task.splits.items()})
+    return task.with_splits(**{split: some.only(chosen).to(run.device) for split, some in task.splits.items()})
 
 
 def train(cfg: Config, run: Run) -> None:

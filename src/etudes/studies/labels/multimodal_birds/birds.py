@@ -37,11 +37,11 @@ class Bird(NamedTuple):
         """0 to 15."""
         return 4 * self.body + 2 * self.song + self.crown
 
-    def seen(self) -> Hashable:
+    def look(self) -> Hashable:
         """All that the picture tells: the body's colour, unless hidden, and the crown as it is drawn."""
         return None if self.hidden else self.body, self.crown ^ self.winter
 
-    def told(self) -> Hashable:
+    def listen(self) -> Hashable:
         """All that the caption tells: song, season, and the colour of a hidden body."""
         return self.song, self.winter, self.body if self.hidden else None
 
@@ -85,10 +85,10 @@ def late_accuracy(*reads: Read) -> Fraction:
 
 
 LIMITS = {  # shares of birds that can be named right
-    "picture": bayes_accuracy(Bird.seen),
-    "caption": bayes_accuracy(Bird.told),
-    "late": late_accuracy(Bird.seen, Bird.told),
-    "both": bayes_accuracy(Bird.seen, Bird.told),
+    "picture": bayes_accuracy(Bird.look),
+    "caption": bayes_accuracy(Bird.listen),
+    "late": late_accuracy(Bird.look, Bird.listen),
+    "both": bayes_accuracy(Bird.look, Bird.listen),
 }
 
 

@@ -16,7 +16,7 @@ from etudes.audio.features import log_mel, wave
 from etudes.core import Run
 from etudes.core.errors import Problem
 from etudes.data.audio import TAKES, Clips, sounds
-from etudes.data.captioned import captioned
+from etudes.data.captioned import captioned_pictures
 from etudes.data.images import images
 from etudes.studies.labels.multimodal_birds.birds import COLOURS, KINDS, draw_birds, draw_pictures, write_caption
 
@@ -63,7 +63,7 @@ class Task:
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.splits["train"].inputs)
 
-    def changed(self, **splits: Examples) -> "Task":
+    def with_splits(self, **splits: Examples) -> "Task":
         return replace(self, splits={**self.splits, **splits})
 
 
@@ -108,7 +108,7 @@ def pairs(run: Run, name: str, side: int, learnt: int, tested: int, least: int =
     evenly spread ones of validation and test, at most `tested` of each (0: all). `least`: see `encode_captions`."""
     if name == "drawn-birds":
         return birds(run, learnt or 2000, tested or 2000)
-    d = captioned(name, side)
+    d = captioned_pictures(name, side)
     run.note(data=d.source)
     parts = {}
     for split in SPLITS:
@@ -200,4 +200,4 @@ def pair_anew(task: Task, run: Run) -> Task:
             mine = (examples.y == k).nonzero()[:, 0]
             words[mine] = words[mine[torch.from_numpy(rng.permutation(len(mine)))]]
         splits[split] = Examples(examples.inputs | {"words": words}, examples.y)
-    return task.changed(**splits)
+    return task.with_splits(**splits)
