@@ -12,12 +12,13 @@ from etudes.data import captioned as module
 from etudes.data.captioned import (
     PARTS,
     attribute_captions,
-    captioned,
+    captioned_pictures,
     class_words,
     contains,
     stem,
     title_parts,
     without,
+    without_nouns,
     words,
 )
 
@@ -92,6 +93,10 @@ def test_words_and_stems():
     assert [stem(w) for w in ("watches", "shoes", "dresses", "brushes", "dress", "tops", "top")] == [
         "watch", "shoe", "dress", "brush", "dress", "top", "top",
     ]  # fmt: skip
+
+
+def test_of_birds_a_kinds_noun_goes_and_what_only_contains_it_stays():
+    assert without_nouns("A crow, two crows and a black crown.", {"crow"}) == "a two and a black crown"
 
 
 def test_titles_that_differ_in_colour_or_order_alone_are_in_one_part():

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -128,6 +128,11 @@ def without(text: str, banned: Iterable[str]) -> str:
     return " ".join(word for word in words(text) if not any(contains(word, one) for one in banned))
 
 
+def without_nouns(text: str, banned: Container[str]) -> str:
+    """The words of a text but those that are a banned noun, in the singular or plural: a crow goes, its crown stays."""
+    return " ".join(word for word in words(text) if stem(word) not in banned)
+
+
 def class_words(classes: Iterable[str]) -> set[str]:
     """The stems of the words of products' class names, and of what else shops call them: what no title may contain."""
     return {stem(word) for name in classes for word in words(name) if word != "and"} | {*SYNONYMS}
@@ -198,7 +203,7 @@ def _birds(source: Source, folder: Path, side: int) -> Rows:
         parts.append((1 if seen[label] % 10 == 0 else 0) if learnt else 2)
     pictures = [_picture((folder / "images" / file).read_bytes(), file, (side, side)) for file in files.values()]
     least = min(map(len, texts.values()))
-    captions = [tuple(without(text, banned) for text in texts[number][:least]) for number in files]
+    captions = [tuple(without_nouns(text, banned) for text in texts[number][:least]) for number in files]
     return pictures, captions, y, parts, classes
 
 
