@@ -9,7 +9,7 @@ An encoder makes tokens of each modality m, h_m is their mean, and a fusion make
 Early fusion lets the words meet the pixels, and attention looks at places of the picture and words together. With
 modality dropout some training examples lack one modality.
 
-    etudes run multimodal-birds                  5 minutes on two cores, 16 variants, 5 seeds
+    etudes run multimodal-birds                  3 minutes on two cores, 16 variants, 5 seeds
     etudes run multimodal-birds --scale cub      the birds of CUB-200-2011 with ten captions each, 3 seeds: 120 minutes
     etudes run multimodal-birds --scale paper    ResNet-50 and BERT, pretrained: 600 minutes on a GPU, 3 seeds
 
@@ -158,7 +158,7 @@ STUDY = Study(
     ),
     scales={
         "smoke": Scale(TINY, seeds=2, minutes=0.3, judges=False),
-        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=DRAWN),
+        "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=3, offline=DRAWN),
         "cub": Scale(CUB, seeds=3, minutes=120, judges=False, variants=REAL, offline=DRAWN),
         "paper": Scale(
             PAPER,
