@@ -55,9 +55,8 @@ CLAIMS = {
     "titles given to other photos of the same class make joining look better than real pairs do": lower(
         "anew", "joint", BEYOND, matters=MORE
     ),
-    "where a kind shows in picture and caption together alone, joining features errs less often than adding decisions": (
-        lower("birds-joint", "birds-late", BEYOND, matters=MATTERS)
-    ),
+    "where a kind shows in picture and caption together alone, joining features errs less often than adding "
+    "decisions": lower("birds-joint", "birds-late", BEYOND, matters=MORE),
     "of spoken digits that are also seen and described, all three modalities err less often than the best two": Claim(
         less_than_best(("digits-dropped", ERROR), PAIRS),
         below(0),
