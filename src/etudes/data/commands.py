@@ -48,6 +48,7 @@ def get(name: str) -> str:
             progress.update(task, description=f"decoding {source.name}", completed=done, total=total)
 
         from etudes.data.audio import sounds
+        from etudes.data.captioned import captioned_pictures
         from etudes.data.dialects import describe
         from etudes.data.domains import domains
         from etudes.data.extreme import documents
@@ -66,7 +67,7 @@ def get(name: str) -> str:
         readers = {
             "text": texts, "labels": documents, "questions": questions, "segmentation": masks, "sound": sounds,
             "domains": domains, "graph": graph, "packages": packages, "sentences": sentences, "names": read_names,
-            "dialects": describe, "table": table, "lists": picture_lists,
+            "dialects": describe, "table": table, "lists": picture_lists, "captions": captioned_pictures,
             "label-texts": lambda name: documents_with_texts(name)[0],
         }  # fmt: skip
         if source.task not in (*TASKS, *readers):

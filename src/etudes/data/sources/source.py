@@ -14,7 +14,7 @@ class Source:
 
     name: str
     # classification, generation, segmentation, domains, handwriting, text, sentences, names, translation, labels,
-    # questions, sound, graph, table, packages, dialects or lists (of pictures)
+    # questions, sound, graph, table, packages, dialects, captions or lists (of pictures)
     task: str
     hub: str  # owner/name at the hub and in a mirror; "" where there is none
     revision: str  # of the hub; "" for a set that stands in mirrors alone

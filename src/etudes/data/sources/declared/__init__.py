@@ -4,6 +4,7 @@ A revision is a commit of the hub's repository. Sets without one stand under the
 """
 
 from etudes.data.sources.declared import (
+    captioned,
     dialects,
     domains,
     graphs,
@@ -19,5 +20,19 @@ from etudes.data.sources.declared import (
 )
 from etudes.data.sources.source import Source
 
-KINDS = (pictures, domains, masks, texts, sentences, names, tables, labels, questions, sounds, graphs, dialects)
+KINDS = (
+    pictures,
+    domains,
+    masks,
+    texts,
+    sentences,
+    names,
+    tables,
+    labels,
+    questions,
+    sounds,
+    graphs,
+    dialects,
+    captioned,
+)
 SOURCES: dict[str, Source] = {source.name: source for kind in KINDS for source in kind.DECLARED}
