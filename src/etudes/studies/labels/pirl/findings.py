@@ -1,4 +1,4 @@
-"""What the blocks of a network know: of classes, and of the transformations that it learnt to see through or to name."""
+"""What the blocks of a network know: of classes, and of transformations that it learnt to see through or to name."""
 
 import copy
 from typing import TYPE_CHECKING

@@ -43,8 +43,8 @@ def pirl_loss(
     picture: [n, d] are f(v_I) of pictures as they are, changed: [n, d] g(v_It) of their transformed copies. Both are to
     be like the memory's row of their picture, and so like each other. A term of weight 0 is not computed.
     """
-    terms = ((changed, weight), (picture, 1 - weight))
-    return sum((share * nce(z, own, others, temperature) for z, share in terms if share), torch.zeros(()).to(own.device))
+    terms = [(changed, weight), (picture, 1 - weight)]
+    return torch.stack([share * nce(z, own, others, temperature) for z, share in terms if share]).sum()
 
 
 class MemoryBank:
@@ -67,14 +67,12 @@ class MemoryBank:
     def negatives(self, pictures: Tensor, count: int, rng: numpy.random.Generator) -> Tensor:
         """Rows [count, d] of other pictures, each at most once: none is of `pictures`, so no positive is among them.
 
-        All pictures of a batch share them. Raises Problem where there are not so many others.
+        All pictures of a batch share them. Where there are not so many others, all others are taken.
         """
         free = torch.ones(len(self.rows), dtype=torch.bool)
         free[pictures.cpu()] = False
         others = free.nonzero()[:, 0]
-        if count > len(others):
-            raise Problem(f"{count} negatives were asked for, but only {len(others)} pictures are not in the batch")
-        drawn = torch.from_numpy(rng.choice(len(others), count, replace=False))
+        drawn = torch.from_numpy(rng.choice(len(others), min(count, len(others)), replace=False))
         return self.rows[others[drawn].to(self.rows.device)]
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The pictures of a seed, the network with its heads, and what each pretext makes of a step's pictures."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from etudes.data.images import Images, unit
 from etudes.losses.contrastive import nt_xent
 from etudes.nn.bottleneck import resnet50
 from etudes.nn.norm import BatchNorm, Standardise, recalibrate
+from etudes.nn.resnet import preact_resnet
 from etudes.studies.labels.pirl.idea import MemoryBank, permutation_set, pirl_loss
 from etudes.train import descend, fit, opened, seeded, sgd, shown
 from etudes.train.distribute import processes
@@ -59,11 +61,18 @@ def small_blocks(channels: int, width: int) -> list[nn.Sequential]:
     return blocks
 
 
-def resnet_blocks(channels: int) -> list[nn.Sequential]:
-    """ResNet-50 in four blocks, which end with its four stages: 23,508,032 parameters for 3 channels."""
-    layers = list(resnet50(channels, 1))[:-3]
-    ends = (0, 7, 11, 17, 20)
-    return [nn.Sequential(*layers[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+def encoder_blocks(cfg: "Config", channels: int) -> tuple[list[nn.Sequential], int]:
+    """The encoder in four blocks, and the channels of the last. Those of ResNets end with their four stages.
+
+    For 3 channels ResNet-50 has 23,508,032 parameters, and PreAct ResNet-18 11,166,976.
+    """
+    if cfg.network == "small":
+        return small_blocks(channels, cfg.width), 4 * cfg.width
+    if cfg.network == "resnet50":
+        layers, ends, features = resnet50(channels, 1), (0, 7, 11, 17, 20), 2048
+    else:
+        layers, ends, features = preact_resnet(channels, 1, 64, (2, 2, 2, 2)), (0, 3, 5, 7, 11), 512
+    return [nn.Sequential(*layers[a:b]) for a, b in itertools.pairwise(ends)], features
 
 
 class Network(nn.Module):
@@ -72,9 +81,7 @@ class Network(nn.Module):
 
     def __init__(self, cfg: "Config", d: Images) -> None:
         super().__init__()
-        channels = d.shape[0]
-        blocks = resnet_blocks(channels) if cfg.network == "resnet50" else small_blocks(channels, cfg.width)
-        features = 2048 if cfg.network == "resnet50" else 4 * cfg.width
+        blocks, features = encoder_blocks(cfg, d.shape[0])
         self.body = nn.Sequential(Standardise(d.mean, d.std), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.heads = nn.ModuleDict(heads(cfg, features, d.classes))
 
@@ -200,7 +207,7 @@ def first_representations(model: Network, d: Images) -> Tensor:
 def pretrain(cfg: "Config", run: Run, d: Images) -> Network:
     """A network that has learnt the pretext on the set's training pictures; of "none" it has its first weights.
 
-    Last its batch normalisations get the statistics of the training pictures as they are: views and patches have others.
+    Last its batch normalisations get the statistics of the training pictures as they are, unlike views and patches.
     """
     model = seeded(run, "init", lambda: Network(cfg, d))
     if cfg.pretext != "none":
