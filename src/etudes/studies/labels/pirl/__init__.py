@@ -84,12 +84,14 @@ def deeper(trial: Trial) -> float:
     return gains[0] - gains[1]
 
 
-LAPTOP: dict[str, Any] = {"side": 16, "examples": 400, "held_out": 1000, "tested": 5000, "size": 64, "negatives": 1000,
-                          "steps": 300, "batch": 96, "lr": 0.3, "temperature": 0.2, "log_every": 50, "grid": 2,
-                          "patch": 6, "gap": 1, "orders": 24}  # fmt: skip
+LAPTOP: dict[str, Any] = {"dataset": "fashion-mnist", "side": 16, "examples": 400, "held_out": 1000, "tested": 4000,
+                          "size": 64, "negatives": 1000, "steps": 300, "batch": 64, "lr": 0.3, "temperature": 0.2,
+                          "log_every": 50, "grid": 2, "patch": 6, "gap": 1, "orders": 24, "looked": 300}  # fmt: skip
 OFFLINE = {"dataset": "digits", "side": 12, "examples": 120, "held_out": 200, "patch": 5}
 SMOKE = LAPTOP | OFFLINE | {"examples": 40, "held_out": 100, "tested": 120, "width": 4, "size": 8, "steps": 2,
                             "batch": 16, "looked": 20, "draws": 1, "neighbours": 5, "few": 3}  # fmt: skip
+COLOUR = LAPTOP | {"dataset": "cifar10", "side": 24, "patch": 10, "examples": 1000, "width": 32, "steps": 3000,
+                   "batch": 128, "looked": 500}  # fmt: skip
 CIFAR = {"network": "resnet18", "steps": 35_000, "batch": 512, "lr": 0.12, "log_every": 100, "grid": 2, "patch": 14,
          "gap": 1, "orders": 24, "negatives": 4096, "looked": 2000, "temperature": 0.2}  # fmt: skip
 PAPER = {"dataset": "tiny-imagenet", "network": "resnet50", "steps": 150_000, "batch": 1024, "lr": 0.12, "gap": 1,
@@ -121,7 +123,8 @@ STUDY = Study(
     scales={
         "smoke": Scale(SMOKE, seeds=2, minutes=0.1, judges=False),
         "laptop": Scale(LAPTOP, seeds=(5, 8, 12, 20), minutes=5, offline=OFFLINE),
-        "imagenette": Scale(LAPTOP | {"dataset": "imagenette", "examples": 0}, seeds=(5, 8, 12, 20), minutes=10),
+        "cifar-small": Scale(COLOUR, seeds=5, minutes=150),
+        "imagenette": Scale(COLOUR | {"dataset": "imagenette", "examples": 0}, seeds=5, minutes=150),
         "cifar": Scale(CIFAR, seeds=3, minutes=900),
         "paper": Scale(PAPER, seeds=3, minutes=20_000),
     },
