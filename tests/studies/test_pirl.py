@@ -18,8 +18,8 @@ from etudes.studies.labels.pirl.training import (
     pictures_a_step,
     pictures_of,
     pretrain,
+    quarter_turns,
     shuffled_patches,
-    turned,
     view,
 )
 
@@ -223,7 +223,7 @@ def test_pretexts_of_a_seed_begin_with_the_same_encoder():
 
 def test_turns_are_numpys_each_pictures_own():
     x = torch.rand(4, 2, 5, 5)
-    y = turned(x, numpy.array([3, 0, 2, 1]))
+    y = quarter_turns(x, numpy.array([3, 0, 2, 1]))
     for i, quarters in enumerate((3, 0, 2, 1)):
         assert numpy.array_equal(y[i].numpy(), numpy.rot90(x[i].numpy(), quarters, (1, 2)))
 

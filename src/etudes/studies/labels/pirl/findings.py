@@ -14,7 +14,7 @@ from etudes.measure.layers import pooled_features, probe_errors, wrong
 from etudes.measure.probe import linear_classes, neighbour_classes
 from etudes.nn.norm import recalibrate
 from etudes.studies.labels.pirl.idea import invariance
-from etudes.studies.labels.pirl.training import BLOCKS, TURNS, Network, Pictures, turned
+from etudes.studies.labels.pirl.training import BLOCKS, TURNS, Network, Pictures, quarter_turns
 
 if TYPE_CHECKING:
     from etudes.studies.labels.pirl import Config
@@ -69,7 +69,7 @@ def measure_turns(cfg: "Config", model: Network, p: Pictures) -> list[tuple[floa
 def every_turn(x: Tensor) -> Tensor:
     """Pictures uint8 [n, c, s, s] in [0, 1] in four turns, those of no turn first: [4 n, c, s, s]."""
     x = unit(x)
-    return torch.cat([turned(x, torch.full((len(x),), k)) for k in range(TURNS)])
+    return torch.cat([quarter_turns(x, torch.full((len(x),), k)) for k in range(TURNS)])
 
 
 def measure_patches(cfg: "Config", run: Run, model: Network, p: Pictures) -> list[tuple[float, float]]:

@@ -139,13 +139,13 @@ def shuffled_patches(cfg: "Config", x: Tensor, orders: Tensor, run: Run, i: int)
 def changed_representation(cfg: "Config", run: Run, model: Network, x: Tensor, i: int) -> Tensor:
     """g(v_It) [n, size] of views x: [n, c, h, w] that are turned, each by a quarter of its own, or cut and shuffled."""
     if cfg.transform == "rotation":
-        return model.heads["g"](model(turned(x, run.rng("turn", i).integers(TURNS, size=len(x)))))
+        return model.heads["g"](model(quarter_turns(x, run.rng("turn", i).integers(TURNS, size=len(x)))))
     order = torch.arange(cfg.grid**2).expand(len(x), -1).numpy()
     orders = torch.from_numpy(run.rng("orders", i).permuted(order, axis=1))
     return model.heads["g"](model.of_patches(shuffled_patches(cfg, x, orders, run, i), "patch"))
 
 
-def turned(x: Tensor, quarters: object) -> Tensor:
+def quarter_turns(x: Tensor, quarters: object) -> Tensor:
     """Square pictures x: [n, c, s, s], each turned counter-clockwise by its number of quarters [n], 0 to 3."""
     which = torch.as_tensor(quarters, device=x.device)
     every = torch.stack([torch.rot90(x, k, (2, 3)) for k in range(TURNS)])
