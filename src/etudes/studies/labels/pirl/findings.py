@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 PLACES = 2  # height and width to which a block's maps are averaged before classes are read from them
 LAYERS = [str(block) for block in range(1, BLOCKS + 1)]
-ROW = ("error", "few", "neighbours", "turn-invariance", "turn-error", "patch-invariance", "cell-error")
+LOGGED = {
+    "error": "probe-error",
+    "few": "probe-error-with-few-labels",
+    "neighbours": "neighbours-error",
+    "turn-invariance": "invariance-to-turning",
+    "turn-error": "error-in-telling-the-turn",
+    "patch-invariance": "invariance-to-cutting",
+    "cell-error": "error-in-telling-the-cell",
+}  # what is measured of a block, and how it is called in the log
 
 
 def measure_blocks(cfg: "Config", run: Run, p: Pictures, model: Network) -> dict[str, float]:
@@ -40,8 +48,9 @@ def measure_blocks(cfg: "Config", run: Run, p: Pictures, model: Network) -> dict
         vote = wrong(neighbour_classes(train[block], y, test[block], cfg.neighbours), test_y)
         values = (test_all, test_few, vote, *turns[block], *cells[block])
         rows.append((held_all, held_few, *values))
-        numbers |= {f"test/{name}-block{block + 1}": number for name, number in zip(ROW, values, strict=True)}
-        run.log(block + 1, **{f"block-{name}": number for name, number in zip(ROW, values, strict=True)})
+        numbers |= {f"test/{name}-block{block + 1}": number for name, number in zip(LOGGED, values, strict=True)}
+        numbers[f"validation/error-block{block + 1}"] = held_all
+        run.log(block + 1, **dict(zip(LOGGED.values(), values, strict=True)))
     best, best_few = (min(range(BLOCKS), key=lambda b, k=k: rows[b][k]) for k in (0, 1))
     return numbers | {
         "test/error-probe": rows[best][2],

@@ -17,7 +17,7 @@ from etudes.nn.bottleneck import resnet50
 from etudes.nn.norm import BatchNorm, Standardise, recalibrate
 from etudes.nn.resnet import preact_resnet
 from etudes.studies.labels.pirl.idea import MemoryBank, permutation_set, pirl_loss
-from etudes.train import descend, fit, opened, seeded, sgd, shown
+from etudes.train import descend, fitted, opened, seeded, sgd, shown
 from etudes.train.distribute import processes
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class Pretext:
     def __init__(self, cfg: "Config", run: Run, model: Network, d: Images) -> None:
         self.cfg, self.run, self.model, self.d = cfg, run, model, d
         self.bank: MemoryBank | None = None
+        if processes() > 1:
+            raise Problem("a run of pirl is one process, as is its memory; start it without accelerate launch")
         if cfg.pretext == "pirl":
-            if processes() > 1:
-                raise Problem("pirl keeps one memory bank; run it in one process")
             self.bank = MemoryBank(first_representations(model, d), cfg.memory)
         if cfg.pretext == "predict" and cfg.transform == "jigsaw":
             self.orders = permutation_set(cfg.grid**2, cfg.orders, run.rng("orders"))
@@ -219,7 +219,6 @@ def pretrain(cfg: "Config", run: Run, d: Images) -> Network:
             return {"train/loss": descend(pretext.loss(i, *pictures(i)), opt, schedule)}
 
         parts = {"model": model, "opt": opt, "schedule": schedule}
-        parts |= {"bank": pretext.bank} if pretext.bank else {}
-        fit(run, parts, step, cfg.steps, log_every=cfg.log_every)
+        fitted(run, recipe, parts | ({"bank": pretext.bank} if pretext.bank else {}), step)
     recalibrate(model, [unit(some) for some in d.x[:2000].split(500)])
     return model
