@@ -284,11 +284,11 @@ def test_a_pretext_is_learnt(variant, monkeypatch):
         losses.extend(step(i)["train/loss"].item() for i in range(recipe.steps))
 
     monkeypatch.setattr(training, "fitted", look)
-    cfg = config(variant, steps=30, batch=64, width=8, size=16, temperature=0.2, smallest_crop=0.8)
+    cfg = config(variant, steps=20, batch=32, width=8, size=16, lr=0.1, temperature=0.5, smallest_crop=1.0)
     d = pictures_of(cfg, Draws()).d
     torch.manual_seed(0)
-    pretrain(cfg, Draws(), d)
-    assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
+    pretrain(cfg, Draws(), d.take(torch.arange(40)))
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
 
 
 def test_pictures_of_one_colour_tell_neither_turn_nor_cell():

@@ -92,7 +92,7 @@ def deeper(trial: Trial) -> float:
 
 
 LAPTOP: dict[str, Any] = {"dataset": "fashion-mnist", "side": 16, "examples": 400, "held_out": 1000, "tested": 4000,
-                          "size": 64, "negatives": 1000, "steps": 300, "batch": 64, "lr": 0.3, "temperature": 0.2,
+                          "size": 64, "negatives": 1000, "steps": 300, "batch": 64, "lr": 0.1, "temperature": 0.2,
                           "log_every": 50, "grid": 2, "patch": 6, "gap": 1, "orders": 24, "looked": 300}  # fmt: skip
 OFFLINE = {"dataset": "digits", "side": 12, "examples": 120, "held_out": 200, "patch": 5}
 SMOKE = LAPTOP | OFFLINE | {"examples": 40, "held_out": 100, "tested": 120, "width": 4, "size": 8, "steps": 2,
