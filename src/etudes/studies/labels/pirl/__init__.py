@@ -198,5 +198,4 @@ STUDY = Study(
         plane((SAME_CUT, LAST), title="Invariance to cutting, and test error"),
     ),
     origin="C",
-    precision="fp32",
 )
