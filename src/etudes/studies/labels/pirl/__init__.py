@@ -101,7 +101,7 @@ COLOUR = LAPTOP | {"dataset": "cifar10", "side": 24, "patch": 10, "examples": 10
                    "batch": 128, "looked": 500}  # fmt: skip
 CIFAR = {"network": "resnet18", "steps": 35_000, "batch": 512, "lr": 0.12, "log_every": 100, "grid": 2, "patch": 14,
          "gap": 1, "orders": 24, "negatives": 4096, "looked": 2000, "temperature": 0.2}  # fmt: skip
-PAPER = {"dataset": "tiny-imagenet", "network": "resnet50", "steps": 150_000, "batch": 1024, "lr": 0.12, "gap": 1,
+PAPER = {"dataset": "tiny-imagenet", "network": "resnet50", "steps": 300_000, "batch": 512, "lr": 0.03, "gap": 1,
          "patch": 16, "log_every": 100, "looked": 2000}  # fmt: skip
 
 STUDY = Study(
