@@ -198,4 +198,5 @@ STUDY = Study(
         plane((SAME_CUT, LAST), title="Invariance to cutting, and test error"),
     ),
     origin="C",
+    precision="fp32",
 )
