@@ -11,7 +11,7 @@ Tasks that name the transformation have features that change with it; here they 
     etudes run pirl --scale paper         20000 minutes on a GPU, 10 variants, 3 seeds: ResNet-50, nine patches
 
 To expect: the last block serves better after PIRL than after puzzles, most of all with few labels. From the last block
-of a network that solves puzzles a probe reads where a patch was, after PIRL hardly.
+of a network that solves puzzles a probe reads better where a patch was. With turns it may be the other way round.
 
 Departures from the paper at laptop scale: Fashion-MNIST at 16 pixels, 3,000 pictures, four convolutions, puzzles of 2x2
 patches, a temperature of 0.2, hundreds of steps. Everywhere: ridge regression for probes, one set of negatives for a
