@@ -138,8 +138,8 @@ STUDY = Study(
     words={
         LAST: "test error of a probe on the last block",
         BEST: "test error of a probe on the best block",
-        FEW: "that of a probe with few labels",
-        "test/error-neighbours": "that of the nearest neighbours",
+        FEW: "test error of a probe with few labels, best block",
+        "test/error-neighbours": "test error of the nearest neighbours",
         SAME_CUT: "invariance to cutting, last block",
         SAME_TURNED: "invariance to turning, last block",
         CELL: "error in telling a patch's cell, last block",
