@@ -193,3 +193,11 @@ def test_what_is_absent_or_does_not_fit_is_named(cub, monkeypatch):
     monkeypatch.delenv("ETUDES_MIRROR")
     with pytest.raises(Problem, match="no source of 'product-photos' can be reached"):
         captioned_pictures("product-photos")
+
+
+def test_a_picture_that_is_listed_and_not_there_is_named(cub):
+    captioned_pictures.cache_clear()
+    gone = next((cub / "images").rglob("*.jpg"))
+    gone.unlink()
+    with pytest.raises(Problem, match=f"holds no images/.*{gone.name}"):
+        captioned_pictures("cub-captions")

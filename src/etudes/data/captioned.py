@@ -201,6 +201,8 @@ def _birds(source: Source, folder: Path, side: int) -> Rows:
         learnt = split[number] == "1"
         seen[label] += learnt
         parts.append((1 if seen[label] % 10 == 0 else 0) if learnt else 2)
+    if gone := next((file for file in files.values() if not (folder / "images" / file).is_file()), None):
+        raise Problem(f"{folder} holds no images/{gone}, which images.txt lists; unpack the set again")
     pictures = [_picture((folder / "images" / file).read_bytes(), file, (side, side)) for file in files.values()]
     least = min(map(len, texts.values()))
     captions = [tuple(without_nouns(text, banned) for text in texts[number][:least]) for number in files]
