@@ -1,6 +1,8 @@
 """A server as a user starts it, on a port of its own, and a browser that may call nobody else."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import signal
@@ -47,6 +49,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (stopped / "log.jsonl").read_bytes().splitlines(keepends=True)
     (stopped / "log.jsonl").write_bytes(b"".join(lines[:2]) + b'{"step": 3, "sco')
     return root
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of files, as the command makes it."""
+    from etudes.cli import main
+
+    folder, said = tmp_path_factory.mktemp("built") / "site", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["report", "--all", "--format", "site", "--out", str(folder)]) == 0
+    assert "site" in said.getvalue()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from coins import make_study
 from etudes.core import catalogue
 from etudes.reports.build import read
 from etudes.reports.drawings import draw
-from etudes.web.site import export
 
 STUDIES = [name for name in catalogue.names() if catalogue.reported_scales(name)]
 PAGES = ["/", "/compare", "/data", "/glossary", "/reading", "/live", "/demos", *(f"/study/{name}" for name in STUDIES)]
@@ -272,7 +271,7 @@ def test_the_keyboard_reaches_everything(chromium, server):
 def test_datasets_are_searched(chromium, server):
     page = chromium()
     settle(page, f"{server}/data")
-    page.get_by_label("Search").fill("fashion")
+    page.get_by_label("Search").fill("fashion-mnist")
     assert page.locator(".datasets tbody tr:visible th code").all_text_contents() == ["fashion-mnist"]
     page.get_by_label("Search").fill("word-lstm shakespeare")
     assert page.locator(".datasets tbody tr:visible th code").all_text_contents() == ["shakespeare"]
@@ -321,8 +320,8 @@ def test_a_runs_curve_grows_as_it_is_written(chromium, server, runs):
     assert page.complaints == []
 
 
-def test_the_site_of_files_opens_from_the_disk(chromium, tmp_path):
-    site = export(tmp_path / "site")
+@pytest.mark.xdist_group("site")
+def test_the_site_of_files_opens_from_the_disk(chromium, site):
     page = chromium(390)
     settle(page, (site / "index.html").as_uri())
     page.get_by_label("Search").fill("mixed pairs")

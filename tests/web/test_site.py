@@ -1,12 +1,10 @@
 """The site of files: whole, relative, and nobody else's folder."""
 
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from etudes.cli import main
 from etudes.core import catalogue
 from etudes.core.errors import Problem
 from etudes.reports import render
@@ -15,6 +13,7 @@ from etudes.web.shelf import Shelf
 from etudes.web.site import export
 
 SHELF = Shelf({})
+pytestmark = pytest.mark.xdist_group("site")  # which takes long to make, and so is made once
 
 
 class Links(HTMLParser):
@@ -27,11 +26,6 @@ class Links(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.found += [value for name, value in attrs if name in ("href", "src", "action") and value]
         self.ids |= {value for name, value in attrs if name == "id" and value}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    return export(tmp_path_factory.mktemp("built") / "site")
 
 
 def test_every_link_leads_to_a_file_of_the_site(site):
@@ -92,9 +86,3 @@ def test_an_old_site_is_replaced_and_nothing_else(site, tmp_path):
     with pytest.raises(Problem, match="no site"):
         export(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-
-def test_the_command(tmp_path, capsys):
-    assert main(["report", "--all", "--format", "site", "--out", str(tmp_path / "new")]) == 0
-    assert (tmp_path / "new" / "index.html").exists()
-    assert "new" in capsys.readouterr().out
