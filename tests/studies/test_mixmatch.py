@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from draws import Draws
 from etudes.core import Problem
 from etudes.data.images import images
 from etudes.measure.size import count_parameters
@@ -34,19 +35,6 @@ from etudes.studies.labels.mixmatch.training import (
 from etudes.train import EMA
 
 TINY = Config(**STUDY.plan("smoke", variants=["mixmatch"])[0].config)
-
-
-class Draws:
-    """Of a run, what its draws ask for."""
-
-    def __init__(self, seed=0):
-        self.first = seed
-
-    def seed(self, stream, *index):
-        return 1000 * self.first + 7 * len(stream) + sum(index)
-
-    def rng(self, stream, *index):
-        return numpy.random.default_rng([self.seed(stream, *index), *stream.encode()])
 
 
 def distributions(n, classes, seed=0):

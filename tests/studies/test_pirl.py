@@ -5,6 +5,7 @@ import numpy
 import pytest
 import torch
 
+from draws import Draws
 from etudes.core import Problem
 from etudes.data.images import images, unit
 from etudes.measure.size import count_parameters
@@ -22,24 +23,6 @@ from etudes.studies.labels.pirl.training import (
     view,
 )
 from etudes.train import HeldOut
-
-
-class Draws:
-    """Of a run, what its draws and notes ask for."""
-
-    device = torch.device("cpu")
-
-    def seed(self, stream, *index):
-        return 7 * len(stream) + sum(index)
-
-    def rng(self, stream, *index):
-        return numpy.random.default_rng([self.seed(stream, *index), *stream.encode()])
-
-    def note(self, **facts):
-        pass
-
-    def result(self, **numbers):
-        pass
 
 
 def config(variant="pirl-jigsaw", **fields):

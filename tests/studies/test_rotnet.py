@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from draws import Draws
 from etudes.core import Problem
 from etudes.core.run import execute
 from etudes.data.images import images, unit
@@ -26,27 +27,6 @@ from etudes.studies.labels.rotnet.training import (
     view,
 )
 from etudes.train import HeldOut
-
-
-class Draws:
-    """Of a run, what its draws and notes ask for."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, seed=0):
-        self.first = seed
-
-    def seed(self, stream, *index):
-        return 1000 * self.first + 7 * len(stream) + sum(index)
-
-    def rng(self, stream, *index):
-        return numpy.random.default_rng([self.seed(stream, *index), *stream.encode()])
-
-    def note(self, **facts):
-        pass
-
-    def result(self, **numbers):
-        pass
 
 
 def config(variant="rotnet", **fields):

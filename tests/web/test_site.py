@@ -86,3 +86,10 @@ def test_an_old_site_is_replaced_and_nothing_else(site, tmp_path):
     with pytest.raises(Problem, match="no site"):
         export(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_the_command(command):
+    status, said, folder = command
+    assert status == 0
+    assert (folder / "index.html").exists()
+    assert "new" in said

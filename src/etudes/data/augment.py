@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from etudes.core.errors import Problem
+from etudes.data.resize import in_format_of
 
 
 def flip(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -41,7 +42,7 @@ def shift(
     padded = F.pad(x, (pixels,) * 4) if zeros else _reflected(_reflected(x, pixels, 3), pixels, 2)
     # All crops as a view [n, c, 2 * pixels + 1, 2 * pixels + 1, h, w]; one copy takes a crop of each picture.
     crops = padded.unfold(2, h, 1).unfold(3, w, 1)
-    return _like(crops[torch.arange(n, device=x.device), :, top, left], x)
+    return in_format_of(crops[torch.arange(n, device=x.device), :, top, left], x)
 
 
 def _reflected(x: torch.Tensor, pixels: int, axis: int) -> torch.Tensor:
@@ -120,7 +121,7 @@ def _inverse(
 def _resample(x: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
     with torch.autocast(x.device.type, enabled=False):  # bf16 would blur where a pixel comes from
         grid = F.affine_grid(_to(maps, x).to(x.dtype), list(x.shape), align_corners=False)
-        return _like(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False), x)
+        return in_format_of(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False), x)
 
 
 def elastic(
@@ -153,7 +154,7 @@ def elastic(
         place = F.affine_grid(_to(_inverse(turn, still, factor, still, still, h, w), x).float(), [n, 1, h, w], False)
         # Channel 0 is down, 1 across; grid_sample's x comes first, in units of half a picture.
         place = place + torch.stack([moved[:, 1] * (2 / w), moved[:, 0] * (2 / h)], -1)
-        found = [_like(F.grid_sample(x, place.to(x.dtype), "bilinear", "reflection", align_corners=False), x)]
+        found = [in_format_of(F.grid_sample(x, place.to(x.dtype), "bilinear", "reflection", align_corners=False), x)]
         for mask in masks:
             wide = mask[:, None].double() if mask.dtype not in (torch.uint8, torch.float32) else mask[:, None].float()
             there = F.grid_sample(wide, place.to(wide.dtype), "nearest", "reflection", align_corners=False)
@@ -189,9 +190,3 @@ def _grey(x: torch.Tensor) -> torch.Tensor:
 
 def _to(draws: np.ndarray, x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(draws)).to(x.device)
-
-
-def _like(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """y in the memory format of x."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

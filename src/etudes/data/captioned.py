@@ -20,7 +20,7 @@ from torch import Tensor
 
 from etudes.core.errors import Problem
 from etudes.data import copies
-from etudes.data.images import fingerprint, resize_picture
+from etudes.data.images import fingerprint, read_picture, resize_picture
 from etudes.data.sources import (
     SOURCES,
     Source,
@@ -172,11 +172,7 @@ def _picture(data: bytes, name: str, size: tuple[int, int]) -> np.ndarray:
     """uint8 [h, w, 3] of size (w, h): resized as it is, or where that is a square its middle."""
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            picture = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for bytes that are no picture
-        raise Problem(f"{name} is damaged; fetch the set again") from None
+    picture = read_picture(io.BytesIO(data), f"{name} is damaged; fetch the set again")
     square = size[0] == size[1]
     return np.asarray(resize_picture(picture, size[0]) if square else picture.resize(size, Image.Resampling.BILINEAR))
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from etudes.core.errors import Problem
+from etudes.data.resize import in_format_of
 
 
 def resized_crop(
@@ -35,8 +36,7 @@ def resized_crop(
         places = torch.from_numpy(maps).to(x.device, x.dtype)
         grid = functional.affine_grid(places, list(x.shape), align_corners=False)
         y = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return in_format_of(y, x)
 
 
 def patches(x: torch.Tensor, rng: np.random.Generator, grid: int, size: int, gap: int = 0) -> torch.Tensor:

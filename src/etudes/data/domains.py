@@ -18,7 +18,7 @@ from torch import Tensor
 
 from etudes.core.errors import Problem, unknown
 from etudes.data import copies
-from etudes.data.images import fingerprint, resize_picture
+from etudes.data.images import fingerprint, read_picture, resize_picture
 from etudes.data.resize import resize
 from etudes.data.sources import SOURCES, Source, copy_path, decoded_copies, find, mirror_folder, read_first, read_mirror
 from etudes.data.sources.carriers import digest
@@ -137,7 +137,6 @@ def _cache(source: Source) -> Domains:
 
 def _decode(source: Source, tables: "dict[str, Dataset]") -> Domains:
     import datasets
-    from PIL import Image
 
     table = tables.get("train")
     kinds = {} if table is None else table.features
@@ -148,11 +147,8 @@ def _decode(source: Source, tables: "dict[str, Dataset]") -> Domains:
     encoded = table.cast_column("image", datasets.Image(decode=False))["image"]
     pictures = []
     for i, row in enumerate(encoded):
-        try:
-            with Image.open(io.BytesIO(row["bytes"] or b"")) as file:
-                pictures.append(file.convert("RGB"))
-        except (OSError, SyntaxError, ValueError):  # what Pillow raises for bytes that are no picture
-            raise Problem(f"picture {i} of {source.folder} is damaged; fetch the set again") from None
+        damaged = f"picture {i} of {source.folder} is damaged; fetch the set again"
+        pictures.append(read_picture(io.BytesIO(row["bytes"] or b""), damaged))
     side = source.side or min(min(picture.size) for picture in pictures)
     x = np.stack([np.asarray(resize_picture(picture, side)) for picture in pictures])
     names = source.classes or tuple(sorted(set(table["domain"])))

@@ -370,6 +370,17 @@ def _decode(encoded: Sequence[bytes], source: Source, report: Report) -> tuple[n
     return np.stack(arrays)[..., None], changed
 
 
+def read_picture(file: Path | io.BytesIO, damaged: str) -> "Image.Image":
+    """The picture in a file, in RGB. Raises Problem, in the words `damaged`, where it is absent or no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as found:
+            return found.convert("RGB")
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for bytes that are no picture
+        raise Problem(damaged) from None
+
+
 def resize_picture(picture: "Image.Image", side: int) -> "Image.Image":
     """The PIL picture with its shortest side resized to `side` (bilinear, antialiased), then cropped at the centre."""
     from PIL import Image

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from etudes.core.errors import Problem, unknown
-from etudes.data.images import resize_picture
+from etudes.data.images import read_picture, resize_picture
 from etudes.data.sources import SOURCES, originals_folder, unreachable
 
 TASK = "lists"
@@ -120,11 +120,7 @@ def _decode(path: Path, side: int, draws: np.ndarray | None) -> np.ndarray:
     """uint8 [side, side, 3]."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for bytes that are no picture
-        raise Problem(f"{path}, which a list names, is absent or damaged; unpack the pictures again") from None
+    picture = read_picture(path, f"{path}, which a list names, is absent or damaged; unpack the pictures again")
     if draws is None:
         picture = resize_picture(picture, round(side * MARGIN))
         edge = (picture.width - side) // 2

@@ -21,6 +21,10 @@ def resize(x: torch.Tensor, side: int) -> torch.Tensor:
     if (h, w) != tuple(x.shape[2:]):
         x = F.interpolate(x, size=(h, w), mode="bilinear", antialias=True)
     top, left = (h - side) // 2, (w - side) // 2
+    return in_format_of(x[:, :, top : top + side, left : left + side], x)
+
+
+def in_format_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """y in the memory format of x, both [n, c, h, w]."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    cropped = x[:, :, top : top + side, left : left + side]
-    return cropped.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -27,6 +27,11 @@ def predictions(model: nn.Module, x: Tensor, batch: int = 500) -> Tensor:
         return torch.cat([model(unit(part)).argmax(-1) for part in x.split(batch)])
 
 
+def wrong(says: Tensor, y: Tensor) -> float:
+    """The share of answers, in [0, 1], that are not y: both int64 [n]."""
+    return (says != y).double().mean().item()
+
+
 def error_rate(model: nn.Module, x: Tensor, y: Tensor, batch: int = 500) -> float:
     """The share of pictures, in [0, 1], whose most probable class is not y: [n]."""
-    return (predictions(model, x, batch) != y).double().mean().item()
+    return wrong(predictions(model, x, batch), y)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etudes.measure.activations import activations
+from etudes.measure.error import wrong
 from etudes.measure.probe import linear_classes
 
 
@@ -18,11 +19,6 @@ def pooled_features(model: nn.Module, x: Tensor, layers: Sequence[str], places: 
         found = activations(model, some, layers)
         parts.append([functional.adaptive_avg_pool2d(found[name].float(), places).flatten(1) for name in layers])
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
-
-
-def wrong(says: Tensor, y: Tensor) -> float:
-    """The share of answers, in [0, 1], that are not y: both int64 [n]."""
-    return (says != y).double().mean().item()
 
 
 def probe_errors(

@@ -54,9 +54,8 @@ def compressor(record: Record) -> Compressor:
     cfg = study.config(**record.spec.config)
     if (folder / "codes.safetensors").exists():
         return _read_compressor(folder, cfg)
-    run = Run(
-        record.spec, folder, library=record.env["library"], leader=False
-    )  # whose lines are there, and networks where `lossless` ran too
+    # Its lines are there, and its networks where `lossless` ran too.
+    run = Run(record.spec, folder, library=record.env["library"], leader=False)
     c = training.corpus(cfg, run)
     changes = _changes()
     codecs = {name: training.codec_of(dataclasses.replace(cfg, **changes[name]), c, run) for name in CODES}

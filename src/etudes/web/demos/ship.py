@@ -14,7 +14,7 @@ rotnet lie those of other pretexts and one of classes, and pictures that none of
 import argparse
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -282,6 +282,25 @@ def read_heard(folder: Path) -> Examples:
     return Examples(parts, y, rows, rows["sounds"]["test"])
 
 
+def write_words(record: Record, folder: Path) -> None:
+    """Write beside a packed run of translation with attention the English words that it knows."""
+    if record.spec.config["attention"] != "none":
+        write_text(folder / "words.txt", "\n".join(sorted(english_words(record))))
+
+
+def write_tables(record: Record, folder: Path) -> None:
+    """Write beside a packed run of lossy-text its codes and the network that packs without loss."""
+    write_compressor(compressor(record), record.spec.config["embedder"], folder)
+
+
+BESIDE: dict[str, Callable[[Record, Path], None]] = {  # what else lies in the folder of a packed run of a study
+    "audio-task-vectors": write_vectors,
+    "lossy-text": write_tables,
+    "rotnet": write_siblings,
+    "translation": write_words,
+}
+
+
 def ship(shipments: Sequence[Shipment], runs: Path) -> None:
     """Train the networks below `runs`, where they are not there yet, and pack them with their sets' test pictures."""
     from etudes.sweep.local import perform
@@ -297,14 +316,8 @@ def ship(shipments: Sequence[Shipment], runs: Path) -> None:
                 continue
             record = read(runs / spec.key)
             print(folder := pack(record))
-            if spec.study == "audio-task-vectors":
-                write_vectors(record, folder)
-            if spec.study == "rotnet":
-                write_siblings(record, folder)
-            if spec.study == "lossy-text":
-                write_compressor(compressor(record), record.spec.config["embedder"], folder)
-            if spec.study == "translation" and spec.config["attention"] != "none":
-                write_text(folder / "words.txt", "\n".join(sorted(english_words(record))))
+            if write := BESIDE.get(spec.study):
+                write(record, folder)
         name = sources(record)[0]["dataset"]
         if name not in SOURCES or SOURCES[name].embedded:
             continue
